@@ -1,2 +1,70 @@
-//! Under construction.
-fn main() {}
+//! `cargo demo`: the main job, shown and checked on a real control plane.
+//!
+//! Starts etcd, kube-apiserver and kube-controller-manager, nodes and pods, the data plane and the controller; applies a
+//! complete application; and shows step by step how its front end gets an address and how requests to that address reach the
+//! pods. Everything it starts it takes down again, however it ends.
+#![expect(clippy::print_stdout, reason = "showing is the purpose")]
+
+mod args;
+mod inside;
+mod manifest;
+mod probe;
+mod scene;
+mod show;
+mod steps;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use args::Args;
+use scene::Scene;
+use show::Show;
+
+fn main() -> ExitCode {
+    let args = Args::read();
+    match inside::enter_if_needed() {
+        Ok(Some(code)) => return code,
+        Ok(None) => {}
+        Err(error) => return failed(&error),
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(&args)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    println!("\nthe demo could not go on: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Whether every check passed.
+async fn run(args: &Args) -> Result<bool> {
+    let stays = !args.once && std::io::stdout().is_terminal();
+    let mut show = Show::new();
+    let mut scene = tokio::select! {
+        scene = Scene::set_up(&mut show) => scene?,
+        _ = tokio::signal::ctrl_c() => return Ok(false),
+    };
+    let ended = tokio::select! {
+        ended = steps::run(&mut scene, &mut show) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    show.summary();
+    if ended.is_ok() && stays {
+        steps::stay(&mut scene).await?;
+    }
+    scene.take_down().await?;
+    ended?;
+    Ok(show.failed() == 0)
+}

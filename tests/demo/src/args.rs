@@ -1,0 +1,23 @@
+//! What the user typed. Reads the command line.
+
+use clap::Parser;
+
+/// The main job, shown and checked: a real API server, a complete application, an address, traffic.
+#[derive(Debug, Parser)]
+#[command(name = "cargo demo", version)]
+pub(crate) struct Args {
+    /// End by itself with `N passed, M failed`, also on a terminal.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+impl Args {
+    /// Arguments work with and without a leading `--`, which cargo hands through when it is typed after an alias.
+    pub(crate) fn read() -> Self {
+        let mut words: Vec<_> = std::env::args_os().collect();
+        if words.get(1).is_some_and(|word| word == "--") {
+            words.remove(1);
+        }
+        Self::parse_from(words)
+    }
+}
