@@ -1,0 +1,120 @@
+//! The directory in which built programs are kept, shared by all processes of a user. Reads and Writes it.
+//!
+//! `<cache>/control-plane/<versions>-<hash of go.mod, go.sum and platform>/<program>`. A program appears in its
+//! place by a rename, so what is there is complete. Who makes one holds the lock; the kernel frees it when the
+//! holder ends, however that happens.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+use super::version::{ETCD_VERSION, KUBERNETES_VERSION};
+use super::{Tool, go};
+use crate::progress::Progress;
+
+/// The cache directory of one set of versions.
+pub(super) struct Cache {
+    directory: PathBuf,
+}
+
+/// The right to add to the cache; ends with this value.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Cache {
+    /// `EVENKEEL_CACHE`, else `XDG_CACHE_HOME/evenkeel`, else `HOME/.cache/evenkeel`.
+    pub(super) fn from_environment() -> Result<Self> {
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let root = variable("EVENKEEL_CACHE")
+            .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("evenkeel")))
+            .or_else(|| variable("HOME").map(|path| path.join(".cache/evenkeel")))
+            .context("no place to keep built programs: set EVENKEEL_CACHE to a directory")?;
+        Ok(Self::in_directory(&root))
+    }
+
+    pub(super) fn in_directory(root: &Path) -> Self {
+        let key = format!(
+            "k8s-{KUBERNETES_VERSION}-etcd-{ETCD_VERSION}-{}",
+            fingerprint()
+        );
+        Self {
+            directory: root.join("control-plane").join(key),
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The program's path if it is there.
+    pub(super) fn get(&self, tool: Tool) -> Option<PathBuf> {
+        let path = self.directory.join(tool.file_name());
+        path.is_file().then_some(path)
+    }
+
+    /// Waits until nobody else adds to the cache, and says so while it waits.
+    pub(super) fn lock(&self, progress: &Progress) -> Result<Lock> {
+        let directory = &self.directory;
+        std::fs::create_dir_all(directory).with_context(|| {
+            format!(
+                "cannot make the cache directory {}: set EVENKEEL_CACHE to one that can be written",
+                directory.display()
+            )
+        })?;
+        let path = directory.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let locked = match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                let task = progress.task(
+                    "waiting for another process that makes the control plane's programs",
+                    None,
+                );
+                let locked = file.lock();
+                task.done();
+                locked
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+        locked.with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Moves a finished program, which lies in the cache's own file system, into its place.
+    pub(super) fn install(&self, tool: Tool, made: &Path) -> Result<()> {
+        let place = self.directory.join(tool.file_name());
+        std::fs::rename(made, &place)
+            .with_context(|| format!("cannot move {} to {}", made.display(), place.display()))
+    }
+}
+
+/// Of everything that decides what the programs are: the modules with their checksums, and the platform.
+fn fingerprint() -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        go::GO_MOD,
+        go::GO_SUM,
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    ] {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,1 @@
+//! Nodes and pods without a container engine.
