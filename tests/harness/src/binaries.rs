@@ -12,7 +12,7 @@ mod go;
 mod tests;
 mod version;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -112,14 +112,28 @@ impl Finder {
 
     fn ensure(&self, tools: &[Tool], progress: &Progress) -> Result<Binaries> {
         let mut found = Binaries::default();
+        let mut refused = BTreeMap::new();
         for tool in tools {
-            if let Some(path) = self.installed(*tool, progress) {
-                found.paths.insert(*tool, path);
+            match self.installed(*tool, progress) {
+                Ok(path) => {
+                    found.paths.insert(*tool, path);
+                }
+                Err(reasons) => {
+                    refused.insert(*tool, reasons);
+                }
             }
         }
         let missing = self.take_from_cache(tools, &mut found);
         if missing.is_empty() {
             return Ok(found);
+        }
+        // Only now, because nobody asks why as long as the cache has it.
+        for reason in missing
+            .iter()
+            .filter_map(|tool| refused.get(tool))
+            .flatten()
+        {
+            progress.note(reason);
         }
         let _lock = self.cache.lock(progress)?;
         // Whoever held the lock before may have made what we miss.
@@ -135,33 +149,32 @@ impl Finder {
         Ok(found)
     }
 
-    /// A program that somebody else installed, if its version is right.
-    fn installed(&self, tool: Tool, progress: &Progress) -> Option<PathBuf> {
+    /// A program that somebody else installed, if its version is right; or why each one found is not.
+    fn installed(&self, tool: Tool, progress: &Progress) -> Result<PathBuf, BTreeSet<String>> {
+        let name = tool.file_name();
         let assets = self
             .assets
             .iter()
             .map(|path| (path.clone(), "KUBEBUILDER_ASSETS"));
         let search = std::env::split_paths(&self.search).map(|path| (path, "PATH"));
+        let mut refused = BTreeSet::new();
         for (directory, source) in assets.chain(search) {
-            let path = directory.join(tool.file_name());
+            let path = directory.join(name);
             if !path.is_file() {
                 continue;
             }
-            let name = tool.file_name();
             match version::accept(tool, &path) {
                 Ok(version) => {
-                    progress.note(&format!(
-                        "{name} {version} from {source}: {}",
-                        path.display()
-                    ));
-                    return Some(path);
+                    let path_text = path.display();
+                    progress.note(&format!("{name} {version} from {source}: {path_text}"));
+                    return Ok(path);
                 }
                 Err(error) => {
-                    progress.note(&format!("{name} from {source} is not used: {error:#}"));
+                    refused.insert(format!("{name} from {source} is not used: {error:#}"));
                 }
             }
         }
-        None
+        Err(refused)
     }
 
     /// Moves from `tools` to `found` what the cache has; returns the rest, in building order.

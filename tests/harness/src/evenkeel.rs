@@ -79,7 +79,9 @@ fn build() -> Result<PathBuf> {
         sleep(INTERVAL);
     };
     if !status.success() {
-        bail!("cannot build evenkeel:\n{}", build.log_tail(40));
+        let text = std::fs::read_to_string(&output)?;
+        let errors: Vec<_> = text.lines().filter(|line| !line.starts_with('{')).collect();
+        bail!("cannot build evenkeel:\n{}", errors.join("\n"));
     }
     if let Some(task) = task {
         task.done();

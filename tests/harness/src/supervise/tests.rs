@@ -1,4 +1,5 @@
-use std::process::Stdio;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
 use super::*;
 
