@@ -1,0 +1,140 @@
+//! The table of neutral keys.
+
+use super::{Grammar, KeyDoc, KeyTable, PREFIX, key};
+
+/// The keys that mean the same on every provider. Where a neutral key and a cloud's own key speak of the same thing,
+/// the neutral one wins.
+pub static NEUTRAL: KeyTable = KeyTable {
+    prefixes: &[PREFIX],
+    keys: &[
+        KeyDoc {
+            key: key::SCHEME,
+            grammar: Grammar::Word(&["internal", "internet-facing"]),
+            default: "internet-facing; the profile of the class may say otherwise (lbc: internal)",
+            doc: "Whether the load balancer can be reached from outside the network it stands in.",
+            example: "internal",
+        },
+        KeyDoc {
+            key: key::STATIC_ADDRESS,
+            grammar: Grammar::Addresses,
+            default: "spec.loadBalancerIP, else any free address",
+            doc: "The address to use, one per family, or the names of addresses reserved in the cloud.",
+            example: "192.0.2.10,2001:db8::10",
+        },
+        KeyDoc {
+            key: key::SOURCE_RANGES,
+            grammar: Grammar::Cidrs,
+            default: "everyone; spec.loadBalancerSourceRanges wins over this key",
+            doc: "Who may connect. A family without any range is closed.",
+            example: "10.0.0.0/8,2001:db8::/32",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_PROTOCOL,
+            grammar: Grammar::Word(&["tcp", "http", "https"]),
+            default: "http with traffic policy Local; with Cluster what the profile says",
+            doc: "How a target is probed.",
+            example: "http",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_PORT,
+            grammar: Grammar::PortOrTraffic,
+            default: "spec.healthCheckNodePort with traffic policy Local; with Cluster what the profile says",
+            doc: "Which port of a target is probed.",
+            example: "traffic-port",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_PATH,
+            grammar: Grammar::Path,
+            default: "/healthz",
+            doc: "Which path an http or https probe asks for.",
+            example: "/healthz",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_INTERVAL,
+            grammar: Grammar::Seconds { min: 1, max: 300 },
+            default: "the provider's",
+            doc: "Time between two probes.",
+            example: "10",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_TIMEOUT,
+            grammar: Grammar::Seconds { min: 1, max: 300 },
+            default: "the provider's",
+            doc: "Time after which a probe without an answer has failed.",
+            example: "5",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_HEALTHY_THRESHOLD,
+            grammar: Grammar::Int { min: 1, max: 10 },
+            default: "the provider's",
+            doc: "Successful probes in a row that make a target healthy.",
+            example: "2",
+        },
+        KeyDoc {
+            key: key::HEALTH_CHECK_UNHEALTHY_THRESHOLD,
+            grammar: Grammar::Int { min: 1, max: 10 },
+            default: "the provider's",
+            doc: "Failed probes in a row that make a target unhealthy.",
+            example: "3",
+        },
+        KeyDoc {
+            key: key::PROXY_PROTOCOL,
+            grammar: Grammar::Word(&["v2", "off"]),
+            default: "off",
+            doc: "Whether every connection to a target starts with a PROXY protocol header that names the client.",
+            example: "v2",
+        },
+        KeyDoc {
+            key: key::IDLE_TIMEOUT,
+            grammar: Grammar::Seconds {
+                min: 1,
+                max: 86_400,
+            },
+            default: "the provider's",
+            doc: "Time after which a connection without traffic may be closed.",
+            example: "350",
+        },
+        KeyDoc {
+            key: key::DRAIN,
+            grammar: Grammar::Seconds { min: 0, max: 3_600 },
+            default: "the provider's",
+            doc: "How long connections of a leaving target may live; 0 closes them at once.",
+            example: "30",
+        },
+        KeyDoc {
+            key: key::GROUP,
+            grammar: Grammar::Name,
+            default: "a load balancer of its own",
+            doc: "The Services of one namespace that name the same group share one load balancer.",
+            example: "public-edge",
+        },
+        KeyDoc {
+            key: key::RECLAIM_POLICY,
+            grammar: Grammar::Word(&["Delete", "Retain"]),
+            default: "Delete",
+            doc: "What happens to the load balancer when its Service is deleted.",
+            example: "Retain",
+        },
+        KeyDoc {
+            key: key::TAGS,
+            grammar: Grammar::Map,
+            default: "none beside our own marks",
+            doc: "Tags for the cloud objects, for people and for bills.",
+            example: "cost-center=42,team=shop",
+        },
+        KeyDoc {
+            key: key::APPROVE,
+            grammar: Grammar::Digest,
+            default: "nothing is approved",
+            doc: "The digest of the plan whose destructive steps are approved; any other plan stays refused.",
+            example: "3f9a0c21d4",
+        },
+        KeyDoc {
+            key: key::PAUSED,
+            grammar: Grammar::Bool,
+            default: "false",
+            doc: "Nothing is written for this Service while it is true.",
+            example: "true",
+        },
+    ],
+};
