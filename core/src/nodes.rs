@@ -1,0 +1,150 @@
+//! Nodes as targets: one shared set per provider, with the reason for every node left out (Decides).
+//!
+//! A node set is interned and versioned: all groups of a provider share one value, and a group whose targets
+//! follow version N has nothing to do until there is another. The version is a digest of the content, so that the
+//! same nodes in another order are the same set.
+
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde::Serialize;
+
+pub use read::{NodeFacts, NodeRules, node_set};
+
+use crate::{digest::Digest, ids::NodeName, net::IpFamily};
+
+/// What may be done with a node as a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Placement {
+    /// A target.
+    Add,
+    /// Stays where it is a target already, and is never added to anything new.
+    KeepIfPresent(NodeReason),
+    /// Not a target; where it is one it leaves.
+    Remove(NodeReason),
+}
+
+/// Why a node is not simply a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum NodeReason {
+    /// The label `node.kubernetes.io/exclude-from-external-load-balancers`.
+    ExcludedByLabel,
+    /// `metadata.deletionTimestamp` is set.
+    BeingDeleted,
+    /// The taint `node.cloudprovider.kubernetes.io/shutdown`.
+    Shutdown,
+    /// The taint `node.kubernetes.io/out-of-service`.
+    OutOfService,
+    /// The taint `ToBeDeletedByClusterAutoscaler`, or `karpenter.sh/disrupted:NoSchedule`.
+    MarkedByAutoscaler,
+    /// `spec.providerID` is missing, or names another cloud.
+    NoProviderId,
+    /// No InternalIP address.
+    NoAddress,
+}
+
+impl NodeReason {
+    /// The reason in words, for events and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ExcludedByLabel => {
+                "excluded by label node.kubernetes.io/exclude-from-external-load-balancers"
+            }
+            Self::BeingDeleted => "being deleted",
+            Self::Shutdown => "shut down (taint node.cloudprovider.kubernetes.io/shutdown)",
+            Self::OutOfService => "out of service (taint node.kubernetes.io/out-of-service)",
+            Self::MarkedByAutoscaler => "marked for removal by the autoscaler",
+            Self::NoProviderId => "no providerID of this provider",
+            Self::NoAddress => "no InternalIP address",
+        }
+    }
+}
+
+/// A node as a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// `spec.providerID`.
+    pub provider_id: Option<Arc<str>>,
+    /// Its InternalIP addresses, in the Node's order.
+    pub addresses: Vec<IpAddr>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+    /// What may be done with it.
+    pub placement: Placement,
+}
+
+impl Node {
+    /// Its first address of a family.
+    pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
+        self.addresses
+            .iter()
+            .copied()
+            .find(|a| IpFamily::of(*a) == family)
+    }
+}
+
+/// Every node of a provider, sorted by name, shared by all its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSet {
+    nodes: Arc<[Node]>,
+    version: Digest,
+}
+
+impl NodeSet {
+    /// The set of these nodes, in any order.
+    pub fn new(mut nodes: Vec<Node>) -> Self {
+        nodes.sort();
+        let version = Digest::of(&nodes);
+        Self {
+            nodes: nodes.into(),
+            version,
+        }
+    }
+
+    /// No nodes.
+    pub fn empty() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// All nodes with their placement.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of this name.
+    pub fn get(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == *name)
+    }
+
+    /// The nodes that are targets of anything new.
+    pub fn eligible(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .iter()
+            .filter(|node| node.placement == Placement::Add)
+    }
+
+    /// The nodes that may be targets where they are targets already, beside the eligible ones.
+    pub fn kept(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .iter()
+            .filter(|node| !matches!(node.placement, Placement::Remove(_)))
+    }
+
+    /// The nodes left out, each with the reason.
+    pub fn left_out(&self) -> impl Iterator<Item = (&Node, NodeReason)> {
+        self.nodes.iter().filter_map(|node| match node.placement {
+            Placement::Add => None,
+            Placement::KeepIfPresent(reason) | Placement::Remove(reason) => Some((node, reason)),
+        })
+    }
+
+    /// The version: equal for equal sets.
+    pub fn version(&self) -> Digest {
+        self.version
+    }
+}
