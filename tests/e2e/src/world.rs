@@ -1,0 +1,218 @@
+//! The running parts, started in order and stopped in the opposite one. Writes: processes.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use evenkeel_harness::control_plane::{ControlPlane, Options};
+use evenkeel_harness::evenkeel::{Evenkeel, evenkeel_binary};
+use evenkeel_harness::nodes::{Nodes, NodesOptions};
+use evenkeel_harness::supervise::Supervised;
+use evenkeel_harness::wait::eventually;
+use kube::Client;
+use tokio::net::UnixStream;
+
+/// What a world is to be like.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// The control plane.
+    pub plane: Options,
+    /// The nodes; None for a world whose test makes Node objects itself.
+    pub nodes: Option<NodesOptions>,
+    /// Pools of the data plane.
+    pub pools: Vec<String>,
+    /// Further arguments of `evenkeel run`.
+    pub run: Vec<String>,
+    /// Whether the controller runs from the start.
+    pub controller: bool,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            plane: Options::default(),
+            nodes: Some(NodesOptions::default()),
+            pools: vec!["127.77.0.0/24".to_owned()],
+            run: Vec::new(),
+            controller: true,
+        }
+    }
+}
+
+/// The running parts. Dropped in the order of the fields: what uses goes before what is used.
+pub struct World {
+    /// `evenkeel run`; None while it is stopped.
+    pub controller: Option<Supervised>,
+    /// `evenkeel dataplane`; None while it is stopped.
+    pub data_plane: Option<Supervised>,
+    /// Nodes and pods.
+    pub nodes: Option<Nodes>,
+    /// The API server and what belongs to it.
+    pub plane: ControlPlane,
+    /// The data plane's socket.
+    pub socket: PathBuf,
+    /// Where the controller serves health and metrics.
+    pub admin: SocketAddr,
+    state: PathBuf,
+    pools: Vec<String>,
+    run: Vec<String>,
+}
+
+impl World {
+    /// Starts all parts.
+    ///
+    /// # Errors
+    /// When one does not come up: with the end of its log.
+    pub async fn start(options: WorldOptions) -> Result<Self> {
+        let plane = ControlPlane::start(options.plane).await?;
+        let nodes = match options.nodes {
+            Some(nodes) => Some(Nodes::start(plane.kubeconfig(), nodes).await?),
+            None => None,
+        };
+        let directory = plane.directory().join("evenkeel");
+        std::fs::create_dir_all(&directory)?;
+        let mut world = Self {
+            controller: None,
+            data_plane: None,
+            nodes,
+            socket: directory.join("dataplane.sock"),
+            admin: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
+            state: directory.join("state"),
+            plane,
+            pools: options.pools,
+            run: options.run,
+        };
+        world.start_data_plane().await?;
+        if options.controller {
+            world.start_controller().await?;
+        }
+        Ok(world)
+    }
+
+    /// A client with every right.
+    pub fn client(&self) -> Client {
+        self.plane.client()
+    }
+
+    /// The nodes of a world that has some.
+    ///
+    /// # Errors
+    /// When it was started without.
+    pub fn nodes(&self) -> Result<&Nodes> {
+        self.nodes.as_ref().context("this world has no nodes")
+    }
+
+    /// Starts `evenkeel dataplane`, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not: with the end of its log.
+    pub async fn start_data_plane(&mut self) -> Result<()> {
+        let mut process = Supervised::builder(evenkeel_binary()?)
+            .arg("dataplane")
+            .arg("--socket")
+            .arg(&self.socket)
+            .arg("--state-dir")
+            .arg(&self.state)
+            .args(self.pools.iter().flat_map(|pool| ["--pool", pool]))
+            .log_file(self.plane.log_dir().join("dataplane.log"))
+            .spawn()?;
+        let up = eventually(
+            "the data plane's socket",
+            Duration::from_secs(20),
+            || async {
+                UnixStream::connect(&self.socket)
+                    .await
+                    .context("nobody answers")?;
+                Ok(())
+            },
+        )
+        .await;
+        process.check()?;
+        up.with_context(|| process.log_tail(15))?;
+        self.data_plane = Some(process);
+        Ok(())
+    }
+
+    /// Starts `evenkeel run`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready: with the end of its log.
+    pub async fn start_controller(&mut self) -> Result<()> {
+        let args = run_arguments(
+            self.admin,
+            &self.socket,
+            &self.state,
+            &self.pools,
+            &self.run,
+        );
+        self.controller = Some(Evenkeel::run(&self.plane, args, Some(self.admin)).await?);
+        Ok(())
+    }
+
+    /// Kills the controller, as a crash would.
+    ///
+    /// # Errors
+    /// When there is no process to kill.
+    pub fn kill_controller(&mut self) -> Result<()> {
+        self.controller
+            .take()
+            .context("the controller does not run")?
+            .kill()?;
+        Ok(())
+    }
+
+    /// The end of the controller's log, for a failure that wants explaining.
+    pub fn controller_log(&self) -> String {
+        self.controller
+            .as_ref()
+            .map(|controller| controller.log_tail(25))
+            .unwrap_or_default()
+    }
+
+    /// Takes everything down, what uses before what is used.
+    ///
+    /// # Errors
+    /// When a part does not end.
+    pub async fn stop(self) -> Result<()> {
+        let Self {
+            controller,
+            data_plane,
+            nodes,
+            plane,
+            ..
+        } = self;
+        for process in [controller, data_plane].into_iter().flatten() {
+            process.stop()?;
+        }
+        if let Some(nodes) = nodes {
+            nodes.stop().await?;
+        }
+        drop(plane);
+        Ok(())
+    }
+}
+
+/// The arguments of `evenkeel run` for a data plane that runs already.
+fn run_arguments(
+    admin: SocketAddr,
+    socket: &Path,
+    state: &Path,
+    pools: &[String],
+    further: &[String],
+) -> Vec<OsString> {
+    let mut args: Vec<OsString> = ["--provider", "local", "--local-start-dataplane", "never"]
+        .map(OsString::from)
+        .into();
+    args.extend(["--listen".into(), admin.to_string().into()]);
+    args.extend(["--local-socket".into(), socket.into()]);
+    args.extend(["--local-state-dir".into(), state.into()]);
+    args.extend(
+        pools
+            .iter()
+            .flat_map(|pool| ["--local-pool".into(), pool.into()]),
+    );
+    args.extend(further.iter().map(OsString::from));
+    args
+}
