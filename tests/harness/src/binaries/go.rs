@@ -78,8 +78,9 @@ fn build_one(
         let output = std::fs::read_to_string(&log).unwrap_or_default();
         let downloads = output.matches("go: downloading ").count() as u64;
         let packages = output.lines().count() as u64 - downloads;
-        let detail = match packages {
-            0 => format!("{downloads} modules downloaded"),
+        let detail = match (packages, downloads) {
+            (0, 0) => String::new(),
+            (0, _) => format!("{downloads} modules downloaded"),
             _ => format!("{packages} packages compiled"),
         };
         task.at(packages, &detail);

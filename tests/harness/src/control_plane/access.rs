@@ -79,7 +79,7 @@ impl ControlPlane {
     }
 
     /// Writes a kubeconfig of the administrator for a client that reaches the API server under another address: a
-    /// process in a network namespace. Needs [`Options::advertise_address`].
+    /// process in a network namespace. Needs [`Options::advertise_address`](super::Options::advertise_address).
     ///
     /// # Errors
     /// When the file cannot be written.
