@@ -8,7 +8,6 @@
 mod args;
 mod inside;
 mod manifest;
-mod probe;
 mod scene;
 mod show;
 mod steps;
@@ -64,7 +63,7 @@ async fn run(args: &Args) -> Result<bool> {
     if ended.is_ok() && stays {
         steps::stay(&mut scene).await?;
     }
-    scene.take_down().await?;
+    scene.world.stop().await?;
     ended?;
     Ok(show.failed() == 0)
 }

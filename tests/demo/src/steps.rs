@@ -1,7 +1,7 @@
 //! The steps, in the order in which they are shown. Each changes the world in one way and checks what follows.
 #![expect(clippy::print_stdout, reason = "showing is the purpose")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,13 +13,16 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::probe::{LIMIT, in_words, ingress};
-use crate::scene::{NODES, Scene};
+use crate::scene::{FRONT, NODES, SHOP, Scene};
 use crate::show::Show;
 use crate::{inside, manifest};
+use evenkeel_e2e::look::{LIMIT, ingress};
 
 /// The application that is served.
-const SHOP: &str = include_str!("../../../deploy/examples/shop.yaml");
+const MANIFEST: &str = include_str!("../../../deploy/examples/shop.yaml");
+
+/// The label of the front end's pods.
+const FRONT_PODS: &str = "tier=frontend";
 
 /// Runs all steps. A check that fails is counted and the next goes on; only what makes the rest pointless ends the run.
 pub(crate) async fn run(scene: &mut Scene, show: &mut Show) -> Result<()> {
@@ -38,21 +41,21 @@ pub(crate) async fn run(scene: &mut Scene, show: &mut Show) -> Result<()> {
 
 async fn apply(scene: &Scene, show: &mut Show) -> Result<()> {
     show.step("A complete application is applied (deploy/examples/shop.yaml)");
-    let namespace = json!({"metadata": {"name": scene.namespace}});
-    let namespaces: Api<Namespace> = Api::all(scene.client.clone());
+    let namespace = json!({"metadata": {"name": SHOP}});
+    let namespaces: Api<Namespace> = Api::all(scene.world.client());
     namespaces
         .create(&PostParams::default(), &serde_json::from_value(namespace)?)
         .await?;
-    let applied = manifest::apply(&scene.client, &scene.namespace, &shop(scene)?).await;
+    let applied = manifest::apply(&scene.world.client(), SHOP, &shop(scene)?).await;
     show.check(
         "the API server accepts it",
         applied.map(|names| names.join(", ")),
     );
     let rolled_out = async {
-        let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), &scene.namespace);
-        let sets: Api<StatefulSet> = Api::namespaced(scene.client.clone(), &scene.namespace);
+        let deployments: Api<Deployment> = Api::namespaced(scene.world.client(), SHOP);
+        let sets: Api<StatefulSet> = Api::namespaced(scene.world.client(), SHOP);
         eventually("all pods to be Ready", LIMIT, || async {
-            for (name, replicas) in [("frontend", 3), ("backend", 2)] {
+            for (name, replicas) in [(FRONT, 3), ("backend", 2)] {
                 let ready = deployments
                     .get_status(name)
                     .await?
@@ -81,10 +84,10 @@ async fn apply(scene: &Scene, show: &mut Show) -> Result<()> {
 
 /// The application's objects; the front end on a port that this user may open.
 fn shop(scene: &Scene) -> Result<Vec<Value>> {
-    let mut objects = manifest::read(SHOP)?;
+    let mut objects = manifest::read(MANIFEST)?;
     let front = objects
         .iter_mut()
-        .find(|o| o["kind"] == "Service" && o["metadata"]["name"] == "frontend");
+        .find(|o| o["kind"] == "Service" && o["metadata"]["name"] == FRONT);
     front.context("no frontend in the manifest")?["spec"]["ports"][0]["port"] =
         json!(scene.front_port);
     Ok(objects)
@@ -99,7 +102,7 @@ async fn published(scene: &Scene, show: &mut Show) -> Result<SocketAddr> {
         .map_err(|error| anyhow::anyhow!("{error:#}"));
     show.check("the address is published", shown);
     let address = address?;
-    let service = scene.services().get("frontend").await?;
+    let service = scene.services().get(FRONT).await?;
     let entry = ingress(&service).into_iter().next().context("no ingress")?;
     let mode = entry.ip_mode.as_deref().unwrap_or("none").to_owned();
     show.check(
@@ -127,7 +130,8 @@ async fn published(scene: &Scene, show: &mut Show) -> Result<SocketAddr> {
     show.check(
         "the condition says so",
         scene
-            .condition("frontend", "evenkeel.dev/Serving", "True")
+            .world
+            .condition(SHOP, FRONT, "evenkeel.dev/Serving", "True")
             .await,
     );
     Ok(address)
@@ -135,15 +139,16 @@ async fn published(scene: &Scene, show: &mut Show) -> Result<SocketAddr> {
 
 async fn traffic(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("A request to the address reaches a pod");
-    let answer = eventually("an answer", LIMIT, || scene.ask(address)).await;
+    let answer = eventually("an answer", LIMIT, || scene.world.ask(address)).await;
     show.check(
         "one request",
         answer.map(|a| format!("{address} -> pod {} on {}", a.pod, a.node)),
     );
-    let ready = scene.ready_pods().await?;
+    let ready = scene.world.ready_pods(SHOP, FRONT_PODS).await?;
     show.check(
         "many requests reach every pod",
         scene
+            .world
             .answered_by(address, &ready)
             .await
             .map(|a| in_words(&a)),
@@ -153,7 +158,7 @@ async fn traffic(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<
 
 async fn layers(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("Address, NodePort and ClusterIP are three layers of one Service");
-    let service = scene.services().get("frontend").await?;
+    let service = scene.services().get(FRONT).await?;
     let spec = service.spec.context("no spec")?;
     let node_port = spec
         .ports
@@ -164,9 +169,10 @@ async fn layers(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<(
     let node_port = u16::try_from(node_port)?;
     let node_ports = async {
         let mut lines = Vec::new();
-        for name in scene.nodes.nodes() {
-            let to = SocketAddr::new(scene.nodes.node_address(&name)?, node_port);
+        for name in scene.nodes()?.nodes() {
+            let to = SocketAddr::new(scene.nodes()?.node_address(&name)?, node_port);
             let answer = scene
+                .world
                 .ask(to)
                 .await
                 .with_context(|| format!("{name} ({to})"))?;
@@ -177,10 +183,10 @@ async fn layers(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<(
     show.check("the NodePort answers on every node", node_ports.await);
     let cluster_ip = async {
         let forward = scene
-            .nodes
-            .forward_cluster_ip(&scene.namespace, "frontend", scene.front_port)
+            .nodes()?
+            .forward_cluster_ip(SHOP, FRONT, scene.front_port)
             .await?;
-        let answer = scene.nodes.ask(&Origin::Here, forward.address()).await?;
+        let answer = scene.nodes()?.ask(&Origin::Here, forward.address()).await?;
         anyhow::Ok(format!(
             "{} -> {}",
             spec.cluster_ip.clone().unwrap_or_default(),
@@ -189,9 +195,9 @@ async fn layers(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<(
     };
     show.check("the ClusterIP answers inside the cluster", cluster_ip.await);
     let targets = async {
-        let nodes = scene.target_nodes().await?;
+        let nodes = scene.world.target_nodes().await?;
         ensure!(
-            nodes == scene.nodes.nodes().into_iter().collect(),
+            nodes == scene.nodes()?.nodes().into_iter().collect(),
             "targets are {nodes:?}"
         );
         anyhow::Ok(format!(
@@ -238,10 +244,10 @@ async fn others(scene: &Scene, show: &mut Show) -> Result<()> {
     );
     let backend = async {
         let forward = scene
-            .nodes
-            .forward_cluster_ip(&scene.namespace, "backend", 80)
+            .nodes()?
+            .forward_cluster_ip(SHOP, "backend", 80)
             .await?;
-        let answer = scene.nodes.ask(&Origin::Here, forward.address()).await?;
+        let answer = scene.nodes()?.ask(&Origin::Here, forward.address()).await?;
         ensure!(
             answer.pod.starts_with("backend-"),
             "{} answered",
@@ -250,7 +256,7 @@ async fn others(scene: &Scene, show: &mut Show) -> Result<()> {
         anyhow::Ok(format!("80 -> 8080, {}", answer.pod))
     };
     show.check("the backend answers on its ClusterIP", backend.await);
-    let objects = scene.objects().await?;
+    let objects = scene.world.objects().await?;
     show.check(
         "there is one load balancer",
         match objects["listeners"].as_array().map_or(0, Vec::len) {
@@ -263,20 +269,16 @@ async fn others(scene: &Scene, show: &mut Show) -> Result<()> {
 
 async fn scaled(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("The front end is scaled to five pods");
-    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let deployments: Api<Deployment> = Api::namespaced(scene.world.client(), SHOP);
     let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
     deployments
-        .patch("frontend", &PatchParams::default(), &patch)
+        .patch(FRONT, &PatchParams::default(), &patch)
         .await?;
-    let ready = eventually("five ready pods", LIMIT, || async {
-        let ready = scene.ready_pods().await?;
-        ensure!(ready.len() == 5, "{} are ready", ready.len());
-        Ok(ready)
-    })
-    .await?;
+    let ready = scene.world.await_ready_pods(SHOP, FRONT_PODS, 5).await?;
     show.check(
         "all five answer through the address",
         scene
+            .world
             .answered_by(address, &ready)
             .await
             .map(|a| in_words(&a)),
@@ -286,23 +288,17 @@ async fn scaled(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<(
 
 async fn not_ready(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("A pod is no longer Ready");
-    let mut ready = scene.ready_pods().await?;
+    let mut ready = scene.world.ready_pods(SHOP, FRONT_PODS).await?;
     let victim = ready.pop_first().context("no pods")?;
-    scene
-        .nodes
-        .set_ready(&scene.namespace, &victim, false)
-        .await?;
-    let answers = scene.answered_by(address, &ready).await;
+    scene.nodes()?.set_ready(SHOP, &victim, false).await?;
+    let answers = scene.world.answered_by(address, &ready).await;
     show.check(
         &format!("{victim} gets no requests"),
         answers.map(|a| in_words(&a)),
     );
-    scene
-        .nodes
-        .set_ready(&scene.namespace, &victim, true)
-        .await?;
+    scene.nodes()?.set_ready(SHOP, &victim, true).await?;
     ready.insert(victim.clone());
-    let answers = scene.answered_by(address, &ready).await;
+    let answers = scene.world.answered_by(address, &ready).await;
     show.check("Ready again, it does", answers.map(|_| ""));
     Ok(())
 }
@@ -310,25 +306,25 @@ async fn not_ready(scene: &Scene, show: &mut Show, address: SocketAddr) -> Resul
 async fn node_gone(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("A node goes, and another comes");
     let gone = format!("node-{NODES}");
-    scene.nodes.remove_node(&gone).await?;
+    scene.nodes()?.remove_node(&gone).await?;
     let left = eventually("the targets to follow", LIMIT, || async {
-        let targets = scene.target_nodes().await?;
+        let targets = scene.world.target_nodes().await?;
         ensure!(!targets.contains(&gone), "targets are {targets:?}");
         Ok(targets.into_iter().collect::<Vec<_>>().join(", "))
     })
     .await;
     show.check(&format!("{gone} is no target any more"), left);
     let served = eventually("requests without a failure", LIMIT, || {
-        scene.ask_often(address, 20)
+        scene.world.ask_often(address, 20)
     })
     .await;
     show.check(
         "requests are served by the others",
         served.map(|a| in_words(&a)),
     );
-    scene.nodes.add_node("node-new").await?;
+    scene.nodes()?.add_node("node-new").await?;
     let joined = eventually("the new node to be a target", LIMIT, || async {
-        let targets = scene.target_nodes().await?;
+        let targets = scene.world.target_nodes().await?;
         ensure!(targets.contains("node-new"), "targets are {targets:?}");
         Ok("")
     })
@@ -339,16 +335,14 @@ async fn node_gone(scene: &Scene, show: &mut Show, address: SocketAddr) -> Resul
 
 async fn controller_gone(scene: &mut Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
     show.step("The controller is killed, and started again");
-    let before = scene.services().get("frontend").await?.resource_version();
-    if let Some(mut controller) = scene.controller.take() {
-        controller.kill()?;
-    }
-    let served = scene.ask_often(address, 20).await;
+    let before = scene.services().get(FRONT).await?.resource_version();
+    scene.world.kill_controller()?;
+    let served = scene.world.ask_often(address, 20).await;
     show.check(
         "without a controller, traffic flows",
         served.map(|a| in_words(&a)),
     );
-    scene.start_controller().await?;
+    scene.world.start_controller().await?;
     show.check(
         "the address stays",
         match scene.address().await {
@@ -357,7 +351,7 @@ async fn controller_gone(scene: &mut Scene, show: &mut Show, address: SocketAddr
             Err(error) => Err(error),
         },
     );
-    let after = scene.services().get("frontend").await?.resource_version();
+    let after = scene.services().get(FRONT).await?.resource_version();
     show.check(
         "the restart wrote nothing to the Service",
         match before == after {
@@ -374,16 +368,18 @@ async fn mistake(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<
     show.step("An annotation has a value that cannot be used");
     annotate(scene, json!({"evenkeel.dev/idle-timeout": "soon"})).await?;
     let said = scene
-        .condition("frontend", "evenkeel.dev/Degraded", "True")
+        .world
+        .condition(SHOP, FRONT, "evenkeel.dev/Degraded", "True")
         .await;
     show.check("the Service says what is wrong and what to do", said);
     show.check(
         "nothing is torn down",
-        scene.ask_often(address, 10).await.map(|_| ""),
+        scene.world.ask_often(address, 10).await.map(|_| ""),
     );
     annotate(scene, json!({"evenkeel.dev/idle-timeout": null})).await?;
     let healed = scene
-        .condition("frontend", "evenkeel.dev/Degraded", "False")
+        .world
+        .condition(SHOP, FRONT, "evenkeel.dev/Degraded", "False")
         .await;
     show.check("corrected, all is well again", healed.map(|_| ""));
     Ok(())
@@ -393,7 +389,7 @@ async fn annotate(scene: &Scene, annotations: Value) -> Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
     scene
         .services()
-        .patch("frontend", &PatchParams::default(), &patch)
+        .patch(FRONT, &PatchParams::default(), &patch)
         .await?;
     Ok(())
 }
@@ -402,11 +398,11 @@ async fn deleted(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<
     show.step("The Service is deleted");
     scene
         .services()
-        .delete("frontend", &DeleteParams::default())
+        .delete(FRONT, &DeleteParams::default())
         .await?;
     let gone = eventually("the Service to go", LIMIT, || async {
         ensure!(
-            scene.services().get_opt("frontend").await?.is_none(),
+            scene.services().get_opt(FRONT).await?.is_none(),
             "it is still there"
         );
         Ok("")
@@ -415,12 +411,12 @@ async fn deleted(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<
     show.check("the Service goes", gone);
     show.check(
         "the address answers no more",
-        match scene.ask(address).await {
+        match scene.world.ask(address).await {
             Err(_) => Ok("connection refused"),
             Ok(answer) => Err(anyhow::anyhow!("{} answered", answer.pod)),
         },
     );
-    let objects = scene.objects().await?;
+    let objects = scene.world.objects().await?;
     let left: usize = ["leases", "backend_sets", "listeners"]
         .iter()
         .map(|k| objects[k].as_array().map_or(0, Vec::len))
@@ -453,9 +449,9 @@ async fn deleted(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<
 pub(crate) async fn stay(scene: &mut Scene) -> Result<()> {
     let front: Vec<_> = shop(scene)?
         .into_iter()
-        .filter(|o| o["metadata"]["name"] == "frontend")
+        .filter(|o| o["metadata"]["name"] == FRONT)
         .collect();
-    manifest::apply(&scene.client, &scene.namespace, &front).await?;
+    manifest::apply(&scene.world.client(), SHOP, &front).await?;
     let address = scene.address().await?;
     println!("\nIt is all up again. The front end answers on http://{address}/");
     if let Some(way_in) = inside::way_in() {
@@ -465,15 +461,24 @@ pub(crate) async fn stay(scene: &mut Scene) -> Result<()> {
     println!("    curl http://{address}/");
     println!(
         "    export KUBECONFIG={}",
-        scene.plane.kubeconfig().display()
+        scene.world.plane.kubeconfig().display()
     );
-    println!("    kubectl -n {} get services -o wide", scene.namespace);
+    println!("    kubectl -n {} get services -o wide", SHOP);
     println!(
         "    kubectl -n {} annotate service frontend evenkeel.dev/schem=internal",
-        scene.namespace
+        SHOP
     );
     println!("\nCtrl-C takes everything down.");
     tokio::signal::ctrl_c().await?;
     println!();
     Ok(())
+}
+
+/// How often each pod answered, in words.
+fn in_words(answers: &BTreeMap<String, usize>) -> String {
+    answers
+        .iter()
+        .map(|(pod, times)| format!("{pod} {times}x"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -305,3 +305,9 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions
             .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.message, self.reason)
+    }
+}
