@@ -94,6 +94,8 @@ fn times() {
             ("0", "The nearest is 1."),
             ("2h", "The nearest is 3600."),
             ("18446744073709551615h", "The nearest is 3600."),
+            // Would be 3584 seconds if the product of number and unit were cut to 64 bits.
+            ("5124095576030432h", "The nearest is 3600."),
             ("500ms", "Write whole seconds"),
             ("1m30s", "Write whole seconds"),
             ("s", "Write whole seconds"),

@@ -122,6 +122,8 @@ fn a_plain_service_asks_for_the_defaults() {
     };
     assert_eq!(reading.intent, want);
     assert_eq!(reading.intent.ports[0].name.as_deref(), Some("https"));
+    let unnamed = intent(spec("ports", json!([{"name": "", "port": 443}])));
+    assert_eq!(unnamed.ports[0].name, None);
 }
 
 #[test]
