@@ -11,9 +11,11 @@
 
 mod agent;
 mod api_door;
+mod cluster_ip;
 mod decide;
 mod http;
 mod kube_proxy;
+mod lifecycle;
 mod loopback;
 mod mirror;
 mod namespaces;
@@ -21,6 +23,7 @@ mod netns;
 mod network;
 mod numbers;
 mod objects;
+mod options;
 mod pod_server;
 mod rules;
 mod schedule;
@@ -28,81 +31,37 @@ mod service_proxy;
 mod subnet;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::config::Kubeconfig;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::runtime::Runtime;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::binaries::{self, Tool};
-use crate::progress::Progress;
 use crate::wait::eventually;
 use agent::Agent;
-use loopback::Loopback;
-use namespaces::Namespaces;
-use network::Network;
+use cluster_ip::forward_cluster_ip;
+use lifecycle::{API_LIMIT, add_node, remove_node};
+use options::{build, choose_kind};
 
+pub use cluster_ip::ClusterIpForward;
 pub use http::{HttpAnswer, http_get};
 pub use netns::{namespaces_or_skip, namespaces_possible};
 pub use network::Origin;
 pub use objects::{READY_ANNOTATION, SHUTDOWN_DELAY_ANNOTATION};
+pub use options::{NodesKind, NodesOptions};
 pub use pod_server::{PodAnswer, STREAM_INTERVAL};
 
 /// How long one request of [`Nodes::get`] may take. A dropped packet is seen only by this limit.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
-/// How long the API server may take to show what was asked of it.
-const API_LIMIT: Duration = Duration::from_secs(30);
-
-/// How nodes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodesKind {
-    /// Network namespaces and real kube-proxies; see [`namespaces_possible`].
-    Namespaces,
-    /// Addresses in 127.0.0.0/8 and a forwarder; IPv4 only.
-    Loopback,
-    /// Namespaces where possible, else loopback; [`Nodes::fallback_reason`] says why.
-    Auto,
-}
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct NodesOptions {
-    /// The form.
-    pub kind: NodesKind,
-    /// How many nodes to begin with: `PREFIX-1`, `PREFIX-2` and so on.
-    pub count: usize,
-    /// The first part of their names.
-    pub prefix: String,
-    /// Gives nodes and pods an IPv6 address beside the IPv4 one. Namespaces only; the API server must be dual-stack, too.
-    pub dual_stack: bool,
-    /// The kube-proxy to run; `None` finds or builds one ([`binaries::ensure`]), which can take minutes the first time.
-    pub kube_proxy: Option<PathBuf>,
-    /// Where a build shows its progress.
-    pub progress: Progress,
-}
-
-impl Default for NodesOptions {
-    fn default() -> Self {
-        Self {
-            kind: NodesKind::Auto,
-            count: 2,
-            prefix: "node".to_owned(),
-            dual_stack: false,
-            kube_proxy: None,
-            progress: Progress::quiet(),
-        }
-    }
-}
 
 /// A running pool. Dropping it gives back processes, namespaces, addresses and ports, but leaves its objects in the
 /// API server; [`Nodes::stop`] takes those, too. Also a killed process leaves nothing on the machine.
@@ -181,12 +140,9 @@ impl Nodes {
     pub async fn add_node(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
         self.spawn(|agent| async move {
-            let added = add_node(&agent, &name).await;
-            if added.is_err() {
-                let _ = agent.network.remove_node(&name).await;
-                let _ = agent.nodes().delete(&name, &DeleteParams::default()).await;
-            }
-            added.with_context(|| format!("node {name}"))
+            add_node(&agent, &name)
+                .await
+                .with_context(|| format!("node {name}"))
         })
         .await
     }
@@ -424,172 +380,6 @@ impl Drop for RuntimeGuard {
                 std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
             let _ = ended.join();
         }
-    }
-}
-
-/// A port on 127.0.0.1 that leads to a ClusterIP until this is dropped.
-#[derive(Debug)]
-pub struct ClusterIpForward {
-    address: SocketAddr,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl ClusterIpForward {
-    /// Where to dial.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-fn choose_kind(asked: NodesKind) -> Result<(NodesKind, Option<String>)> {
-    match asked {
-        NodesKind::Loopback => Ok((NodesKind::Loopback, None)),
-        NodesKind::Namespaces => match namespaces_possible() {
-            Ok(()) => Ok((NodesKind::Namespaces, None)),
-            Err(reason) => bail!("nodes in network namespaces are not possible here: {reason}"),
-        },
-        NodesKind::Auto => Ok(match namespaces_possible() {
-            Ok(()) => (NodesKind::Namespaces, None),
-            Err(reason) => (NodesKind::Loopback, Some(reason)),
-        }),
-    }
-}
-
-async fn build(
-    kind: NodesKind,
-    kubeconfig: Kubeconfig,
-    options: NodesOptions,
-) -> Result<Arc<Agent>> {
-    let config =
-        Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
-    let client = Client::try_from(config)?;
-    let network: Arc<dyn Network> = match kind {
-        NodesKind::Namespaces => {
-            let kube_proxy = match options.kube_proxy {
-                Some(path) => path,
-                None => tokio::task::spawn_blocking(move || {
-                    let found = binaries::ensure(&[Tool::KubeProxy], &options.progress)?;
-                    found.path(Tool::KubeProxy).map(Path::to_owned)
-                })
-                .await
-                .context("the search for kube-proxy panicked")??,
-            };
-            Arc::new(Namespaces::start(&kubeconfig, kube_proxy, options.dual_stack).await?)
-        }
-        NodesKind::Loopback | NodesKind::Auto => Arc::new(Loopback::start(&client)?),
-    };
-    Ok(Arc::new(Agent::new(client, network)))
-}
-
-async fn add_node(agent: &Agent, name: &str) -> Result<()> {
-    let network = agent.network.add_node(name).await?;
-    let node = objects::node(name, &network.addresses, &network.pod_ranges, &agent::now());
-    let node: Node = serde_json::from_value(node).context("node object")?;
-    agent
-        .nodes()
-        .create(&PostParams::default(), &node)
-        .await
-        .context("create the Node object")?;
-    // The API server taints every new node as not ready and leaves it to a controller, which we do not run, to look again.
-    let untaint = Patch::Merge(json!({"spec": {"taints": null}}));
-    agent
-        .nodes()
-        .patch(name, &PatchParams::default(), &untaint)
-        .await
-        .context("untaint the Node object")?;
-    agent.network.start_node(name).await?;
-    {
-        let mut state = agent.state();
-        state.removed.remove(name);
-        state.nodes.insert(name.to_owned(), network.addresses);
-    }
-    agent.changed.notify_one();
-    Ok(())
-}
-
-async fn remove_node(agent: &Agent, name: &str) -> Result<()> {
-    {
-        let mut state = agent.state();
-        ensure!(
-            state.nodes.remove(name).is_some(),
-            "the pool has no such node"
-        );
-        state.removed.insert(name.to_owned());
-    }
-    let network = agent.network.remove_node(name).await;
-    match agent.nodes().delete(name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(error).context("delete the Node object"),
-    }
-    agent.changed.notify_one();
-    let pods: Api<Pod> = Api::all(agent.client.clone());
-    let of_node = ListParams::default().fields(&format!("spec.nodeName={name}"));
-    eventually("the pods of the node to go", API_LIMIT, || async {
-        let left = pods.list(&of_node).await?.items;
-        let names: Vec<_> = left
-            .iter()
-            .filter_map(|p| p.metadata.name.as_deref())
-            .collect();
-        ensure!(names.is_empty(), "still there: {names:?}");
-        Ok(())
-    })
-    .await?;
-    network
-}
-
-async fn forward_cluster_ip(
-    agent: Arc<Agent>,
-    namespace: &str,
-    service: &str,
-    port: u16,
-) -> Result<ClusterIpForward> {
-    let services: Api<Service> = Api::namespaced(agent.client.clone(), namespace);
-    let spec = services
-        .get(service)
-        .await
-        .with_context(|| format!("Service {namespace}/{service}"))?
-        .spec
-        .unwrap_or_default();
-    let ip = spec
-        .cluster_ip
-        .as_deref()
-        .and_then(|ip| ip.parse::<IpAddr>().ok());
-    let ip = ip.with_context(|| format!("Service {namespace}/{service} has no ClusterIP"))?;
-    let ports: Vec<_> = spec.ports.iter().flatten().map(|p| p.port).collect();
-    ensure!(
-        ports.contains(&port.into()),
-        "Service {namespace}/{service} has no port {port}: its ports are {ports:?}"
-    );
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let to = SocketAddr::new(ip, port);
-    let task = tokio::spawn(async move {
-        loop {
-            let Ok((mut outside, _)) = listener.accept().await else {
-                continue;
-            };
-            let agent = agent.clone();
-            tokio::spawn(async move {
-                let Some(node) = agent.state().nodes.keys().next().cloned() else {
-                    return;
-                };
-                if let Ok(mut inside) = agent.network.connect(&Origin::Node(node), to).await {
-                    let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
-                }
-            });
-        }
-    });
-    Ok(ClusterIpForward {
-        address,
-        _task: AbortOnDropHandle::new(task),
-    })
-}
-
-impl Agent {
-    fn nodes(&self) -> Api<Node> {
-        Api::all(self.client.clone())
     }
 }
 

@@ -230,17 +230,22 @@ async fn policy_local_answers_only_where_a_pod_is_and_keeps_the_client(corner: &
         );
     }
     let without = corner.node_port("node-2", &service);
-    let error = corner
-        .nodes()
-        .ask(&Origin::Here, without)
-        .await
-        .unwrap_err();
     let want = match corner.nodes().kind() {
         NodesKind::Namespaces => ErrorKind::TimedOut,
         // Nothing on loopback can drop a packet.
         NodesKind::Loopback | NodesKind::Auto => ErrorKind::ConnectionRefused,
     };
-    assert_eq!(error.kind(), want, "{error}");
+    // Each node's rules come in their own time, and until then its kernel refuses.
+    eventually(format!("{without} to fail with {want:?}"), SOON, || async {
+        let error = match corner.nodes().ask(&Origin::Here, without).await {
+            Ok(answer) => panic!("{answer:?} from the node without a pod"),
+            Err(error) => error,
+        };
+        ensure!(error.kind() == want, "{error}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 async fn the_health_check_port_follows_the_pods(corner: &Corner) {
@@ -682,7 +687,34 @@ async fn readiness_of_a_node_is_a_condition_only(corner: &Corner) {
             .any(|a| a.type_ == "InternalIP" && a.address == address),
         "{addresses:?}"
     );
+    // A second one of this name is refused, and harms neither the first nor its object.
+    let error = corner.nodes().add_node(name).await.unwrap_err();
+    assert!(
+        format!("{error:#}").contains("already has a node moody"),
+        "{error:#}"
+    );
+    let health = SocketAddr::new(corner.nodes().node_address(name).unwrap(), 10256);
+    assert_eq!(
+        corner
+            .nodes()
+            .get(&Origin::Here, health, "/healthz")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
     corner.nodes().remove_node(name).await.unwrap();
+    assert!(api.get_opt(name).await.unwrap().is_none());
+    // Nor does a Node object that somebody else made go with a failure.
+    let foreign = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    api.create(&PostParams::default(), &foreign).await.unwrap();
+    let error = corner.nodes().add_node(name).await.unwrap_err();
+    assert!(
+        format!("{error:#}").contains("create the Node object"),
+        "{error:#}"
+    );
+    assert!(api.get_opt(name).await.unwrap().is_some());
+    api.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
 /// The namespaces and interfaces of all pools of this machine.

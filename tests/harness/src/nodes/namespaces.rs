@@ -258,21 +258,15 @@ impl Namespaces {
             .number)
     }
 
+    /// Deletes what there is of a node, all of it also after a failure; the first failure is the result.
     fn delete_node(&self, number: u8) -> anyhow::Result<()> {
         let (node, pods) = (self.node_netns(number), self.pods_netns(number));
         // First the cables: sockets keep a namespace alive after its name is gone.
-        ip(
-            Some(&format!("{}-b", self.tag)),
-            &[format!("link delete n{number}")],
-        )?;
-        ip(Some(&node), &["link delete pods".to_owned()])?;
-        ip(
-            None,
-            &[
-                format!("netns delete {node}"),
-                format!("netns delete {pods}"),
-            ],
-        )
+        let bridge = format!("{}-b", self.tag);
+        let outer = ip(Some(&bridge), &[format!("link delete n{number}")]);
+        let inner = ip(Some(&node), &["link delete pods".to_owned()]);
+        let names = [node, pods].map(|name| ip(None, &[format!("netns delete {name}")]));
+        outer.and(inner).and(names.into_iter().collect())
     }
 }
 
@@ -299,8 +293,10 @@ impl Network for Namespaces {
             );
             (number, neighbours)
         };
-        block_in_place(|| self.build_node(number, &neighbours))
-            .with_context(|| format!("node {name}"))?;
+        if let Err(error) = block_in_place(|| self.build_node(number, &neighbours)) {
+            let _ = self.remove_node(name).await;
+            return Err(error);
+        }
         let n = self.subnet.number();
         let mut network = NodeNetwork {
             addresses: vec![host_address(n, number).into()],
@@ -331,8 +327,7 @@ impl Network for Namespaces {
             return Ok(());
         };
         drop(node.proxy);
-        let deleted = block_in_place(|| self.delete_node(node.number))
-            .with_context(|| format!("node {name}"));
+        let deleted = block_in_place(|| self.delete_node(node.number));
         self.state().numbers.give_back(node.number);
         deleted
     }
