@@ -12,6 +12,12 @@
 //! [`operator`] is a controller in miniature that drives an engine through [`scene`]s; [`tap`] counts and breaks
 //! the calls between provider and cloud; [`walk`] takes random ways. The toys are in [`toys`].
 
+pub mod expect;
+pub mod laws;
+pub mod operator;
 pub mod rig;
 pub mod samples;
+pub mod scene;
 pub mod tap;
+pub mod walk;
+pub mod wrap;

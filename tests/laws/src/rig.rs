@@ -23,7 +23,7 @@ use crate::{samples, tap::Tap};
 
 /// A provider under test: how to get a cloud for it, and what to ask of it.
 #[async_trait]
-pub trait Rig: Send + Sync + Sized + 'static {
+pub trait Rig: Send + Sync + Sized {
     /// The provider.
     type Provider: Provider;
     /// Its cloud.
@@ -94,6 +94,11 @@ pub trait Rig: Send + Sync + Sized + 'static {
     /// Asks that the load balancer stay when the Service goes.
     fn retain(&self, intent: &mut Intent) {
         intent.options.reclaim_policy = ReclaimPolicy::Retain;
+    }
+
+    /// Which of a run's calls are broken, one after the other, each in every way. All of them, unless worlds are dear.
+    fn fault_points(&self, calls: usize) -> Vec<usize> {
+        (0..calls).collect()
     }
 
     /// How long something that must happen may take before it counts as never. Only ever waited out by a law that fails.

@@ -1,0 +1,79 @@
+//! The laws. Each is `async fn(&rig) -> Result<(), String>`, and [`all_laws!`](crate::all_laws) makes a test of each.
+
+mod converging;
+mod owning;
+mod restarting;
+mod serving;
+mod writing;
+
+pub use converging::{deterministic, quiet, rehearsal_equals_execution, repeatable, settles};
+pub use owning::{approval_works_once, deletes_cleanly, foreign_objects_stay, retained_objects_stay};
+pub use restarting::{restartable, retained_whatever_fails};
+pub use serving::{broken_annotation_stops_nobody, make_before_break, unknown_claims_stay};
+pub use writing::{
+    ended_ticket_writes_nothing, hopeless_writes_are_not_repeated, refused_stop_no_neighbours, waiting_holds_no_worker,
+};
+
+use crate::{
+    rig::Rig,
+    scene::{Scenario, scenarios},
+};
+
+/// One test per law, and one for random walks.
+///
+/// `all_laws!(rig, "proptest-regressions/rig.txt")`: the expression makes the [`Rig`]; the file, relative to the
+/// crate, keeps the seeds of walks that failed and is committed. The calling crate needs `tokio` with `rt` and `macros`
+/// as a dev-dependency.
+#[macro_export]
+macro_rules! all_laws {
+    ($rig:expr, $seeds:literal) => {
+        $crate::all_laws! { @each $rig;
+            settles
+            rehearsal_equals_execution
+            repeatable
+            deterministic
+            quiet
+            restartable
+            retained_whatever_fails
+            make_before_break
+            broken_annotation_stops_nobody
+            unknown_claims_stay
+            deletes_cleanly
+            foreign_objects_stay
+            retained_objects_stay
+            approval_works_once
+            hopeless_writes_are_not_repeated
+            refused_stop_no_neighbours
+            waiting_holds_no_worker
+            ended_ticket_writes_nothing
+        }
+
+        #[test]
+        fn random_walks() {
+            if let Err(why) = $crate::walk::random_walks(&$rig, $seeds) {
+                panic!("{why}");
+            }
+        }
+    };
+    (@each $rig:expr; $($law:ident)*) => {
+        $(
+            #[::tokio::test]
+            async fn $law() {
+                if let Err(why) = $crate::laws::$law(&$rig).await {
+                    panic!("{why}");
+                }
+            }
+        )*
+    };
+}
+
+/// Holds a law to every scenario, and names the one that breaks it.
+async fn in_every_scenario<R: Rig>(
+    rig: &R,
+    law: impl AsyncFn(&Scenario) -> Result<(), String>,
+) -> Result<(), String> {
+    for scenario in scenarios(rig) {
+        law(&scenario).await.map_err(|why| format!("{}: {why}", scenario.name))?;
+    }
+    Ok(())
+}
