@@ -1,0 +1,337 @@
+//! The loop: look, plan, do, look at what the doing did, until there is nothing to do; and its twin that only
+//! rehearses.
+//!
+//! Neither sleeps: what is waited for is returned to the caller, who comes back when told or when it is time.
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+
+use crate::{
+    digest::Digest,
+    error::{CloudError, ErrorClass},
+    failure::{Failure, Failures},
+    ids::{GroupKey, ResourceId},
+    nodes::NodeSet,
+    plan::{Action, Change, Plan, Refusal, Until, Wait},
+    provider::{PlanInput, Provider, Want},
+    ticket::Ticket,
+};
+
+/// More waves than any plan needs. A plan that has not settled by then contradicts itself, which is our bug; the loop ends
+/// rather than write for ever.
+const MAX_WAVES: usize = 64;
+
+/// How often one run looks again after a conflict, before it leaves the rest to the next run.
+const MAX_CONFLICTS: usize = 3;
+
+/// Told about every write, before and after: for logs and metrics.
+pub trait Journal: Send + Sync {
+    /// A write is about to be made.
+    fn begins(&self, key: &GroupKey, change: &Change);
+    /// It ended.
+    fn ended(&self, key: &GroupKey, change: &Change, result: Result<(), &CloudError>);
+    /// The group was read from the cloud.
+    fn observed(&self, key: &GroupKey, result: Result<(), &CloudError>);
+}
+
+/// A journal that keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn begins(&self, _: &GroupKey, _: &Change) {}
+    fn ended(&self, _: &GroupKey, _: &Change, _: Result<(), &CloudError>) {}
+    fn observed(&self, _: &GroupKey, _: Result<(), &CloudError>) {}
+}
+
+/// The input of one run.
+pub struct Round<'a, P: Provider + ?Sized> {
+    /// The group.
+    pub key: &'a GroupKey,
+    /// What shall be.
+    pub want: &'a Want<P::Desired>,
+    /// The provider's nodes.
+    pub nodes: &'a NodeSet,
+    /// The digest that the owner approved.
+    pub approval: Option<&'a str>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl<P: Provider + ?Sized> Round<'_, P> {
+    fn plan(
+        &self,
+        provider: &P,
+        seen: &P::Observed,
+        fresh: bool,
+        failures: &Failures,
+    ) -> Plan<P::Step> {
+        provider.plan(PlanInput {
+            key: self.key,
+            want: self.want,
+            seen,
+            fresh,
+            nodes: self.nodes,
+            failures,
+            approval: self.approval,
+            now: self.now,
+        })
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ran<P: Provider + ?Sized> {
+    /// What is there now, as far as it could be read.
+    pub seen: Option<P::Observed>,
+    /// Whether `seen` stands for the cloud: false after a step whose fate is unknown.
+    pub trusted: bool,
+    /// Writes made.
+    pub applied: Vec<Change>,
+    /// What is waited for.
+    pub waits: Vec<Wait>,
+    /// What is refused.
+    pub refusals: Vec<Refusal>,
+    /// Reads made.
+    pub reads: usize,
+}
+
+/// What the caller knows already.
+#[derive(Clone, Debug)]
+pub struct Known<O> {
+    /// What was seen.
+    pub seen: O,
+    /// Whether it was read just now, for this run.
+    pub fresh: bool,
+}
+
+/// Makes a group what it shall be, as far as it goes now.
+///
+/// # Flow
+/// 1. Reads, unless the caller knows what is there.
+/// 2. Plans. Steps that failed before and are hopeless are held back.
+/// 3. Applies the wave in parallel, absorbs the effects, plans again; until there are no steps.
+/// 4. For `Nothing`, reads once more: gone is what a fresh read proves.
+///
+/// # Guarantees
+/// A failed step stops only what depends on it: its dependants lack their input and are never planned. A conflict makes the run
+/// look again. No step is tried twice in one run.
+///
+/// # Errors
+/// Failures are in `failures`, never returned: the rest of the group goes on.
+pub async fn converge<P: Provider + ?Sized>(
+    provider: &P,
+    round: Round<'_, P>,
+    known: Option<Known<P::Observed>>,
+    failures: &mut Failures,
+    ticket: &Ticket,
+    journal: &dyn Journal,
+) -> Ran<P> {
+    let desired = Digest::of(round.want);
+    let (known, mut fresh) = match known {
+        None => (None, false),
+        Some(Known { seen, fresh }) => (Some(seen), fresh),
+    };
+    let mut ran = Ran {
+        seen: known,
+        trusted: true,
+        applied: Vec::new(),
+        waits: Vec::new(),
+        refusals: Vec::new(),
+        reads: 0,
+    };
+    let mut conflicts = 0;
+    for wave in 0.. {
+        if ran.seen.is_none() {
+            match read(provider, &round, journal, &mut ran).await {
+                Ok(()) => fresh = true,
+                Err(error) => {
+                    note(
+                        failures,
+                        &"observe",
+                        observe_change(),
+                        &error,
+                        desired,
+                        round.now,
+                    );
+                    ran.trusted = false;
+                    return ran;
+                }
+            }
+        }
+        let seen = ran.seen.take().expect("read above");
+        let mut plan = round.plan(provider, &seen, fresh, failures);
+        failures.hold_back(&mut plan);
+        if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan) {
+            continue;
+        }
+        if plan.steps.is_empty() || wave >= MAX_WAVES {
+            if wave >= MAX_WAVES {
+                let error = CloudError::new(
+                    ErrorClass::Transient,
+                    "plan",
+                    "the plan did not settle; please report this with the log",
+                );
+                note(
+                    failures,
+                    &"settle",
+                    observe_change(),
+                    &error,
+                    desired,
+                    round.now,
+                );
+            }
+            ran.waits = plan.waits;
+            ran.refusals = plan.refusals;
+            ran.seen = Some(seen);
+            return ran;
+        }
+        // After a wave what is seen is what the effects say, which is as good as a read only until something is to be proved.
+        if matches!(round.want, Want::Nothing) {
+            fresh = false;
+        }
+        let results = {
+            let seen = &seen;
+            stream::iter(plan.steps)
+                .map(|planned| async move {
+                    if let Err(error) = ticket.remaining() {
+                        return (planned, Err(error));
+                    }
+                    journal.begins(round.key, &planned.change);
+                    let result = provider.apply(round.key, &planned.step, seen, ticket).await;
+                    journal.ended(round.key, &planned.change, result.as_ref().map(|_| ()));
+                    (planned, result)
+                })
+                .buffered(provider.parallelism().max(1))
+                .collect::<Vec<_>>()
+                .await
+        };
+        let mut seen = seen;
+        let mut stale = false;
+        for (planned, result) in results {
+            match result {
+                Ok(effect) => {
+                    provider.absorb(&mut seen, effect);
+                    ran.applied.push(planned.change);
+                }
+                Err(error) => {
+                    stale |= error.class == ErrorClass::Conflict;
+                    // Whatever failed may have had its effect all the same: the next run reads.
+                    ran.trusted = false;
+                    note(
+                        failures,
+                        &planned.step,
+                        planned.change,
+                        &error,
+                        desired,
+                        round.now,
+                    );
+                }
+            }
+        }
+        if stale && conflicts < MAX_CONFLICTS && ticket.remaining().is_ok() {
+            conflicts += 1;
+            failures.forget(ErrorClass::Conflict);
+            continue;
+        }
+        ran.seen = Some(seen);
+    }
+    unreachable!("the loop returns")
+}
+
+/// Whether a plan without steps still needs a fresh read: it asks for one, or absence has to be proved.
+fn needs_fresh<D, S>(want: &Want<D>, plan: &Plan<S>) -> bool {
+    matches!(want, Want::Nothing) || plan.waits.iter().any(|wait| wait.until == Until::FreshRead)
+}
+
+async fn read<P: Provider + ?Sized>(
+    provider: &P,
+    round: &Round<'_, P>,
+    journal: &dyn Journal,
+    ran: &mut Ran<P>,
+) -> Result<(), CloudError> {
+    let result = provider.observe(round.key, round.want).await;
+    journal.observed(round.key, result.as_ref().map(|_| ()));
+    ran.reads += 1;
+    ran.seen = Some(result?);
+    Ok(())
+}
+
+fn note<S: serde::Serialize>(
+    failures: &mut Failures,
+    step: &S,
+    change: Change,
+    error: &CloudError,
+    desired: Digest,
+    now: Timestamp,
+) {
+    failures.record(step, Failure::new(change, error, desired, now));
+}
+
+fn observe_change() -> Change {
+    Change::new(
+        Action::Change,
+        "load balancer",
+        ResourceId::new("lb"),
+        "could not be read",
+    )
+}
+
+/// What a rehearsal foretells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rehearsed<O> {
+    /// The steps, wave by wave.
+    pub waves: Vec<Vec<Change>>,
+    /// What would be waited for in the end.
+    pub waits: Vec<Wait>,
+    /// What would be refused.
+    pub refusals: Vec<Refusal>,
+    /// What would be there.
+    pub seen: O,
+    /// False when the plan did not end: our bug.
+    pub settled: bool,
+}
+
+/// The same loop with predicted effects: no reads, no writes.
+pub fn rehearse<P: Provider + ?Sized>(
+    provider: &P,
+    round: Round<'_, P>,
+    mut seen: P::Observed,
+    failures: &Failures,
+) -> Rehearsed<P::Observed> {
+    let mut waves = Vec::new();
+    for _ in 0..MAX_WAVES {
+        let mut plan = round.plan(provider, &seen, true, failures);
+        failures.hold_back(&mut plan);
+        if plan.steps.is_empty() {
+            return Rehearsed {
+                waves,
+                waits: plan.waits,
+                refusals: plan.refusals,
+                seen,
+                settled: true,
+            };
+        }
+        let effects: Vec<_> = plan
+            .steps
+            .iter()
+            .map(|planned| provider.predict(&planned.step, &seen))
+            .collect();
+        for effect in effects {
+            provider.absorb(&mut seen, effect);
+        }
+        waves.push(
+            plan.steps
+                .into_iter()
+                .map(|planned| planned.change)
+                .collect(),
+        );
+    }
+    Rehearsed {
+        waves,
+        waits: Vec::new(),
+        refusals: Vec::new(),
+        seen,
+        settled: false,
+    }
+}

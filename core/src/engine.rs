@@ -1,0 +1,452 @@
+//! A provider with a memory: the boxed twin of [`Provider`] that the controller and the command line use.
+//!
+//! The engine remembers per group what it wanted, what it saw and what failed. An event that changes nothing in the
+//! desired state and in the nodes makes no call; a group that was rejected keeps what it has while its targets follow
+//! the nodes; a restart takes its first look from one snapshot.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    converge::{Journal, Known, Round, converge, rehearse},
+    digest::Digest,
+    error::CloudError,
+    failure::{Failure, Failures},
+    group::Group,
+    ids::GroupKey,
+    nodes::NodeSet,
+    plan::{Change, Refusal, Until, Wait, approval_digest},
+    problem::{PortError, Problems, Warning},
+    provider::{Provider, Verdict, Wake, Want},
+    published::Published,
+    ticket::Ticket,
+};
+
+/// What is asked for a group.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Serve these members.
+    Serve(Group),
+    /// The members are there, and none of them can be read: keep what is, and let the targets follow the nodes.
+    Keep(Problems),
+    /// The members are gone, or no longer ours.
+    Release,
+}
+
+/// One request to the engine.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The group.
+    pub key: GroupKey,
+    /// What is asked.
+    pub ask: Ask,
+    /// The provider's nodes.
+    pub nodes: Arc<NodeSet>,
+    /// The digest that the owner approved.
+    pub approval: Option<Arc<str>>,
+    /// Plan, but write nothing.
+    pub paused: bool,
+    /// Look at the cloud even if nothing is known to have changed.
+    pub look: bool,
+    /// The right to write.
+    pub ticket: Ticket,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What the engine did and what there is to tell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Why the group is rejected; what it has stays.
+    pub problems: Option<Problems>,
+    /// What a user should know.
+    pub warnings: Vec<Warning>,
+    /// Ports that are not served.
+    pub port_errors: Vec<PortError>,
+    /// What can be published; None when the cloud could not be read.
+    pub published: Option<Published>,
+    /// Writes made.
+    pub applied: Vec<Change>,
+    /// Writes that would be made, were the group not paused.
+    pub withheld: Vec<Change>,
+    /// What is waited for.
+    pub waits: Vec<Wait>,
+    /// What is refused.
+    pub refusals: Vec<Refusal>,
+    /// What failed and is still in the way.
+    pub failures: Vec<Failure>,
+    /// For a release: a fresh read has shown that nothing is left.
+    pub gone: bool,
+    /// Reads of the cloud.
+    pub reads: usize,
+}
+
+impl Report {
+    /// Whether everything asked for is there, as far as it can be.
+    pub fn settled(&self) -> bool {
+        self.waits.is_empty()
+            && self.failures.is_empty()
+            && self.refusals.is_empty()
+            && self.withheld.is_empty()
+    }
+}
+
+/// A rehearsal for people: what would be done, and what would be the result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Why the group is rejected.
+    pub problems: Option<Problems>,
+    /// What a user should know.
+    pub warnings: Vec<Warning>,
+    /// Ports that would not be served.
+    pub port_errors: Vec<PortError>,
+    /// The steps, wave by wave.
+    pub waves: Vec<Vec<Change>>,
+    /// What would be waited for in the end.
+    pub waits: Vec<Wait>,
+    /// What would be refused.
+    pub refusals: Vec<Refusal>,
+    /// What would be published.
+    pub published: Published,
+    /// The digest to approve, where steps give something up.
+    pub approval: Option<String>,
+}
+
+/// A group found in the cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// [`GroupKey::identity`].
+    pub identity: String,
+    /// `namespace/name` as the marks tell it.
+    pub service: String,
+    /// How many objects.
+    pub objects: usize,
+}
+
+/// A provider, whatever its types.
+#[async_trait]
+pub trait AnyProvider: Send + Sync {
+    /// The provider's name.
+    fn name(&self) -> &'static str;
+
+    /// Makes a group what is asked, as far as it goes now. One run per group at a time is the caller's duty.
+    async fn run(&self, request: Request, journal: &dyn Journal) -> Report;
+
+    /// Foretells what `run` would do. Reads, and never writes.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    async fn rehearse(&self, request: &Request) -> Result<Rehearsal, CloudError>;
+
+    /// Reads everything of this cluster at once, and keeps it as the first look of every group.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    async fn inventory(&self) -> Result<Vec<Found>, CloudError>;
+
+    /// Takes the means to wake a group.
+    fn attach(&self, wake: Wake);
+
+    /// Forgets a group whose Services are gone.
+    fn forget(&self, key: &GroupKey);
+}
+
+/// What the engine remembers of one group.
+struct Memory<P: Provider> {
+    want: Want<P::Desired>,
+    nodes: Digest,
+    approval: Option<Arc<str>>,
+    seen: Option<P::Observed>,
+    failures: Failures,
+    /// What the last run reported, when it left nothing to do.
+    quiet: Option<Report>,
+}
+
+/// A provider with a memory.
+pub struct Engine<P: Provider> {
+    provider: P,
+    memory: Mutex<HashMap<GroupKey, Memory<P>>>,
+    first_look: Mutex<BTreeMap<String, P::Observed>>,
+}
+
+impl<P: Provider> Engine<P> {
+    /// A provider that remembers nothing yet.
+    pub fn new(provider: P) -> Self {
+        Self {
+            provider,
+            memory: Mutex::default(),
+            first_look: Mutex::default(),
+        }
+    }
+
+    /// The provider itself.
+    pub fn provider(&self) -> &P {
+        &self.provider
+    }
+
+    fn take(&self, key: &GroupKey) -> Option<Memory<P>> {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key)
+    }
+
+    fn keep(&self, key: GroupKey, memory: Memory<P>) {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, memory);
+    }
+
+    /// The wanted state, and the part of the report that only depends on it.
+    fn judge(&self, ask: &Ask) -> (Want<P::Desired>, Report) {
+        let mut report = Report::default();
+        let want = match ask {
+            Ask::Release => Want::Nothing,
+            Ask::Keep(problems) => {
+                report.problems = Some(problems.clone());
+                Want::Frozen
+            }
+            Ask::Serve(group) => match self.provider.desired(group) {
+                Verdict::Rejected(problems) => {
+                    report.problems = Some(problems);
+                    Want::Frozen
+                }
+                Verdict::Accepted {
+                    desired,
+                    warnings,
+                    port_errors,
+                } => {
+                    report.warnings = warnings;
+                    report.port_errors = port_errors;
+                    Want::Exists(desired)
+                }
+            },
+        };
+        (want, report)
+    }
+
+    fn first_look(&self, key: &GroupKey) -> Option<P::Observed> {
+        self.first_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key.identity())
+    }
+}
+
+#[async_trait]
+impl<P: Provider> AnyProvider for Engine<P> {
+    fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+
+    async fn run(&self, request: Request, journal: &dyn Journal) -> Report {
+        let Request {
+            key,
+            ask,
+            nodes,
+            approval,
+            paused,
+            look,
+            ticket,
+            now,
+        } = request;
+        let (mut want, mut report) = self.judge(&ask);
+        // Taken out while the run lasts: a run that is cut leaves no memory, and the next one looks.
+        let memory = self.take(&key);
+        let unchanged = memory.as_ref().is_some_and(|m| {
+            m.want == want && m.nodes == nodes.version() && m.approval == approval
+        });
+        let memory = match memory {
+            Some(memory) if unchanged && !look && !paused && memory.quiet.is_some() => {
+                let told = Report {
+                    problems: report.problems,
+                    warnings: report.warnings,
+                    port_errors: report.port_errors,
+                    applied: Vec::new(),
+                    reads: 0,
+                    ..memory.quiet.clone().unwrap_or_default()
+                };
+                self.keep(key, memory);
+                return told;
+            }
+            other => other,
+        };
+        let (seen, mut failures) = match memory {
+            None => (self.first_look(&key), Failures::default()),
+            // Only what the last run left in peace is known; anything else is read again.
+            Some(memory) => (memory.quiet.and(memory.seen), memory.failures),
+        };
+        let seen = if look { None } else { seen };
+        failures.begin(Digest::of(&want), now);
+
+        let mut known = seen.map(|seen| Known { seen, fresh: false });
+        if want == Want::Nothing {
+            // Retaining is stamped on the cloud object: a deletion may not depend on parsing annotations. A read that
+            // fails here fails again in the run, which reports it.
+            known = self
+                .provider
+                .observe(&key, &want)
+                .await
+                .ok()
+                .map(|seen| Known { seen, fresh: true });
+            if known
+                .as_ref()
+                .is_some_and(|known| self.provider.retained(&known.seen))
+            {
+                want = Want::Released;
+            }
+        }
+
+        let round = Round {
+            key: &key,
+            want: &want,
+            nodes: &nodes,
+            approval: approval.as_deref(),
+            now,
+        };
+        if paused {
+            let seen = match known {
+                Some(known) => Ok(known.seen),
+                None => self.provider.observe(&key, &want).await,
+            };
+            match seen {
+                Ok(seen) => {
+                    report.published = Some(self.provider.published(&key, &seen));
+                    let rehearsed = rehearse(&self.provider, round, seen, &failures);
+                    report.withheld = rehearsed.waves.into_iter().flatten().collect();
+                    report.waits = rehearsed.waits;
+                    report.refusals = rehearsed.refusals;
+                }
+                Err(error) => {
+                    let change = Change::new(
+                        crate::plan::Action::Change,
+                        "load balancer",
+                        "lb".into(),
+                        "could not be read",
+                    );
+                    report
+                        .failures
+                        .push(Failure::new(change, &error, Digest::of(&want), now));
+                }
+            }
+            return report;
+        }
+
+        let ran = converge(
+            &self.provider,
+            round,
+            known,
+            &mut failures,
+            &ticket,
+            journal,
+        )
+        .await;
+        report.applied = ran.applied;
+        report.waits = ran.waits;
+        report.refusals = ran.refusals;
+        report.failures = failures.iter().cloned().collect();
+        report.reads = ran.reads;
+        report.published = ran
+            .seen
+            .as_ref()
+            .map(|seen| self.provider.published(&key, seen));
+        let done = report.waits.is_empty() && report.failures.is_empty() && ran.trusted;
+        report.gone =
+            matches!(want, Want::Nothing | Want::Released) && done && report.refusals.is_empty();
+        if !report.gone {
+            let quiet = done.then(|| report.clone());
+            self.keep(
+                key,
+                Memory {
+                    want,
+                    nodes: nodes.version(),
+                    approval,
+                    seen: ran.seen.filter(|_| ran.trusted),
+                    failures,
+                    quiet,
+                },
+            );
+        }
+        report
+    }
+
+    async fn rehearse(&self, request: &Request) -> Result<Rehearsal, CloudError> {
+        let (want, report) = self.judge(&request.ask);
+        let seen = self.provider.observe(&request.key, &want).await?;
+        let round = Round {
+            key: &request.key,
+            want: &want,
+            nodes: &request.nodes,
+            approval: request.approval.as_deref(),
+            now: request.now,
+        };
+        let rehearsed = rehearse(&self.provider, round, seen, &Failures::default());
+        let given_up: Vec<Change> = rehearsed
+            .waves
+            .iter()
+            .flatten()
+            .filter(|change| change.gives_up.is_some())
+            .cloned()
+            .collect();
+        let asked = rehearsed
+            .refusals
+            .iter()
+            .find_map(|refusal| refusal.approval.clone());
+        Ok(Rehearsal {
+            problems: report.problems,
+            warnings: report.warnings,
+            port_errors: report.port_errors,
+            published: self.provider.published(&request.key, &rehearsed.seen),
+            approval: asked.or_else(|| (!given_up.is_empty()).then(|| approval_digest(&given_up))),
+            waves: rehearsed.waves,
+            waits: rehearsed.waits,
+            refusals: rehearsed.refusals,
+        })
+    }
+
+    async fn inventory(&self) -> Result<Vec<Found>, CloudError> {
+        let snapshot = self.provider.snapshot().await?;
+        let mut found = Vec::with_capacity(snapshot.groups.len());
+        let mut looks = BTreeMap::new();
+        for (identity, part) in snapshot.groups {
+            found.push(Found {
+                identity: identity.clone(),
+                service: part.service,
+                objects: part.objects,
+            });
+            looks.insert(identity, part.observed);
+        }
+        *self
+            .first_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = looks;
+        Ok(found)
+    }
+
+    fn attach(&self, wake: Wake) {
+        self.provider.attach(wake);
+    }
+
+    fn forget(&self, key: &GroupKey) {
+        self.take(key);
+    }
+}
+
+/// When a group should be looked at again by itself: the earliest of its waits. None when it will be told.
+pub fn next_look(report: &Report) -> Option<std::time::Duration> {
+    report
+        .waits
+        .iter()
+        .filter_map(|wait| match wait.until {
+            Until::After(after) => Some(after),
+            Until::Told | Until::FreshRead => None,
+        })
+        .min()
+}

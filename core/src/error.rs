@@ -1,0 +1,123 @@
+//! Failures of cloud calls, typed by what to do next (Decides).
+//!
+//! Each provider maps its cloud's codes to a class in one table; everything above matches on the class.
+
+use std::{error::Error, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// What to do next about a failed cloud call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorClass {
+    /// The user must change something; wait for the Service to change.
+    Rejected,
+    /// A permission or credential is missing; name the action, tell the operator once.
+    Denied,
+    /// Over the account's rate; slow the shared limiter too.
+    Throttled {
+        /// What the cloud said about when to come back.
+        after: Option<Duration>,
+    },
+    /// Over a limit that only the account's owner can raise; retry slowly.
+    Quota,
+    /// The world moved under us; observe again and plan anew.
+    Conflict,
+    /// The same step may succeed later; back off for this Service.
+    Transient,
+}
+
+impl ErrorClass {
+    /// Whether repeating the same write for the same desired state is pointless until something changes.
+    pub fn is_hopeless(self) -> bool {
+        matches!(self, Self::Rejected | Self::Denied | Self::Quota)
+    }
+
+    /// One word, for logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Denied => "denied",
+            Self::Throttled { .. } => "throttled",
+            Self::Quota => "quota",
+            Self::Conflict => "conflict",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+/// A cloud call that failed. Displays its own part only; [`chain`] prints it with its sources.
+#[derive(Debug)]
+pub struct CloudError {
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// The call, as the cloud names it: `CreateListener`, `PUT leases`.
+    pub operation: &'static str,
+    /// The cloud's code, where it gave one.
+    pub code: Option<String>,
+    /// For people: what happened, short, ending with what to do where the class does not say it. Free of secrets.
+    pub message: String,
+    /// The cloud's id of the request, for its support.
+    pub request_id: Option<String>,
+    /// What caused it.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl CloudError {
+    /// An error without code and source.
+    pub fn new(class: ErrorClass, operation: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            operation,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            source: None,
+        }
+    }
+
+    /// The same with the cloud's code.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.message)?;
+        if let Some(code) = &self.code {
+            write!(f, " ({code})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for CloudError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error with all its sources, each once: `outer: inner: innermost`.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        // Some libraries repeat the source in their own text; saying it twice helps nobody.
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,108 @@
+//! Failures that are remembered, so that a hopeless write is not repeated for ever (Decides).
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    digest::Digest,
+    error::{CloudError, ErrorClass, chain},
+    plan::{Change, Plan, Planned},
+};
+
+/// How long a hopeless write is held back while nothing changes. Quotas are raised and permissions granted
+/// without the Service changing, so it is tried again in the end.
+pub const HOLD: SignedDuration = SignedDuration::from_mins(10);
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// What it was going to do.
+    pub change: Change,
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// The call that failed and the cloud's code, for logs and for people.
+    pub operation: &'static str,
+    /// The cloud's code, where it gave one.
+    pub code: Option<String>,
+    /// For people.
+    pub message: String,
+    /// The error with all its sources, for the log.
+    pub detail: String,
+    /// The digest of the desired state it was part of.
+    pub desired: Digest,
+    /// When it last failed.
+    pub at: Timestamp,
+    /// How often in a row.
+    pub times: u32,
+}
+
+impl Failure {
+    /// The memory of an error.
+    pub fn new(change: Change, error: &CloudError, desired: Digest, at: Timestamp) -> Self {
+        Self {
+            change,
+            class: error.class,
+            operation: error.operation,
+            code: error.code.clone(),
+            message: error.message.clone(),
+            detail: chain(error),
+            desired,
+            at,
+            times: 1,
+        }
+    }
+}
+
+/// The failures of one group, by the digest of the step that failed.
+#[derive(Clone, Debug, Default)]
+pub struct Failures(BTreeMap<Digest, Failure>);
+
+impl Failures {
+    /// Forgets what a new run may try again: everything but hopeless writes for the same desired state that are
+    /// not old yet.
+    pub fn begin(&mut self, desired: Digest, now: Timestamp) {
+        self.0.retain(|_, failure| {
+            failure.class.is_hopeless()
+                && failure.desired == desired
+                && now.duration_since(failure.at) < HOLD
+        });
+    }
+
+    /// Remembers that a step failed.
+    pub fn record<S: Serialize>(&mut self, step: &S, failure: Failure) {
+        let known = self.0.entry(Digest::of(step)).or_insert_with(|| Failure {
+            times: 0,
+            ..failure.clone()
+        });
+        let times = known.times + 1;
+        *known = Failure { times, ..failure };
+    }
+
+    /// Whether this step failed and is held back.
+    pub fn holds<S: Serialize>(&self, step: &S) -> Option<&Failure> {
+        self.0.get(&Digest::of(step))
+    }
+
+    /// Forgets every failure of a class: a conflict is forgotten once the world was looked at again.
+    pub fn forget(&mut self, class: ErrorClass) {
+        self.0.retain(|_, failure| failure.class != class);
+    }
+
+    /// Takes the steps that are held back out of a plan.
+    pub fn hold_back<S: Serialize>(&self, plan: &mut Plan<S>) {
+        plan.steps
+            .retain(|Planned { step, .. }| self.holds(step).is_none());
+    }
+
+    /// All of them, in a stable order.
+    pub fn iter(&self) -> impl Iterator<Item = &Failure> {
+        self.0.values()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
