@@ -19,5 +19,6 @@ pub mod rig;
 pub mod samples;
 pub mod scene;
 pub mod tap;
+pub mod toys;
 pub mod walk;
 pub mod wrap;

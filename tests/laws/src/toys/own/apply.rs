@@ -1,0 +1,43 @@
+//! One write per step (Writes). No opinions: what may be done was decided by the plan.
+
+use evenkeel_core::{
+    error::{CloudError, ErrorClass},
+    ids::{Cluster, GroupKey},
+};
+
+use super::{
+    client::Client,
+    model::{Effect, Observed, Step},
+    names,
+};
+
+/// Does it.
+///
+/// # Errors
+/// When the write failed or may have failed.
+pub async fn apply(
+    client: &Client,
+    cluster: &Cluster,
+    key: &GroupKey,
+    step: &Step,
+    seen: &Observed,
+) -> Result<Effect, CloudError> {
+    match step {
+        Step::Create { marks, spec } => {
+            let name = names::object(cluster, key, &marks.id);
+            Ok(Effect::Is(marks.id.clone(), client.create(&name, marks, spec).await?))
+        }
+        Step::Change { marks, spec } => {
+            let Some(object) = seen.objects.get(&marks.id) else {
+                return Err(CloudError::new(ErrorClass::Conflict, "Change", format!("{} is gone", marks.id)));
+            };
+            Ok(Effect::Is(marks.id.clone(), client.change(object, marks, spec).await?))
+        }
+        Step::Destroy { id } => {
+            if let Some(object) = seen.objects.get(id) {
+                client.delete(object).await?;
+            }
+            Ok(Effect::Gone(id.clone()))
+        }
+    }
+}
