@@ -44,6 +44,11 @@ impl Journal for NoJournal {
     fn observed(&self, _: &GroupKey, _: Result<(), &CloudError>) {}
 }
 
+/// The failure of a read, as it is remembered and reported.
+pub(crate) fn unreadable(error: &CloudError, desired: Digest, now: Timestamp) -> Failure {
+    Failure::new(observe_change(), error, desired, now)
+}
+
 /// The input of one run.
 pub struct Round<'a, P: Provider + ?Sized> {
     /// The group.
@@ -92,6 +97,8 @@ pub struct Ran<P: Provider + ?Sized> {
     pub waits: Vec<Wait>,
     /// What is refused.
     pub refusals: Vec<Refusal>,
+    /// What failed, in this run or before, and is still in the way.
+    pub failures: Vec<Failure>,
     /// Reads made.
     pub reads: usize,
 }
@@ -118,7 +125,8 @@ pub struct Known<O> {
 /// look again. No step is tried twice in one run.
 ///
 /// # Errors
-/// Failures are in `failures`, never returned: the rest of the group goes on.
+/// Failures are never returned as an error: the rest of the group goes on. [`Ran::failures`] has those still in the way;
+/// `failures` remembers more, for the next run.
 pub async fn converge<P: Provider + ?Sized>(
     provider: &P,
     round: Round<'_, P>,
@@ -138,13 +146,17 @@ pub async fn converge<P: Provider + ?Sized>(
         applied: Vec::new(),
         waits: Vec::new(),
         refusals: Vec::new(),
+        failures: Vec::new(),
         reads: 0,
     };
     let mut conflicts = 0;
     for wave in 0.. {
         if ran.seen.is_none() {
             match read(provider, &round, journal, &mut ran).await {
-                Ok(()) => fresh = true,
+                Ok(()) => {
+                    fresh = true;
+                    ran.trusted = true;
+                }
                 Err(error) => {
                     note(
                         failures,
@@ -155,31 +167,33 @@ pub async fn converge<P: Provider + ?Sized>(
                         round.now,
                     );
                     ran.trusted = false;
+                    ran.failures = failures.iter().cloned().collect();
                     return ran;
                 }
             }
         }
         let seen = ran.seen.take().expect("read above");
         let mut plan = round.plan(provider, &seen, fresh, failures);
-        failures.hold_back(&mut plan);
+        let held = failures.hold_back(&mut plan);
         if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan) {
             continue;
         }
         if plan.steps.is_empty() || wave >= MAX_WAVES {
+            ran.failures = held;
             if wave >= MAX_WAVES {
                 let error = CloudError::new(
                     ErrorClass::Transient,
                     "plan",
                     "the plan did not settle; please report this with the log",
                 );
-                note(
-                    failures,
-                    &"settle",
-                    observe_change(),
-                    &error,
-                    desired,
-                    round.now,
+                let change = Change::new(
+                    Action::Change,
+                    "load balancer",
+                    ResourceId::new("lb"),
+                    "has not settled",
                 );
+                ran.failures
+                    .push(Failure::new(change, &error, desired, round.now));
             }
             ran.waits = plan.waits;
             ran.refusals = plan.refusals;

@@ -5,7 +5,7 @@
 //! the nodes; a restart takes its first look from one snapshot.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    converge::{Journal, Known, Round, converge, rehearse},
+    converge::{Journal, Known, Round, converge, rehearse, unreadable},
     digest::Digest,
     error::CloudError,
     failure::{Failure, Failures},
@@ -144,7 +144,7 @@ pub trait AnyProvider: Send + Sync {
     /// When the cloud cannot be asked.
     async fn rehearse(&self, request: &Request) -> Result<Rehearsal, CloudError>;
 
-    /// Reads everything of this cluster at once, and keeps it as the first look of every group.
+    /// Reads everything of this cluster at once, and keeps it as the first look of every group that has not run yet.
     ///
     /// # Errors
     /// When the cloud cannot be asked.
@@ -171,7 +171,8 @@ struct Memory<P: Provider> {
 /// A provider with a memory.
 pub struct Engine<P: Provider> {
     provider: P,
-    memory: Mutex<HashMap<GroupKey, Memory<P>>>,
+    /// Every group that has run; None while a run lasts, and after one that was cut.
+    memory: Mutex<HashMap<GroupKey, Option<Memory<P>>>>,
     first_look: Mutex<BTreeMap<String, P::Observed>>,
 }
 
@@ -190,18 +191,29 @@ impl<P: Provider> Engine<P> {
         &self.provider
     }
 
-    fn take(&self, key: &GroupKey) -> Option<Memory<P>> {
-        self.memory
+    /// Takes out what is remembered of a group while its run lasts: a run that is cut leaves no memory, and the next one
+    /// looks. The first look of an inventory is only for a group that has not run since; any later it is old.
+    fn take(&self, key: &GroupKey) -> (Option<Memory<P>>, Option<P::Observed>) {
+        let first_look = self
+            .first_look
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(key)
+            .remove(&key.identity());
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match memory.get_mut(key) {
+            Some(memory) => (memory.take(), None),
+            None => {
+                memory.insert(key.clone(), None);
+                (None, first_look)
+            }
+        }
     }
 
     fn keep(&self, key: GroupKey, memory: Memory<P>) {
         self.memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, memory);
+            .insert(key, Some(memory));
     }
 
     /// The wanted state, and the part of the report that only depends on it.
@@ -231,13 +243,6 @@ impl<P: Provider> Engine<P> {
         };
         (want, report)
     }
-
-    fn first_look(&self, key: &GroupKey) -> Option<P::Observed> {
-        self.first_look
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key.identity())
-    }
 }
 
 #[async_trait]
@@ -258,13 +263,12 @@ impl<P: Provider> AnyProvider for Engine<P> {
             now,
         } = request;
         let (mut want, mut report) = self.judge(&ask);
-        // Taken out while the run lasts: a run that is cut leaves no memory, and the next one looks.
-        let memory = self.take(&key);
+        let (memory, first_look) = self.take(&key);
         let unchanged = memory.as_ref().is_some_and(|m| {
             m.want == want && m.nodes == nodes.version() && m.approval == approval
         });
         let memory = match memory {
-            Some(memory) if unchanged && !look && !paused && memory.quiet.is_some() => {
+            Some(memory) if unchanged && !look && memory.quiet.is_some() => {
                 let told = Report {
                     problems: report.problems,
                     warnings: report.warnings,
@@ -279,7 +283,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             other => other,
         };
         let (seen, mut failures) = match memory {
-            None => (self.first_look(&key), Failures::default()),
+            None => (first_look, Failures::default()),
             // Only what the last run left in peace is known; anything else is read again.
             Some(memory) => (memory.quiet.and(memory.seen), memory.failures),
         };
@@ -288,19 +292,23 @@ impl<P: Provider> AnyProvider for Engine<P> {
 
         let mut known = seen.map(|seen| Known { seen, fresh: false });
         if want == Want::Nothing {
-            // Retaining is stamped on the cloud object: a deletion may not depend on parsing annotations. A read that
-            // fails here fails again in the run, which reports it.
-            known = self
-                .provider
-                .observe(&key, &want)
-                .await
-                .ok()
-                .map(|seen| Known { seen, fresh: true });
-            if known
-                .as_ref()
-                .is_some_and(|known| self.provider.retained(&known.seen))
-            {
-                want = Want::Released;
+            // Retaining is stamped on the cloud object: a deletion may not depend on parsing annotations. Without that
+            // read nothing is known to be ours to destroy.
+            let looked = self.provider.observe(&key, &want).await;
+            journal.observed(&key, looked.as_ref().map(|_| ()));
+            report.reads = 1;
+            match looked {
+                Ok(seen) => {
+                    if self.provider.retained(&seen) {
+                        want = Want::Released;
+                    }
+                    known = Some(Known { seen, fresh: true });
+                }
+                Err(error) => {
+                    let failure = unreadable(&error, Digest::of(&want), now);
+                    report.failures.push(failure);
+                    return report;
+                }
             }
         }
 
@@ -325,15 +333,8 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     report.refusals = rehearsed.refusals;
                 }
                 Err(error) => {
-                    let change = Change::new(
-                        crate::plan::Action::Change,
-                        "load balancer",
-                        "lb".into(),
-                        "could not be read",
-                    );
-                    report
-                        .failures
-                        .push(Failure::new(change, &error, Digest::of(&want), now));
+                    let failure = unreadable(&error, Digest::of(&want), now);
+                    report.failures.push(failure);
                 }
             }
             return report;
@@ -351,8 +352,8 @@ impl<P: Provider> AnyProvider for Engine<P> {
         report.applied = ran.applied;
         report.waits = ran.waits;
         report.refusals = ran.refusals;
-        report.failures = failures.iter().cloned().collect();
-        report.reads = ran.reads;
+        report.failures = ran.failures;
+        report.reads += ran.reads;
         report.published = ran
             .seen
             .as_ref()
@@ -360,7 +361,9 @@ impl<P: Provider> AnyProvider for Engine<P> {
         let done = report.waits.is_empty() && report.failures.is_empty() && ran.trusted;
         report.gone =
             matches!(want, Want::Nothing | Want::Released) && done && report.refusals.is_empty();
-        if !report.gone {
+        if report.gone {
+            self.forget(&key);
+        } else {
             let quiet = done.then(|| report.clone());
             self.keep(
                 key,
@@ -378,8 +381,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
     }
 
     async fn rehearse(&self, request: &Request) -> Result<Rehearsal, CloudError> {
-        let (want, report) = self.judge(&request.ask);
+        let (mut want, report) = self.judge(&request.ask);
         let seen = self.provider.observe(&request.key, &want).await?;
+        if want == Want::Nothing && self.provider.retained(&seen) {
+            want = Want::Released;
+        }
         let round = Round {
             key: &request.key,
             want: &want,
@@ -413,6 +419,14 @@ impl<P: Provider> AnyProvider for Engine<P> {
 
     async fn inventory(&self) -> Result<Vec<Found>, CloudError> {
         let snapshot = self.provider.snapshot().await?;
+        // Who has run knows better, or must look again.
+        let ran: HashSet<String> = self
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .map(GroupKey::identity)
+            .collect();
         let mut found = Vec::with_capacity(snapshot.groups.len());
         let mut looks = BTreeMap::new();
         for (identity, part) in snapshot.groups {
@@ -421,7 +435,9 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 service: part.service,
                 objects: part.objects,
             });
-            looks.insert(identity, part.observed);
+            if !ran.contains(&identity) {
+                looks.insert(identity, part.observed);
+            }
         }
         *self
             .first_look
@@ -436,6 +452,10 @@ impl<P: Provider> AnyProvider for Engine<P> {
 
     fn forget(&self, key: &GroupKey) {
         self.take(key);
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }
 

@@ -90,10 +90,18 @@ impl Failures {
         self.0.retain(|_, failure| failure.class != class);
     }
 
-    /// Takes the steps that are held back out of a plan.
-    pub fn hold_back<S: Serialize>(&self, plan: &mut Plan<S>) {
+    /// Takes the steps that are held back out of a plan, and returns what failed about them: what is still in the way.
+    pub fn hold_back<S: Serialize>(&self, plan: &mut Plan<S>) -> Vec<Failure> {
+        let mut held = Vec::new();
         plan.steps
-            .retain(|Planned { step, .. }| self.holds(step).is_none());
+            .retain(|Planned { step, .. }| match self.holds(step) {
+                None => true,
+                Some(failure) => {
+                    held.push(failure.clone());
+                    false
+                }
+            });
+        held
     }
 
     /// All of them, in a stable order.
