@@ -1,0 +1,215 @@
+//! What a data plane is started with, checked at the door. Decides: no IO.
+//!
+//! Every problem is found in one pass and names the field, its value and what is allowed, so that a user
+//! corrects a command line once and not field by field.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::pool::Pool;
+
+/// Longest path of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7)), and the socket is
+/// made under a longer name first.
+const MAX_SOCKET_PATH: usize = 107 - super::lock::PENDING_SUFFIX.len();
+
+/// What a data plane is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Path of the API's Unix socket.
+    pub socket: PathBuf,
+    /// Path of the state file; its directory also holds the backup and the lock.
+    pub state: PathBuf,
+    /// Where addresses are taken from, in the order in which they are used up.
+    pub pools: Vec<Pool>,
+    /// Most connections open at one time, over all listeners; further ones wait in the listeners' backlogs.
+    /// Never more than the limit of open files allows, which is also what None means.
+    pub max_connections: Option<usize>,
+    /// How long a target has to accept a connection before the next one is tried.
+    pub connect_timeout: Duration,
+    /// Time between two attempts to open a port that could not be opened.
+    pub bind_retry: Duration,
+    /// Longest time from a request on the socket to its answer.
+    pub request_timeout: Duration,
+    /// How long open connections may go on after a shutdown was asked for; they end sooner when all are done.
+    pub stop_grace: Duration,
+}
+
+impl Config {
+    /// A configuration with this data plane's defaults.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>, state: impl Into<PathBuf>, pools: Vec<Pool>) -> Self {
+        Self {
+            socket: socket.into(),
+            state: state.into(),
+            pools,
+            max_connections: None,
+            connect_timeout: Duration::from_secs(2),
+            bind_retry: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(2),
+        }
+    }
+
+    /// Finds everything that is wrong with this configuration.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let socket = self.socket.as_os_str().as_encoded_bytes();
+        if self.socket.file_name().is_none() || socket.len() > MAX_SOCKET_PATH {
+            problems.push(ConfigProblem::new(
+                "socket",
+                self.socket.display(),
+                format!("a path of at most {MAX_SOCKET_PATH} bytes that ends in a file name; choose a shorter one"),
+            ));
+        }
+        if self.state.file_name().is_none() {
+            problems.push(ConfigProblem::new(
+                "state",
+                self.state.display(),
+                "a path that ends in a file name, for example dataplane.json in a directory that survives reboots",
+            ));
+        }
+        for (index, pool) in self.pools.iter().enumerate() {
+            if let Some(other) = self.pools[..index]
+                .iter()
+                .find(|other| other.overlaps(pool))
+            {
+                problems.push(ConfigProblem::new(
+                    format!("pools[{index}]"),
+                    pool,
+                    format!("addresses that no other pool has; it shares some with {other}, remove one of the two"),
+                ));
+            }
+        }
+        if self.max_connections == Some(0) {
+            problems.push(ConfigProblem::new(
+                "max_connections",
+                0,
+                "1 or more; leave it out for what the system allows",
+            ));
+        }
+        for (field, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("bind_retry", self.bind_retry),
+            ("request_timeout", self.request_timeout),
+        ] {
+            if value.is_zero() {
+                problems.push(ConfigProblem::new(
+                    field,
+                    "0s",
+                    "more than 0; leave it out for the default",
+                ));
+            }
+        }
+        ConfigError::unless_empty(problems)
+    }
+}
+
+/// One wrong value of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The field, with its index in a list (`pools[1]`).
+    pub field: String,
+    /// Its value, as it was given.
+    pub value: String,
+    /// What is allowed, ending with what to do.
+    pub allowed: String,
+}
+
+impl ConfigProblem {
+    pub(crate) fn new(
+        field: impl Into<String>,
+        value: impl ToString,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            value: value.to_string(),
+            allowed: allowed.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: `{}` is not allowed; allowed is {}",
+            self.field, self.value, self.allowed
+        )
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError {
+    /// The problems, in the order of the fields; never empty.
+    pub problems: Vec<ConfigProblem>,
+}
+
+impl ConfigError {
+    pub(crate) fn unless_empty(problems: Vec<ConfigProblem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self { problems })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools(texts: &[&str]) -> Vec<Pool> {
+        texts
+            .iter()
+            .map(|text| Pool::parse(text).expect("a pool"))
+            .collect()
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_problem() {
+        let config = Config::new(
+            "/run/evenkeel/dataplane.sock",
+            "/var/lib/evenkeel/state.json",
+            pools(&["127.77.0.0/24"]),
+        );
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let mut config = Config::new(
+            format!("/run/{}", "x".repeat(200)),
+            "/",
+            pools(&["127.77.0.0/24", "::1", "127.77.0.9-127.77.1.9"]),
+        );
+        config.max_connections = Some(0);
+        config.connect_timeout = Duration::ZERO;
+        let problems = config.check().expect_err("five problems").problems;
+        let fields: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.field.as_str())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "socket",
+                "state",
+                "pools[2]",
+                "max_connections",
+                "connect_timeout"
+            ]
+        );
+        assert!(
+            problems[2]
+                .to_string()
+                .contains("shares some with 127.77.0.0/24"),
+            "{}",
+            problems[2]
+        );
+    }
+}

@@ -1,0 +1,388 @@
+//! The one task that changes anything: requests in, answers out. Reads and writes.
+//!
+//! ## Flow
+//! Requests that wait at the same time are one batch: each is merged into the objects, the result is written to disk
+//! once, then it takes effect, then all are answered. When the disk refuses, the whole batch is taken back and told so.
+//!
+//! ## Guarantees
+//! What was answered survives a crash. A read sees every change answered before it.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    disk::Disk,
+    runtime::Runtime,
+    store::{Change, Edit, Held, Kind, Request, Store, Stored, Table},
+};
+use crate::api::{
+    ApiError, BackendSet, BackendSetSpec, Lease, LeaseStatus, Listener, ListenerSpec, Object,
+    Objects, code,
+};
+
+/// Requests that may wait; more are told to come back.
+const QUEUE: usize = 1_024;
+/// Most requests that one write to disk carries.
+const BATCH: usize = 256;
+
+/// What a change is answered with.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The object as it is now.
+    Put {
+        object: Box<AnyObject>,
+        created: bool,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// An object of any kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum AnyObject {
+    Lease(Lease),
+    BackendSet(BackendSet),
+    Listener(Listener),
+}
+
+/// What a read may look at.
+pub(crate) struct View<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) runtime: &'a Runtime,
+}
+
+impl View<'_> {
+    /// One object.
+    pub(crate) fn object(&self, kind: Kind, name: &str) -> Option<AnyObject> {
+        Some(match kind {
+            Kind::Lease => AnyObject::Lease(lease(self.store.leases.get(name)?)),
+            Kind::BackendSet => {
+                AnyObject::BackendSet(self.backend_set(self.store.backend_sets.get(name)?))
+            }
+            Kind::Listener => AnyObject::Listener(self.listener(self.store.listeners.get(name)?)),
+        })
+    }
+
+    /// All objects, or those of one cluster.
+    pub(crate) fn objects(&self, cluster: Option<&str>) -> Objects {
+        fn all<T, O>(
+            table: &Table<T>,
+            cluster: Option<&str>,
+            object: impl Fn(&Stored<T>) -> O,
+        ) -> Vec<O> {
+            let wanted = |stored: &&Arc<Stored<T>>| {
+                cluster.is_none_or(|cluster| stored.marks.cluster == cluster)
+            };
+            table
+                .values()
+                .filter(wanted)
+                .map(|stored| object(stored))
+                .collect()
+        }
+        Objects {
+            leases: all(&self.store.leases, cluster, lease),
+            backend_sets: all(&self.store.backend_sets, cluster, |set| {
+                self.backend_set(set)
+            }),
+            listeners: all(&self.store.listeners, cluster, |listener| {
+                self.listener(listener)
+            }),
+        }
+    }
+
+    fn backend_set(&self, stored: &Stored<BackendSetSpec>) -> BackendSet {
+        let Stored {
+            name,
+            marks,
+            generation,
+            spec,
+        } = stored.clone();
+        let status = self.runtime.set_status(&name);
+        Object {
+            name,
+            marks,
+            generation,
+            spec,
+            status,
+        }
+    }
+
+    fn listener(&self, stored: &Stored<ListenerSpec>) -> Listener {
+        let Stored {
+            name,
+            marks,
+            generation,
+            spec,
+        } = stored.clone();
+        let status = self.runtime.listener_status(&name);
+        Object {
+            name,
+            marks,
+            generation,
+            spec,
+            status,
+        }
+    }
+}
+
+fn lease(stored: &Stored<Held>) -> Lease {
+    let Stored {
+        name,
+        marks,
+        generation,
+        spec: Held { asked, address },
+    } = stored.clone();
+    Object {
+        name,
+        marks,
+        generation,
+        spec: asked,
+        status: LeaseStatus { address },
+    }
+}
+
+type Read = Box<dyn FnOnce(&View<'_>) + Send>;
+
+enum Command {
+    Change(Box<Request>, oneshot::Sender<Result<Answer, ApiError>>),
+    Read(Read),
+}
+
+/// The way to the engine.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Engine {
+    /// Changes something. When the caller stops waiting the change may be made all the same.
+    pub(crate) async fn change(&self, request: Request) -> Result<Answer, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands
+            .try_send(Command::Change(Box::new(request), answer))
+            .map_err(|_| busy())?;
+        answered.await.map_err(|_| busy())?
+    }
+
+    /// Looks at everything as it is between two batches.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let read: Read = Box::new(move |view| {
+            // A reader that went away needs no answer.
+            let _ = answer.send(look(view));
+        });
+        self.commands
+            .try_send(Command::Read(read))
+            .map_err(|_| busy())?;
+        answered.await.map_err(|_| busy())
+    }
+}
+
+/// The answer when none can be given now.
+pub(crate) fn busy() -> ApiError {
+    ApiError::new(
+        code::BUSY,
+        "the data plane is overloaded or stopping; ask again, and read before you assume anything",
+    )
+}
+
+/// Makes an engine: the way to it, and the task to be run until `stop`. The task gives the runtime back.
+pub(crate) fn engine(
+    store: Store,
+    runtime: Runtime,
+    disk: Disk,
+    bind_retry: Duration,
+    stop: CancellationToken,
+) -> (Engine, impl Future<Output = Runtime> + Send + 'static) {
+    let (commands, mut queue) = mpsc::channel(QUEUE);
+    let mut work = Work {
+        store,
+        runtime,
+        disk,
+        saved: true,
+    };
+    let run = async move {
+        let mut retry = interval(bind_retry);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = retry.tick() => work.tick().await,
+                _ = queue.recv_many(&mut batch, BATCH) => {
+                    // None left means that nobody can ask any more; `stop` will come.
+                    if batch.is_empty() {
+                        stop.cancelled().await;
+                        break;
+                    }
+                    work.batch(std::mem::take(&mut batch)).await;
+                }
+            }
+        }
+        work.runtime
+    };
+    (Engine { commands }, run)
+}
+
+struct Work {
+    store: Store,
+    runtime: Runtime,
+    disk: Disk,
+    /// False when a failed save may have left a file with more than the store has.
+    saved: bool,
+}
+
+/// A merged change and who waits for it.
+struct Merged {
+    kind: Kind,
+    name: String,
+    result: Result<Change, ApiError>,
+    waiter: oneshot::Sender<Result<Answer, ApiError>>,
+}
+
+impl Work {
+    async fn tick(&mut self) {
+        self.runtime.retry();
+        if !self.saved && self.save().await.is_ok() {
+            self.saved = true;
+        }
+    }
+
+    async fn batch(&mut self, commands: Vec<Command>) {
+        let mut merged = Vec::new();
+        let mut reads = Vec::new();
+        for command in commands {
+            match command {
+                Command::Read(read) => reads.push(read),
+                Command::Change(request, waiter) => merged.push(self.merge(*request, waiter)),
+            }
+        }
+        let news = |merged: &Merged| {
+            merged
+                .result
+                .as_ref()
+                .is_ok_and(|change| *change != Change::Nothing)
+        };
+        if merged.iter().any(news) {
+            match self.save().await {
+                Ok(()) => {
+                    self.saved = true;
+                    for change in merged
+                        .iter()
+                        .filter_map(|merged| merged.result.as_ref().ok())
+                    {
+                        self.runtime.apply(change, &self.store).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error, "the state could not be written; nothing was changed");
+                    self.saved = false;
+                    self.take_back(&mut merged, &error);
+                }
+            }
+        }
+        let view = View {
+            store: &self.store,
+            runtime: &self.runtime,
+        };
+        for Merged {
+            kind,
+            name,
+            result,
+            waiter,
+        } in merged
+        {
+            // Somebody who stopped waiting reads again.
+            let _ = waiter.send(result.map(|change| answer(&view, kind, &name, &change)));
+        }
+        // Reads come last: what was asked together with a change may as well see it.
+        for read in reads {
+            read(&view);
+        }
+    }
+
+    fn merge(
+        &mut self,
+        request: Request,
+        waiter: oneshot::Sender<Result<Answer, ApiError>>,
+    ) -> Merged {
+        let (kind, name) = request.subject();
+        let name = name.to_owned();
+        Merged {
+            kind,
+            name,
+            result: self.store.apply(request),
+            waiter,
+        }
+    }
+
+    fn take_back(&mut self, merged: &mut [Merged], error: &str) {
+        // A request that changed nothing may have found what another one of this batch had made.
+        for merged in merged
+            .iter_mut()
+            .rev()
+            .filter(|merged| merged.result.is_ok())
+        {
+            let refused = Err(ApiError::new(
+                code::STORAGE,
+                format!(
+                    "the change could not be written to disk: {error}; nothing was changed, make room and ask again"
+                ),
+            ));
+            if let Ok(change) = std::mem::replace(&mut merged.result, refused) {
+                self.store.undo(change);
+            }
+        }
+    }
+
+    async fn save(&self) -> Result<(), String> {
+        let (disk, store) = (self.disk.clone(), self.store.clone());
+        let saved = tokio::task::spawn_blocking(move || disk.save(&store)).await;
+        saved
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The answer to a request that was carried out. A later request of the same batch may have changed the object
+/// again or removed it; then this one is answered as if it had come in between.
+fn answer(view: &View<'_>, kind: Kind, name: &str, change: &Change) -> Answer {
+    let created = |before: bool, after: bool| !before && after;
+    let (created, object) = match change {
+        Change::Nothing => (false, view.object(kind, name)),
+        Change::Lease(Edit { before, after, .. }) => (
+            created(before.is_some(), after.is_some()),
+            after.as_deref().map(|after| AnyObject::Lease(lease(after))),
+        ),
+        Change::BackendSet(Edit { before, after, .. }) => (
+            created(before.is_some(), after.is_some()),
+            after
+                .as_deref()
+                .map(|after| AnyObject::BackendSet(view.backend_set(after))),
+        ),
+        Change::Listener(Edit { before, after, .. }) => (
+            created(before.is_some(), after.is_some()),
+            after
+                .as_deref()
+                .map(|after| AnyObject::Listener(view.listener(after))),
+        ),
+    };
+    match object {
+        Some(object) => Answer::Put {
+            object: Box::new(object),
+            created,
+        },
+        None => Answer::Deleted,
+    }
+}

@@ -1,0 +1,327 @@
+//! A listener at work: an open port, the task that accepts on it, and what it knows for its connections.
+//!
+//! Settings are replaced in place and hold for connections accepted afterwards, so that a change touches neither the
+//! socket nor an open connection.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{backends::BackendSet, bind, proxy, traffic::Traffic};
+use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol};
+
+/// What a listener's connections need to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) backends: Arc<BackendSet>,
+    /// None: everyone.
+    source_ranges: Option<Vec<IpNet>>,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+impl Settings {
+    pub(crate) fn new(spec: &ListenerSpec, backends: Arc<BackendSet>) -> Self {
+        Self {
+            backends,
+            source_ranges: spec.source_ranges.clone(),
+            proxy_protocol: spec.proxy_protocol,
+            idle_timeout: spec
+                .idle_timeout_seconds
+                .map(|seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    fn admits(&self, client: IpAddr) -> bool {
+        self.source_ranges
+            .as_ref()
+            .is_none_or(|ranges| ranges.iter().any(|range| range.contains(&client)))
+    }
+}
+
+/// What a listener shares with its connections, which may outlive it.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    settings: Mutex<Arc<Settings>>,
+    /// Set when the listener is deleted: its connections end then.
+    pub(crate) deadline: watch::Sender<Option<Instant>>,
+    /// Why accepting does not go on, while it does not.
+    stuck: Mutex<Option<ListenerPhase>>,
+    pub(crate) open: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused_by_range: AtomicU64,
+    pub(crate) refused_without_target: AtomicU64,
+    pub(crate) connect_failures: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
+impl Front {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_stuck(&self, phase: Option<ListenerPhase>) {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
+
+/// A listener at work.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) front: Arc<Front>,
+    /// For the log.
+    marks: Marks,
+    protocol: Protocol,
+    port: Port,
+}
+
+#[derive(Debug)]
+enum Port {
+    Open {
+        stop: CancellationToken,
+        accepting: JoinHandle<()>,
+    },
+    Failed(ListenerPhase),
+}
+
+impl Listener {
+    /// Makes a listener and opens its port, if the system lets it.
+    pub(crate) fn open(
+        name: &str,
+        marks: &Marks,
+        address: SocketAddr,
+        protocol: Protocol,
+        settings: Settings,
+        traffic: &Arc<Traffic>,
+    ) -> Self {
+        let front = Arc::new(Front {
+            name: name.to_owned(),
+            address,
+            settings: Mutex::new(Arc::new(settings)),
+            deadline: watch::Sender::new(None),
+            stuck: Mutex::default(),
+            open: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            refused_by_range: AtomicU64::new(0),
+            refused_without_target: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        });
+        let port = open(protocol, &front, traffic);
+        let listener = Self {
+            front,
+            marks: marks.clone(),
+            protocol,
+            port,
+        };
+        listener.log_phase(None);
+        listener
+    }
+
+    /// Changes what holds for connections accepted from now on.
+    pub(crate) fn update(&mut self, marks: &Marks, settings: Settings) {
+        self.marks = marks.clone();
+        *self
+            .front
+            .settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// True when the port should be open and is not.
+    pub(crate) fn is_down(&self) -> bool {
+        match &self.port {
+            Port::Open { accepting, .. } => accepting.is_finished(),
+            Port::Failed(_) => true,
+        }
+    }
+
+    /// Tries again to open the port.
+    pub(crate) fn retry(&mut self, traffic: &Arc<Traffic>) {
+        let before = self.phase();
+        self.port = open(self.protocol, &self.front, traffic);
+        self.log_phase(Some(&before));
+    }
+
+    /// Closes the port, and gives open connections until the end of `drain`. On return the port is free.
+    pub(crate) async fn close(self, drain: Duration) {
+        self.front
+            .deadline
+            .send_replace(Some(Instant::now() + drain));
+        self.stop_accepting().await;
+    }
+
+    /// Closes the port. On return it is free.
+    pub(crate) async fn stop_accepting(self) {
+        if let Port::Open { stop, accepting } = self.port {
+            stop.cancel();
+            if let Err(error) = accepting.await {
+                tracing::error!(resource.id = self.front.name, %error, "accepting connections had failed");
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> ListenerStatus {
+        ListenerStatus {
+            phase: self.phase(),
+            connections: self.front.open.load(Relaxed),
+        }
+    }
+
+    fn phase(&self) -> ListenerPhase {
+        match &self.port {
+            Port::Failed(phase) => phase.clone(),
+            Port::Open { .. } => {
+                let stuck = self
+                    .front
+                    .stuck
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                stuck.unwrap_or(ListenerPhase::Ready)
+            }
+        }
+    }
+
+    fn log_phase(&self, before: Option<&ListenerPhase>) {
+        let phase = self.phase();
+        if before == Some(&phase) {
+            return;
+        }
+        let (namespace, service) = self
+            .marks
+            .service
+            .split_once('/')
+            .unwrap_or(("", &self.marks.service));
+        let Front { name, address, .. } = &*self.front;
+        match phase {
+            ListenerPhase::Ready => tracing::info!(
+                service.namespace = namespace, service.name = service, resource.id = name, %address,
+                "listening"
+            ),
+            ListenerPhase::Failed { code, message } => tracing::warn!(
+                service.namespace = namespace, service.name = service, resource.id = name, %address,
+                cloud.code = code, "{message}"
+            ),
+        }
+    }
+}
+
+fn open(protocol: Protocol, front: &Arc<Front>, traffic: &Arc<Traffic>) -> Port {
+    match protocol {
+        Protocol::Tcp => {
+            let socket = match bind::listen_tcp(front.address)
+                .and_then(|socket| TcpListener::from_std(socket.into()))
+            {
+                Ok(socket) => socket,
+                Err(error) => return Port::Failed(bind::failed(front.address, &error)),
+            };
+            front.set_stuck(None);
+            let stop = CancellationToken::new();
+            let task = accept_tcp(socket, Arc::clone(front), Arc::clone(traffic));
+            let task = stop.clone().run_until_cancelled_owned(task);
+            let accepting = tokio::spawn(async move {
+                task.await;
+            });
+            Port::Open { stop, accepting }
+        }
+    }
+}
+
+/// Accepts connections for as long as it is let.
+async fn accept_tcp(socket: TcpListener, front: Arc<Front>, traffic: Arc<Traffic>) {
+    loop {
+        let accept = socket.accept();
+        tokio::pin!(accept);
+        let accepted = match futures::poll!(&mut accept) {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => {
+                // The kernel reserves a file before it looks into the backlog: having to wait proves that there is one.
+                front.set_stuck(None);
+                accept.await
+            }
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if bind::is_shortage(&error) => {
+                traffic.wait_for_files(&front).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(resource.id = front.name, %error, "a client left before it was accepted");
+                continue;
+            }
+        };
+        traffic.out_of_files(false);
+        if !front.settings().admits(peer.ip()) {
+            front.refused_by_range.fetch_add(1, Relaxed);
+            traffic.totals.refused_by_range.fetch_add(1, Relaxed);
+            proxy::reset(stream);
+            continue;
+        }
+        // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
+        let permit = traffic.permit().await;
+        front.accepted.fetch_add(1, Relaxed);
+        traffic.totals.accepted.fetch_add(1, Relaxed);
+        let client = proxy::Client { stream, peer };
+        let settings = front.settings();
+        let connection = proxy::Connection::new(
+            client,
+            settings,
+            Arc::clone(&front),
+            Arc::clone(&traffic),
+            permit,
+        );
+        traffic.tasks.spawn(connection.serve());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::BackendSetSpec, dataplane::prober::Probes};
+
+    #[tokio::test]
+    async fn source_ranges_say_who_may_connect() {
+        for (ranges, client, want) in [
+            (None, "10.0.0.1", true),
+            (Some(&[][..]), "10.0.0.1", false),
+            (Some(&["10.0.0.0/8"][..]), "10.0.0.1", true),
+            (Some(&["10.0.0.0/8"]), "11.0.0.1", false),
+            (Some(&["10.0.0.0/8", "11.0.0.1/32"]), "11.0.0.1", true),
+            (Some(&["::/0"]), "10.0.0.1", false),
+            (Some(&["0.0.0.0/0"]), "fd00::1", false),
+            (Some(&["fd00::/8"]), "fd00::1", true),
+        ] {
+            let parse = |range: &&str| range.parse::<IpNet>().expect("a range");
+            let settings = Settings {
+                backends: Arc::new(BackendSet::new(
+                    &BackendSetSpec::default(),
+                    &Probes::default(),
+                )),
+                source_ranges: ranges.map(|ranges| ranges.iter().map(parse).collect()),
+                proxy_protocol: false,
+                idle_timeout: None,
+            };
+            assert_eq!(
+                settings.admits(client.parse().expect("an address")),
+                want,
+                "{ranges:?} {client}"
+            );
+        }
+    }
+}

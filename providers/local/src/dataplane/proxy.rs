@@ -1,0 +1,190 @@
+//! One connection: find a target, connect, copy, and end when told. Reads and writes the network.
+//!
+//! Another target is tried only while nothing was sent: once a byte has gone out, a failure is the client's to see.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
+
+use super::{
+    backends::Place,
+    bind::{self, KEEPALIVE},
+    deadline,
+    listener::{Front, Settings},
+    proxy_header,
+    relay::{self, End, relay},
+    traffic::Traffic,
+};
+
+/// Targets that are tried for one connection.
+const ATTEMPTS: usize = 4;
+/// How long a client waits when there is no file descriptor for the connection to its target.
+const SHORTAGE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client that was let in.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+}
+
+/// A client's connection on its way through.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: Client,
+    settings: Arc<Settings>,
+    guard: Guard,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Counts a connection as open until dropped.
+#[derive(Debug)]
+struct Guard {
+    front: Arc<Front>,
+    traffic: Arc<Traffic>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.front.open.fetch_sub(1, Relaxed);
+        self.traffic.freed();
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        client: Client,
+        settings: Arc<Settings>,
+        front: Arc<Front>,
+        traffic: Arc<Traffic>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        front.open.fetch_add(1, Relaxed);
+        Self {
+            client,
+            settings,
+            guard: Guard { front, traffic },
+            _permit: permit,
+        }
+    }
+
+    /// Serves the client to the end.
+    pub(crate) async fn serve(self) {
+        let Self {
+            client,
+            settings,
+            guard,
+            _permit,
+        } = self;
+        let Guard { front, traffic } = &guard;
+        tokio::select! {
+            () = through(client, &settings, front, traffic) => {}
+            () = deadline::passed(front.deadline.subscribe()) => {
+                tracing::debug!(resource.id = front.name, "a connection of the deleted listener was closed");
+            }
+            () = traffic.end.cancelled() => {}
+        }
+    }
+}
+
+async fn through(client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
+    let Some((place, target)) = connect(settings, front, traffic).await else {
+        front.refused_without_target.fetch_add(1, Relaxed);
+        traffic.totals.refused_without_target.fetch_add(1, Relaxed);
+        return reset(client.stream);
+    };
+    let backend = &place.backend;
+    let copy = async {
+        if settings.proxy_protocol {
+            let header = proxy_header::encode(client.peer, front.address);
+            if relay::write_all(&target, &header).await.is_err() {
+                return End::Broken;
+            }
+        }
+        let received = [&front.received, &backend.received, &traffic.totals.received];
+        let sent = [&front.sent, &backend.sent, &traffic.totals.sent];
+        relay(
+            &client.stream,
+            &target,
+            received,
+            sent,
+            settings.idle_timeout,
+        )
+        .await
+    };
+    let end = tokio::select! {
+        end = copy => end,
+        () = place.drained() => {
+            tracing::debug!(resource.id = front.name, target_address = %backend.address, "a drained connection was closed");
+            End::Closed
+        }
+    };
+    if end == End::Broken {
+        // What broke on one side must not look like a good end on the other.
+        reset(client.stream);
+        reset(target);
+    }
+}
+
+/// Connects to a target, or to another one when it does not answer.
+async fn connect(
+    settings: &Settings,
+    front: &Front,
+    traffic: &Traffic,
+) -> Option<(Place, TcpStream)> {
+    let mut tried = Vec::new();
+    let patience = Instant::now();
+    while tried.len() < ATTEMPTS {
+        let place = settings.backends.place(&tried)?;
+        let address = place.backend.address;
+        match timeout(traffic.connect_timeout, dial(address))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        {
+            Ok(stream) => {
+                place.backend.connected.fetch_add(1, Relaxed);
+                return Some((place, stream));
+            }
+            // No fault of the target's.
+            Err(error) if bind::is_shortage(&error) && patience.elapsed() < SHORTAGE_PATIENCE => {
+                drop(place);
+                traffic.wait_for_files(front).await;
+            }
+            Err(error) => {
+                place.backend.failed.fetch_add(1, Relaxed);
+                front.connect_failures.fetch_add(1, Relaxed);
+                traffic.totals.connect_failures.fetch_add(1, Relaxed);
+                tracing::debug!(resource.id = front.name, target_address = %address, %error, "a target did not answer");
+                tried.push(address);
+            }
+        }
+    }
+    None
+}
+
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
+    socket.connect(address).await
+}
+
+/// Closes a connection so that the other side sees that it was refused or broken off.
+pub(crate) fn reset(stream: TcpStream) {
+    // Should the option fail, the connection is closed in the ordinary way.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,389 @@
+//! What a request asks for. Decides: no IO.
+
+use http::{HeaderMap, Method, StatusCode, Uri, header::IF_MATCH, header::IF_NONE_MATCH};
+
+use super::{
+    store::{Expect, Kind, Request},
+    strict,
+};
+use crate::api::{ApiError, code, header};
+
+/// A request without its body.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Route {
+    Health,
+    Metrics,
+    Objects {
+        cluster: Option<String>,
+    },
+    Get {
+        kind: Kind,
+        name: String,
+    },
+    Put {
+        kind: Kind,
+        name: String,
+        expect: Expect,
+    },
+    Delete {
+        kind: Kind,
+        name: String,
+        cluster: String,
+        expect: Expect,
+    },
+}
+
+/// A refusal with the status of its answer.
+pub(crate) type Refusal = (StatusCode, ApiError);
+
+/// The status that goes with an error.
+pub(crate) fn status(error: &ApiError) -> StatusCode {
+    match error.code.as_str() {
+        code::INVALID => StatusCode::BAD_REQUEST,
+        code::FOREIGN => StatusCode::FORBIDDEN,
+        code::NOT_FOUND => StatusCode::NOT_FOUND,
+        code::EXISTS | code::IN_USE | code::PORT_TAKEN | code::ADDRESS_TAKEN => {
+            StatusCode::CONFLICT
+        }
+        code::CHANGED => StatusCode::PRECONDITION_FAILED,
+        code::ADDRESS_NOT_IN_POOL | code::BAD_REFERENCE | code::IMMUTABLE => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        code::POOL_EXHAUSTED => StatusCode::INSUFFICIENT_STORAGE,
+        code::BUSY => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Reads method, path, query and headers.
+pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, Refusal> {
+    let segments: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
+    match segments[..] {
+        ["v1", "health"] => only_get(method, uri).map(|()| Route::Health),
+        ["v1", "metrics"] => only_get(method, uri).map(|()| Route::Metrics),
+        ["v1", "objects"] => {
+            allow(method, &[Method::GET])?;
+            Ok(Route::Objects {
+                cluster: cluster_query(uri).map_err(refuse)?,
+            })
+        }
+        ["v1", kind, name] => {
+            let Some(kind) = Kind::from_path(kind) else {
+                return Err(no_path(uri));
+            };
+            allow(method, &[Method::GET, Method::PUT, Method::DELETE])?;
+            no_query(uri).map_err(refuse)?;
+            let name = name.to_owned();
+            if *method == Method::GET {
+                return Ok(Route::Get { kind, name });
+            }
+            let expect = expectation(headers).map_err(refuse)?;
+            if *method == Method::PUT {
+                return Ok(Route::Put { kind, name, expect });
+            }
+            let cluster = text(headers, header::CLUSTER)
+                .map_err(refuse)?
+                .filter(|cluster| !cluster.is_empty());
+            let Some(cluster) = cluster else {
+                return Err(refuse(invalid(
+                    header::CLUSTER,
+                    "the header is missing; send the UID of the object's cluster",
+                )));
+            };
+            Ok(Route::Delete {
+                kind,
+                name,
+                cluster: cluster.to_owned(),
+                expect,
+            })
+        }
+        _ => Err(no_path(uri)),
+    }
+}
+
+/// Joins a `PUT` and its body.
+pub(crate) fn put(
+    kind: Kind,
+    name: String,
+    expect: Expect,
+    body: &[u8],
+) -> Result<Request, ApiError> {
+    Ok(match kind {
+        Kind::Lease => Request::PutLease {
+            name,
+            put: strict::parse(body)?,
+            expect,
+        },
+        Kind::BackendSet => Request::PutBackendSet {
+            name,
+            put: strict::parse(body)?,
+            expect,
+        },
+        Kind::Listener => Request::PutListener {
+            name,
+            put: strict::parse(body)?,
+            expect,
+        },
+    })
+}
+
+fn refuse(error: ApiError) -> Refusal {
+    (status(&error), error)
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> ApiError {
+    ApiError::new(code::INVALID, format!("{field}: {}", message.into())).at(field)
+}
+
+fn no_path(uri: &Uri) -> Refusal {
+    let message = format!(
+        "there is no `{}`; the paths are /v1/health, /v1/metrics, /v1/objects and /v1/KIND/NAME with KIND one of leases, \
+         backendsets, listeners",
+        uri.path().chars().take(200).collect::<String>()
+    );
+    refuse(ApiError::new(code::NOT_FOUND, message))
+}
+
+fn allow(method: &Method, allowed: &[Method]) -> Result<(), Refusal> {
+    if allowed.contains(method) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let message = format!(
+        "the method {method} is not one of this path's; use {}",
+        allowed.join(", ")
+    );
+    Err((
+        StatusCode::METHOD_NOT_ALLOWED,
+        ApiError::new(code::INVALID, message),
+    ))
+}
+
+fn only_get(method: &Method, uri: &Uri) -> Result<(), Refusal> {
+    allow(method, &[Method::GET])?;
+    no_query(uri).map_err(refuse)
+}
+
+fn no_query(uri: &Uri) -> Result<(), ApiError> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(invalid("query", "this path takes no query; remove it")),
+    }
+}
+
+fn cluster_query(uri: &Uri) -> Result<Option<String>, ApiError> {
+    match uri.query().unwrap_or("").split_once('=') {
+        None if uri.query().unwrap_or("").is_empty() => Ok(None),
+        // UIDs are plain characters, so there is nothing to decode.
+        Some(("cluster", uid)) if !uid.is_empty() && !uid.contains(['&', '=', '%', '+']) => {
+            Ok(Some(uid.to_owned()))
+        }
+        _ => Err(invalid(
+            "query",
+            "it can only be cluster=UID; correct it, or remove it to see all clusters",
+        )),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| invalid(name, "the value is not visible ASCII; correct it")),
+        (Some(_), Some(_)) => Err(invalid(name, "the header is there twice; send it once")),
+    }
+}
+
+fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {
+    let absent = match text(headers, IF_NONE_MATCH.as_str())? {
+        None => false,
+        Some("*") => true,
+        Some(other) => {
+            return Err(invalid(
+                "If-None-Match",
+                format!("`{other}` is not allowed; send *"),
+            ));
+        }
+    };
+    let generation = match text(headers, IF_MATCH.as_str())? {
+        None => None,
+        Some(value) => {
+            let bare = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'))
+                .unwrap_or(value);
+            let wrong = || {
+                invalid(
+                    "If-Match",
+                    format!("`{value}` is not allowed; send the generation that was read"),
+                )
+            };
+            Some(bare.parse().map_err(|_| wrong())?)
+        }
+    };
+    if absent && generation.is_some() {
+        return Err(invalid(
+            "If-Match",
+            "it contradicts If-None-Match; send one of the two",
+        ));
+    }
+    Ok(Expect { absent, generation })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ask(
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Route, (u16, Option<String>)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).expect("a header"));
+        }
+        let method = method.parse().expect("a method");
+        route(&method, &path.parse().expect("a path"), &map)
+            .map_err(|(status, error)| (status.as_u16(), error.field))
+    }
+
+    #[test]
+    fn requests_are_understood() {
+        let name = || "a-1".to_owned();
+        let expect = |absent, generation| Expect { absent, generation };
+        for (method, path, headers, want) in [
+            ("GET", "/v1/health", &[][..], Route::Health),
+            ("GET", "/v1/metrics", &[], Route::Metrics),
+            ("GET", "/v1/objects", &[], Route::Objects { cluster: None }),
+            (
+                "GET",
+                "/v1/objects?cluster=u-1",
+                &[],
+                Route::Objects {
+                    cluster: Some("u-1".into()),
+                },
+            ),
+            (
+                "GET",
+                "/v1/leases/a-1",
+                &[],
+                Route::Get {
+                    kind: Kind::Lease,
+                    name: name(),
+                },
+            ),
+            (
+                "PUT",
+                "/v1/backendsets/a-1",
+                &[("if-none-match", "*")],
+                Route::Put {
+                    kind: Kind::BackendSet,
+                    name: name(),
+                    expect: expect(true, None),
+                },
+            ),
+            (
+                "PUT",
+                "/v1/listeners/a-1",
+                &[("if-match", "7")],
+                Route::Put {
+                    kind: Kind::Listener,
+                    name: name(),
+                    expect: expect(false, Some(7)),
+                },
+            ),
+            (
+                "DELETE",
+                "/v1/listeners/a-1",
+                &[("x-evenkeel-cluster", "c"), ("if-match", "\"7\"")],
+                Route::Delete {
+                    kind: Kind::Listener,
+                    name: name(),
+                    cluster: "c".into(),
+                    expect: expect(false, Some(7)),
+                },
+            ),
+        ] {
+            assert_eq!(ask(method, path, headers), Ok(want), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn wrong_requests_are_refused() {
+        for (method, path, headers, status, field) in [
+            ("GET", "/", &[][..], 404, None),
+            ("GET", "/v2/health", &[], 404, None),
+            ("GET", "/v1/pools/a", &[], 404, None),
+            ("GET", "/v1/leases", &[], 404, None),
+            ("GET", "/v1/leases/a/b", &[], 404, None),
+            ("POST", "/v1/leases/a", &[], 405, None),
+            ("DELETE", "/v1/objects", &[], 405, None),
+            ("GET", "/v1/objects?clutser=x", &[], 400, Some("query")),
+            ("GET", "/v1/objects?cluster=", &[], 400, Some("query")),
+            ("GET", "/v1/leases/a?x=1", &[], 400, Some("query")),
+            (
+                "DELETE",
+                "/v1/leases/a",
+                &[],
+                400,
+                Some("x-evenkeel-cluster"),
+            ),
+            (
+                "DELETE",
+                "/v1/leases/a",
+                &[("x-evenkeel-cluster", "a"), ("x-evenkeel-cluster", "b")],
+                400,
+                Some("x-evenkeel-cluster"),
+            ),
+            (
+                "PUT",
+                "/v1/leases/a",
+                &[("if-none-match", "7")],
+                400,
+                Some("If-None-Match"),
+            ),
+            (
+                "PUT",
+                "/v1/leases/a",
+                &[("if-match", "-1")],
+                400,
+                Some("If-Match"),
+            ),
+            (
+                "PUT",
+                "/v1/leases/a",
+                &[("if-match", "1"), ("if-none-match", "*")],
+                400,
+                Some("If-Match"),
+            ),
+        ] {
+            let want = Err((status, field.map(String::from)));
+            assert_eq!(ask(method, path, headers), want, "{method} {path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_makes_the_router_panic(
+            method in "[A-Z]{1,9}", path in "/(v1/)?[ -~]{0,40}", value in prop::collection::vec(any::<u8>(), 0..9)
+        ) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                for name in ["if-match", "if-none-match", header::CLUSTER] {
+                    headers.insert(name, value.clone());
+                }
+            }
+            let (Ok(method), Ok(uri)) = (method.parse(), path.parse()) else { return Ok(()) };
+            if let Err((status, _)) = route(&method, &uri, &headers) {
+                prop_assert!(status.is_client_error());
+            }
+        }
+    }
+}

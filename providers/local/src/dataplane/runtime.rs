@@ -1,0 +1,149 @@
+//! Makes the process do what the objects say. Writes: ports, probes, deadlines.
+//!
+//! Takes the changes that are on disk, in their order. What one change does not name stays untouched.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    backends::BackendSet,
+    listener::{Listener, Settings},
+    prober::Probes,
+    store::{Change, Edit, Store, Stored},
+    traffic::Traffic,
+};
+use crate::api::{
+    BackendSetSpec, BackendSetStatus, ListenerPhase, ListenerSpec, ListenerStatus, failure,
+};
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) sets: BTreeMap<String, Arc<BackendSet>>,
+    pub(crate) listeners: BTreeMap<String, Listener>,
+    pub(crate) probes: Probes,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl Runtime {
+    /// Starts all that is stored.
+    pub(crate) fn start(store: &Store, traffic: Arc<Traffic>) -> Self {
+        let mut runtime = Self {
+            sets: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            probes: Probes::default(),
+            traffic,
+        };
+        for set in store.backend_sets.values() {
+            runtime.put_set(set);
+        }
+        for listener in store.listeners.values() {
+            runtime.put_listener(listener, store);
+        }
+        runtime
+    }
+
+    /// Lets one change take effect. `store` is as after the change, or later.
+    pub(crate) async fn apply(&mut self, change: &Change, store: &Store) {
+        match change {
+            // A lease is only a note of who holds the address; its listeners come and go by themselves.
+            Change::Nothing | Change::Lease(_) => {}
+            Change::BackendSet(Edit { name, after, .. }) => match after {
+                Some(set) => self.put_set(set),
+                None => {
+                    if let Some(set) = self.sets.remove(name) {
+                        set.close();
+                    }
+                }
+            },
+            Change::Listener(Edit {
+                name,
+                before,
+                after,
+            }) => match (after, before) {
+                (Some(listener), _) => self.put_listener(listener, store),
+                (None, Some(before)) => {
+                    if let Some(listener) = self.listeners.remove(name) {
+                        let drain = self
+                            .sets
+                            .get(&before.spec.backend_set)
+                            .map_or(Duration::ZERO, |set| set.drain());
+                        listener.close(drain).await;
+                        self.retry();
+                    }
+                }
+                (None, None) => {}
+            },
+        }
+    }
+
+    /// Tries again to open every port that should be open and is not.
+    pub(crate) fn retry(&mut self) {
+        for listener in self
+            .listeners
+            .values_mut()
+            .filter(|listener| listener.is_down())
+        {
+            listener.retry(&self.traffic);
+        }
+    }
+
+    /// Closes every port; open connections go on.
+    pub(crate) async fn stop_accepting(&mut self) {
+        for listener in std::mem::take(&mut self.listeners).into_values() {
+            listener.stop_accepting().await;
+        }
+    }
+
+    pub(crate) fn set_status(&self, name: &str) -> BackendSetStatus {
+        self.sets
+            .get(name)
+            .map(|set| set.status())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn listener_status(&self, name: &str) -> ListenerStatus {
+        self.listeners.get(name).map_or_else(
+            || ListenerStatus {
+                phase: ListenerPhase::Failed {
+                    code: failure::BIND_FAILED.to_owned(),
+                    message: "the listener is no longer there; read it again".to_owned(),
+                },
+                connections: 0,
+            },
+            Listener::status,
+        )
+    }
+
+    fn put_set(&mut self, set: &Stored<BackendSetSpec>) {
+        match self.sets.get(&set.name) {
+            Some(running) => running.update(&set.spec, &self.probes),
+            None => {
+                self.sets.insert(
+                    set.name.clone(),
+                    Arc::new(BackendSet::new(&set.spec, &self.probes)),
+                );
+            }
+        }
+    }
+
+    fn put_listener(&mut self, listener: &Stored<ListenerSpec>, store: &Store) {
+        let Stored {
+            name, marks, spec, ..
+        } = listener;
+        // Requests of one batch are stored together: what this one refers to may be gone again by a later one,
+        // and then so is this listener.
+        let (Some(lease), Some(set)) = (
+            store.leases.get(&spec.lease),
+            self.sets.get(&spec.backend_set),
+        ) else {
+            return;
+        };
+        let settings = Settings::new(spec, Arc::clone(set));
+        if let Some(running) = self.listeners.get_mut(name) {
+            return running.update(marks, settings);
+        }
+        let address = SocketAddr::new(lease.spec.address, spec.port);
+        let running = Listener::open(name, marks, address, spec.protocol, settings, &self.traffic);
+        self.listeners.insert(name.clone(), running);
+    }
+}

@@ -1,0 +1,156 @@
+//! The API over HTTP. Reads and writes: the socket. What requests mean is decided in `route` and `strict`, what they
+//! do in `engine`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::{
+    engine::{Answer, Engine, busy},
+    metrics,
+    pool::Pool,
+    route::{self, Refusal, Route},
+    store,
+};
+use crate::api::{ApiError, Info, MAX_BODY_BYTES, code};
+
+/// What the handler needs.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) engine: Engine,
+    pub(crate) pools: Arc<[Pool]>,
+    pub(crate) timeout: Duration,
+}
+
+impl Api {
+    /// Every request goes one way, so that every answer is ours.
+    pub(crate) fn router(self) -> Router {
+        Router::new().fallback(move |request: Request| {
+            let api = self.clone();
+            async move {
+                let limit = api.timeout;
+                match tokio::time::timeout(limit, api.handle(request)).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err((status, error))) => json(status, &error),
+                    Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, &busy()),
+                }
+            }
+        })
+    }
+
+    async fn handle(&self, request: Request) -> Result<Response, Refusal> {
+        let (head, body) = request.into_parts();
+        match route::route(&head.method, &head.uri, &head.headers)? {
+            Route::Health => Ok(json(StatusCode::OK, &self.info().await.map_err(refuse)?)),
+            Route::Metrics => {
+                let facts = self.engine.read(metrics::Facts::of).await.map_err(refuse)?;
+                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                Ok(([(header::CONTENT_TYPE, kind)], metrics::render(&facts)).into_response())
+            }
+            Route::Objects { cluster } => {
+                let objects = self
+                    .engine
+                    .read(move |view| view.objects(cluster.as_deref()))
+                    .await
+                    .map_err(refuse)?;
+                Ok(json(StatusCode::OK, &objects))
+            }
+            Route::Get { kind, name } => {
+                let found = {
+                    let name = name.clone();
+                    self.engine
+                        .read(move |view| view.object(kind, &name))
+                        .await
+                        .map_err(refuse)?
+                };
+                match found {
+                    Some(object) => Ok(json(StatusCode::OK, &object)),
+                    None => Err(refuse(ApiError::new(
+                        code::NOT_FOUND,
+                        format!(
+                            "there is no {kind} `{}`; create it with PUT",
+                            name.chars().take(128).collect::<String>()
+                        ),
+                    ))),
+                }
+            }
+            Route::Put { kind, name, expect } => {
+                let bytes = read_body(body).await?;
+                let request = route::put(kind, name, expect, &bytes).map_err(refuse)?;
+                match self.engine.change(request).await.map_err(refuse)? {
+                    Answer::Put {
+                        object,
+                        created: true,
+                    } => Ok(json(StatusCode::CREATED, &object)),
+                    Answer::Put {
+                        object,
+                        created: false,
+                    } => Ok(json(StatusCode::OK, &object)),
+                    Answer::Deleted => Err(refuse(ApiError::new(
+                        code::CHANGED,
+                        format!(
+                            "the {kind} was deleted at the same time; read it again and decide anew"
+                        ),
+                    ))),
+                }
+            }
+            Route::Delete {
+                kind,
+                name,
+                cluster,
+                expect,
+            } => {
+                let request = store::Request::Delete {
+                    kind,
+                    name,
+                    cluster,
+                    expect,
+                };
+                self.engine.change(request).await.map_err(refuse)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+        }
+    }
+
+    async fn info(&self) -> Result<Info, ApiError> {
+        let counters = self
+            .engine
+            .read(|view| view.runtime.traffic.totals.by_name())
+            .await?;
+        Ok(Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            pools: self.pools.iter().map(ToString::to_string).collect(),
+            counters,
+        })
+    }
+}
+
+async fn read_body(body: Body) -> Result<Vec<u8>, Refusal> {
+    use http_body_util::LengthLimitError;
+
+    to_bytes(body, MAX_BODY_BYTES).await.map(Into::into).map_err(|error| {
+        let too_large = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if too_large {
+            let message = format!("the body is larger than {MAX_BODY_BYTES} bytes; send fewer targets or source ranges");
+            (StatusCode::PAYLOAD_TOO_LARGE, ApiError::new(code::INVALID, message))
+        } else {
+            refuse(ApiError::new(code::INVALID, "the body ended too early; send it whole"))
+        }
+    })
+}
+
+fn refuse(error: ApiError) -> Refusal {
+    (route::status(&error), error)
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    (status, axum::Json(body)).into_response()
+}

@@ -1,0 +1,483 @@
+//! The objects and the rules for changing them. Decides: no IO, no clock, no randomness.
+//!
+//! [`Store::apply`] merges one request into the objects or says why not, and returns the [`Change`] it made.
+//! A change can be taken back with [`Store::undo`]: the caller applies requests, writes the result to disk and only
+//! then lets it take effect, so that nothing is ever done that a restart would forget.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::rules::{Verdict, admit, immutable, refer, write};
+use super::{
+    pool::{self, Pool},
+    validate,
+};
+
+use crate::api::{ApiError, BackendSetSpec, LeaseSpec, ListenerSpec, Marks, Put, code};
+
+mod rules;
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Lease,
+    BackendSet,
+    Listener,
+}
+
+impl Kind {
+    /// The kind whose objects stand under this segment of a path.
+    pub(crate) fn from_path(segment: &str) -> Option<Self> {
+        match segment {
+            "leases" => Some(Self::Lease),
+            "backendsets" => Some(Self::BackendSet),
+            "listeners" => Some(Self::Listener),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lease => "lease",
+            Self::BackendSet => "backend set",
+            Self::Listener => "listener",
+        })
+    }
+}
+
+/// An object as it is kept: all but what only the running process knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stored<T> {
+    pub(crate) name: String,
+    pub(crate) marks: Marks,
+    pub(crate) generation: u64,
+    pub(crate) spec: T,
+}
+
+/// What was asked of a lease and the address it got.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Held {
+    pub(crate) asked: LeaseSpec,
+    pub(crate) address: IpAddr,
+}
+
+pub(crate) type Table<T> = BTreeMap<String, Arc<Stored<T>>>;
+
+/// What a request says about the object it expects to find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expect {
+    /// `If-None-Match: *`: there is none, or the very same one.
+    pub(crate) absent: bool,
+    /// `If-Match`: there is one, of this generation.
+    pub(crate) generation: Option<u64>,
+}
+
+/// A request that changes something.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    PutLease {
+        name: String,
+        put: Put<LeaseSpec>,
+        expect: Expect,
+    },
+    PutBackendSet {
+        name: String,
+        put: Put<BackendSetSpec>,
+        expect: Expect,
+    },
+    PutListener {
+        name: String,
+        put: Put<ListenerSpec>,
+        expect: Expect,
+    },
+    Delete {
+        kind: Kind,
+        name: String,
+        cluster: String,
+        expect: Expect,
+    },
+}
+
+impl Request {
+    /// The object that the request is about.
+    pub(crate) fn subject(&self) -> (Kind, &str) {
+        match self {
+            Self::PutLease { name, .. } => (Kind::Lease, name),
+            Self::PutBackendSet { name, .. } => (Kind::BackendSet, name),
+            Self::PutListener { name, .. } => (Kind::Listener, name),
+            Self::Delete { kind, name, .. } => (*kind, name),
+        }
+    }
+}
+
+/// What an applied request did to the objects.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// Nothing: the objects were so already.
+    Nothing,
+    Lease(Edit<Held>),
+    BackendSet(Edit<BackendSetSpec>),
+    Listener(Edit<ListenerSpec>),
+}
+
+/// One object before and after a change; None where it does not exist.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Edit<T> {
+    pub(crate) name: String,
+    pub(crate) before: Option<Arc<Stored<T>>>,
+    pub(crate) after: Option<Arc<Stored<T>>>,
+}
+
+/// All objects.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pools: Arc<[Pool]>,
+    /// The generation that the next change gets. Never goes back.
+    pub(crate) next_generation: u64,
+    pub(crate) leases: Table<Held>,
+    pub(crate) backend_sets: Table<BackendSetSpec>,
+    pub(crate) listeners: Table<ListenerSpec>,
+}
+
+impl Store {
+    pub(crate) fn new(pools: Arc<[Pool]>) -> Self {
+        Self {
+            pools,
+            next_generation: 1,
+            leases: Table::new(),
+            backend_sets: Table::new(),
+            listeners: Table::new(),
+        }
+    }
+
+    /// Merges one request into the objects.
+    ///
+    /// # Errors
+    /// Why the request was refused; the objects are then as before.
+    pub(crate) fn apply(&mut self, request: Request) -> Result<Change, ApiError> {
+        match request {
+            Request::PutLease { name, put, expect } => self.put_lease(name, put, expect),
+            Request::PutBackendSet { name, put, expect } => self.put_backend_set(name, put, expect),
+            Request::PutListener { name, put, expect } => self.put_listener(name, put, expect),
+            Request::Delete {
+                kind,
+                name,
+                cluster,
+                expect,
+            } => self.delete(kind, name, &cluster, expect),
+        }
+    }
+
+    /// Takes a change back. Changes are undone in the reverse order of their making.
+    pub(crate) fn undo(&mut self, change: Change) {
+        fn restore<T>(table: &mut Table<T>, edit: Edit<T>) {
+            match edit.before {
+                Some(before) => table.insert(edit.name, before),
+                None => table.remove(&edit.name),
+            };
+        }
+        match change {
+            Change::Nothing => {}
+            Change::Lease(edit) => restore(&mut self.leases, edit),
+            Change::BackendSet(edit) => restore(&mut self.backend_sets, edit),
+            Change::Listener(edit) => restore(&mut self.listeners, edit),
+        }
+    }
+
+    fn put_lease(
+        &mut self,
+        name: String,
+        put: Put<LeaseSpec>,
+        expect: Expect,
+    ) -> Result<Change, ApiError> {
+        validate::name("name", &name)?;
+        validate::marks(&put.marks)?;
+        validate::lease(&put.spec)?;
+        let before = self.leases.get(&name);
+        let same =
+            |stored: &Stored<Held>| stored.marks == put.marks && stored.spec.asked == put.spec;
+        if let Verdict::Same = admit(Kind::Lease, &name, before, &put.marks.cluster, expect, same)?
+        {
+            return Ok(Change::Nothing);
+        }
+        let address = match before {
+            None => {
+                let held: BTreeSet<IpAddr> = self
+                    .leases
+                    .values()
+                    .map(|lease| lease.spec.address)
+                    .collect();
+                pool::allocate(&self.pools, &held, &put.spec)?
+            }
+            Some(before) => {
+                let held = before.spec.address;
+                immutable("spec.family", &before.spec.asked.family, &put.spec.family)?;
+                if let Some(asked) = put.spec.address {
+                    immutable("spec.address", &held, &asked)?;
+                }
+                held
+            }
+        };
+        let after = Held {
+            asked: put.spec,
+            address,
+        };
+        Ok(Change::Lease(write(
+            &mut self.leases,
+            &mut self.next_generation,
+            name,
+            put.marks,
+            after,
+        )))
+    }
+
+    fn put_backend_set(
+        &mut self,
+        name: String,
+        put: Put<BackendSetSpec>,
+        expect: Expect,
+    ) -> Result<Change, ApiError> {
+        validate::name("name", &name)?;
+        validate::marks(&put.marks)?;
+        validate::backend_set(&put.spec)?;
+        let before = self.backend_sets.get(&name);
+        let same =
+            |stored: &Stored<BackendSetSpec>| stored.marks == put.marks && stored.spec == put.spec;
+        if let Verdict::Same = admit(
+            Kind::BackendSet,
+            &name,
+            before,
+            &put.marks.cluster,
+            expect,
+            same,
+        )? {
+            return Ok(Change::Nothing);
+        }
+        let edit = write(
+            &mut self.backend_sets,
+            &mut self.next_generation,
+            name,
+            put.marks,
+            put.spec,
+        );
+        Ok(Change::BackendSet(edit))
+    }
+
+    fn put_listener(
+        &mut self,
+        name: String,
+        put: Put<ListenerSpec>,
+        expect: Expect,
+    ) -> Result<Change, ApiError> {
+        validate::name("name", &name)?;
+        validate::marks(&put.marks)?;
+        validate::listener(&put.spec)?;
+        let before = self.listeners.get(&name);
+        let same =
+            |stored: &Stored<ListenerSpec>| stored.marks == put.marks && stored.spec == put.spec;
+        if let Verdict::Same = admit(
+            Kind::Listener,
+            &name,
+            before,
+            &put.marks.cluster,
+            expect,
+            same,
+        )? {
+            return Ok(Change::Nothing);
+        }
+        let spec = &put.spec;
+        if let Some(before) = before {
+            immutable("spec.lease", &before.spec.lease, &spec.lease)?;
+            immutable("spec.port", &before.spec.port, &spec.port)?;
+            immutable("spec.protocol", &before.spec.protocol, &spec.protocol)?;
+        }
+        refer(
+            Kind::Lease,
+            "spec.lease",
+            &self.leases,
+            &spec.lease,
+            &put.marks.cluster,
+        )?;
+        refer(
+            Kind::BackendSet,
+            "spec.backend_set",
+            &self.backend_sets,
+            &spec.backend_set,
+            &put.marks.cluster,
+        )?;
+        // A lease holds its address alone, so two listeners meet only on the same lease.
+        let rival = self.listeners.values().find(|other| {
+            other.name != name
+                && other.spec.port == spec.port
+                && other.spec.protocol == spec.protocol
+                && other.spec.lease == spec.lease
+        });
+        if let Some(rival) = rival {
+            return Err(ApiError::new(
+                code::PORT_TAKEN,
+                format!(
+                    "port {} of lease `{}` is taken by listener `{}` of {}; choose another port, or delete that listener",
+                    spec.port, spec.lease, rival.name, rival.marks.service
+                ),
+            )
+            .at("spec.port"));
+        }
+        let edit = write(
+            &mut self.listeners,
+            &mut self.next_generation,
+            name,
+            put.marks,
+            put.spec,
+        );
+        Ok(Change::Listener(edit))
+    }
+
+    fn delete(
+        &mut self,
+        kind: Kind,
+        name: String,
+        cluster: &str,
+        expect: Expect,
+    ) -> Result<Change, ApiError> {
+        fn remove<T>(
+            kind: Kind,
+            table: &mut Table<T>,
+            name: String,
+            cluster: &str,
+            expect: Expect,
+        ) -> Result<Option<Edit<T>>, ApiError> {
+            // Deleting what is gone succeeds, whatever was expected of it.
+            let Some(before) = table.get(&name) else {
+                return Ok(None);
+            };
+            admit(kind, &name, Some(before), cluster, expect, |_| false)?;
+            let before = table.remove(&name);
+            Ok(Some(Edit {
+                name,
+                before,
+                after: None,
+            }))
+        }
+
+        validate::name("name", &name)?;
+        let user = match kind {
+            Kind::Lease => self
+                .listeners
+                .values()
+                .find(|listener| listener.spec.lease == name),
+            Kind::BackendSet => self
+                .listeners
+                .values()
+                .find(|listener| listener.spec.backend_set == name),
+            Kind::Listener => None,
+        };
+        let owner = match kind {
+            Kind::Lease => self.leases.get(&name).map(|lease| &lease.marks),
+            Kind::BackendSet => self.backend_sets.get(&name).map(|set| &set.marks),
+            Kind::Listener => None,
+        };
+        if let (Some(user), Some(owner)) = (user, owner)
+            && owner.cluster == cluster
+        {
+            return Err(ApiError::new(
+                code::IN_USE,
+                format!(
+                    "{kind} `{name}` is used by listener `{}` of {}; delete that first",
+                    user.name, user.marks.service
+                ),
+            ));
+        }
+        let change = match kind {
+            Kind::Lease => {
+                remove(kind, &mut self.leases, name, cluster, expect)?.map(Change::Lease)
+            }
+            Kind::BackendSet => {
+                remove(kind, &mut self.backend_sets, name, cluster, expect)?.map(Change::BackendSet)
+            }
+            Kind::Listener => {
+                remove(kind, &mut self.listeners, name, cluster, expect)?.map(Change::Listener)
+            }
+        };
+        Ok(change.unwrap_or(Change::Nothing))
+    }
+
+    /// Says what is inconsistent about the objects, for what was read from a file.
+    ///
+    /// Addresses outside the pools are fine: a lease outlives a change of the pools.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        fn keys<T>(kind: Kind, table: &Table<T>, next: u64) -> Result<(), String> {
+            for (key, stored) in table {
+                validate::name("name", key)
+                    .and_then(|()| validate::marks(&stored.marks))
+                    .map_err(|error| format!("{kind} `{key}`: {}", error.message))?;
+                if stored.generation >= next {
+                    return Err(format!(
+                        "{kind} `{key}` has generation {}, the next one is {next}",
+                        stored.generation
+                    ));
+                }
+            }
+            Ok(())
+        }
+        keys(Kind::Lease, &self.leases, self.next_generation)?;
+        keys(Kind::BackendSet, &self.backend_sets, self.next_generation)?;
+        keys(Kind::Listener, &self.listeners, self.next_generation)?;
+        let mut held = BTreeSet::new();
+        for (name, lease) in &self.leases {
+            if !held.insert(lease.spec.address) {
+                return Err(format!(
+                    "lease `{name}`: {} is held twice",
+                    lease.spec.address
+                ));
+            }
+        }
+        for (name, set) in &self.backend_sets {
+            validate::backend_set(&set.spec)
+                .map_err(|error| format!("backend set `{name}`: {}", error.message))?;
+        }
+        let mut ports = BTreeSet::new();
+        for (name, listener) in &self.listeners {
+            let Stored { marks, spec, .. } = &**listener;
+            validate::listener(spec)
+                .and_then(|()| {
+                    refer(
+                        Kind::Lease,
+                        "spec.lease",
+                        &self.leases,
+                        &spec.lease,
+                        &marks.cluster,
+                    )
+                })
+                .and_then(|()| {
+                    refer(
+                        Kind::BackendSet,
+                        "spec.backend_set",
+                        &self.backend_sets,
+                        &spec.backend_set,
+                        &marks.cluster,
+                    )
+                })
+                .map_err(|error| format!("listener `{name}`: {}", error.message))?;
+            if !ports.insert((&spec.lease, spec.port, spec.protocol)) {
+                return Err(format!(
+                    "listener `{name}`: port {} of lease `{}` is taken twice",
+                    spec.port, spec.lease
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! What all connections share: limits, counters, and the means to end them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{bind, listener::Front};
+
+/// File descriptors that a proxied connection needs: the client's socket and the target's.
+const FILES_PER_CONNECTION: u64 = 2;
+/// File descriptors kept for listeners, probes, the API and the state file.
+const FILES_KEPT: u64 = 512;
+
+/// How long to wait for a file descriptor before looking again.
+const SHORTAGE_WAIT: Duration = Duration::from_millis(500);
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused_by_range: AtomicU64,
+    pub(crate) refused_without_target: AtomicU64,
+    pub(crate) connect_failures: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) fn by_name(&self) -> BTreeMap<String, u64> {
+        [
+            ("accepted", &self.accepted),
+            ("refused_by_range", &self.refused_by_range),
+            ("refused_without_target", &self.refused_without_target),
+            ("connect_failures", &self.connect_failures),
+            ("received_bytes", &self.received),
+            ("sent_bytes", &self.sent),
+        ]
+        .map(|(name, counter)| (name.to_owned(), counter.load(Relaxed)))
+        .into()
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) totals: Totals,
+    pub(crate) connect_timeout: Duration,
+    /// Every connection's task.
+    pub(crate) tasks: TaskTracker,
+    /// Ends every connection.
+    pub(crate) end: CancellationToken,
+    freed: Notify,
+    permits: Arc<Semaphore>,
+    most: usize,
+    at_limit: AtomicBool,
+    out_of_files: AtomicBool,
+}
+
+impl Traffic {
+    pub(crate) fn new(most: usize, connect_timeout: Duration) -> Self {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        Self {
+            totals: Totals::default(),
+            connect_timeout,
+            tasks: TaskTracker::new(),
+            end: CancellationToken::new(),
+            freed: Notify::new(),
+            permits: Arc::new(Semaphore::new(most)),
+            most,
+            at_limit: AtomicBool::new(false),
+            out_of_files: AtomicBool::new(false),
+        }
+    }
+
+    /// The right to one connection; waits while as many as allowed are open.
+    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            // Well below the limit again: the next time is news again.
+            if self.permits.available_permits() > self.most / 10 {
+                self.at_limit.store(false, Relaxed);
+            }
+            return permit;
+        }
+        if !self.at_limit.swap(true, Relaxed) {
+            tracing::warn!(
+                limit = self.most,
+                "as many connections as allowed are open; further ones wait"
+            );
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    /// Waits until a file descriptor may be free again.
+    pub(crate) async fn wait_for_files(&self, front: &Front) {
+        self.out_of_files(true);
+        front.set_stuck(Some(bind::out_of_files()));
+        tokio::select! {
+            () = self.freed.notified() => {}
+            // Others than connections use files too, and tell nobody.
+            () = sleep(SHORTAGE_WAIT) => {}
+        }
+    }
+
+    /// Notes whether file descriptors have run out, and logs it when that is news.
+    pub(crate) fn out_of_files(&self, out: bool) {
+        // Read first: this is called for every connection, and nearly always changes nothing.
+        if self.out_of_files.load(Relaxed) == out || self.out_of_files.swap(out, Relaxed) == out {
+            return;
+        }
+        if out {
+            tracing::warn!(
+                "no file descriptor is left, new connections wait; raise the limit of open files"
+            );
+        } else {
+            tracing::info!("connections are accepted again");
+        }
+    }
+
+    /// Tells that a connection has ended and its files are free.
+    pub(crate) fn freed(&self) {
+        self.freed.notify_one();
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+}
+
+/// Raises the limit of open files as far as the system lets an ordinary process, and returns how many connections
+/// that allows.
+pub(crate) fn connections_allowed() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+            limit.current
+        }
+    };
+    connections_for(files)
+}
+
+fn connections_for(files: Option<u64>) -> usize {
+    // Without a limit the kernel's own one decides; a million files is what it allows by default (fs.nr_open).
+    let files = files.unwrap_or(1 << 20);
+    // Where there are few files, half of them are for connections.
+    let connections = files.saturating_sub(FILES_KEPT.min(files / 2)) / FILES_PER_CONNECTION;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_files_bounds_the_connections() {
+        for (files, want) in [
+            (Some(0), 1),
+            (Some(64), 16),
+            (Some(1_024), 256),
+            (Some(20_512), 10_000),
+            (None, 524_032),
+            (Some(u64::MAX), usize::MAX / 2 - 256),
+        ] {
+            assert_eq!(connections_for(files), want, "{files:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The data plane over its API and real sockets on loopback.
+
+#![allow(unreachable_pub, reason = "the modules of a test are all private")]
+
+mod api;
+mod changes;
+mod health;
+mod restart;
+mod support;
+mod traffic;
