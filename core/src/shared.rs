@@ -1,4 +1,4 @@
-//! One object shared by many groups, with one writer (Decides; the small async shell at the end writes).
+//! One object shared by many groups, with one writer (Decides; [`Writer`] reads and writes).
 //!
 //! A cluster's one Azure load balancer, a network security group, the named ports of an instance group: groups never write
 //! these. They hand a [`Claim`] to the object's [`Writer`], which merges all claims into the live object and writes it
@@ -9,22 +9,23 @@
 //! does not, set aside and reported; its neighbours go through. Nobody waits inside a reconcile: a claim returns at
 //! once, and its group is woken when the write is over.
 //!
-//! [`Desk`] is the state machine without IO, and all decisions are in it.
+//! [`Desk`] is the state machine without IO, and all decisions are in it; [`Writer`] is the shell around it.
+
+mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use futures::{StreamExt, channel::mpsc};
 use serde::Serialize;
+
+pub use writer::Writer;
 
 use crate::{
     error::{CloudError, ErrorClass},
     ids::GroupKey,
-    provider::Wake,
     ticket::Ticket,
 };
 
@@ -131,6 +132,19 @@ struct Entry<F> {
     refused: Option<(ErrorClass, String)>,
     /// Whether the group was told of the refusal or of the stall: only who knows of it may try again.
     told: bool,
+    /// Whether the group waits to be woken.
+    waiting: bool,
+}
+
+impl<F> Entry<F> {
+    fn new(claim: Claim<F>) -> Self {
+        Self {
+            claim,
+            refused: None,
+            told: false,
+            waiting: true,
+        }
+    }
 }
 
 /// The state of a shared object's writer, without any IO.
@@ -138,8 +152,8 @@ pub struct Desk<O: SharedObject> {
     object: O,
     live: Option<O::Live>,
     claims: BTreeMap<GroupKey, Entry<O::Fragment>>,
-    /// The groups whose claims the write in flight carries beyond what is live.
-    in_flight: Option<BTreeSet<GroupKey>>,
+    /// The claims that the write in flight carries beyond what is live.
+    in_flight: Option<BTreeMap<GroupKey, Claim<O::Fragment>>>,
     /// Sets of suspects still to be tried apart, after a refusal that named nobody.
     suspects: VecDeque<BTreeSet<GroupKey>>,
     conflicts: u32,
@@ -171,27 +185,26 @@ impl<O: SharedObject> Desk<O> {
     /// # Errors
     /// What became of the same claim the last time.
     pub fn claim(&mut self, key: GroupKey, claim: Claim<O::Fragment>) -> Result<(), CloudError> {
-        if let Some(entry) = self
+        let stalled = self.stalled.clone().filter(|_| {
+            let entry = self.claims.get(&key);
+            entry.is_some_and(|entry| self.is_pending(&key, entry))
+        });
+        match self
             .claims
             .get_mut(&key)
             .filter(|entry| entry.claim == claim)
         {
-            let trouble = entry.refused.as_ref().or(self.stalled.as_ref());
-            if let (Some((class, message)), false) = (trouble, entry.told) {
-                entry.told = true;
-                return Err(CloudError::new(*class, "shared write", message.clone()));
+            Some(entry) => {
+                let trouble = entry.refused.clone().or(stalled);
+                if let (Some((class, message)), false) = (trouble, entry.told) {
+                    entry.told = true;
+                    return Err(CloudError::new(class, "shared write", message));
+                }
+                entry.refused = None;
+                entry.told = false;
+                entry.waiting = true;
             }
-            entry.refused = None;
-            entry.told = false;
-        } else {
-            self.claims.insert(
-                key,
-                Entry {
-                    claim,
-                    refused: None,
-                    told: false,
-                },
-            );
+            None => drop(self.claims.insert(key, Entry::new(claim))),
         }
         self.stalled = None;
         self.conflicts = 0;
@@ -255,55 +268,44 @@ impl<O: SharedObject> Desk<O> {
         if batch.is_empty() {
             return Turn::Idle;
         }
-        let body = self.object.merge(&base, &self.claims_of(&batch));
-        self.in_flight = Some(batch);
+        let claims = self.claims_of(&batch);
+        let body = self.object.merge(&base, &claims);
+        self.in_flight = Some(claims);
         Turn::Write { base, body }
     }
 
     /// A read has ended. Returns the groups to wake.
     pub fn read_ended(&mut self, result: Result<O::Live, CloudError>) -> Vec<GroupKey> {
         match result {
-            Ok(live) => {
-                self.live = Some(live);
-                let pending = self.pending();
-                self.claims
-                    .keys()
-                    .filter(|key| !pending.contains(key))
-                    .cloned()
-                    .collect()
-            }
-            Err(error) => {
-                self.stalled = Some((error.class, error.message));
-                self.claims.keys().cloned().collect()
-            }
+            Ok(live) => self.lives(live),
+            Err(error) => self.stall(error),
         }
     }
 
     /// The write in flight has ended. Returns the groups to wake.
     pub fn write_ended(&mut self, result: Result<O::Live, CloudError>) -> Vec<GroupKey> {
-        let batch = self.in_flight.take().unwrap_or_default();
+        let tried = self.in_flight.take().unwrap_or_default();
+        let batch: BTreeSet<GroupKey> = tried.keys().cloned().collect();
         match result {
             Ok(live) => {
-                self.live = Some(live);
                 self.conflicts = 0;
                 self.settle(&batch);
-                self.drop_gone();
-                batch.into_iter().collect()
+                self.lives(live)
             }
-            Err(error) if error.class == ErrorClass::Rejected => {
-                if let Some(key) = self.object.blamed(&error, &batch) {
-                    self.refuse(&key, &error);
-                    return vec![key];
+            // A quota is somebody's too: the others may still find room.
+            Err(error) if matches!(error.class, ErrorClass::Rejected | ErrorClass::Quota) => {
+                let blamed = self
+                    .object
+                    .blamed(&error, &batch)
+                    .and_then(|key| tried.get_key_value(&key));
+                if let Some((key, claim)) = blamed {
+                    return self.refuse(key, claim, &error).into_iter().collect();
                 }
-                if batch.len() <= 1 {
-                    self.settle(&batch);
-                    for key in &batch {
-                        self.refuse(key, &error);
-                    }
-                    return batch.into_iter().collect();
+                self.settle(&batch);
+                if let (1, Some((key, claim))) = (tried.len(), tried.first_key_value()) {
+                    return self.refuse(key, claim, &error).into_iter().collect();
                 }
                 // Somebody in the batch is at fault: each half is tried by itself, and what is live already is never touched.
-                self.settle(&batch);
                 let half = batch.len() / 2;
                 let second = batch.iter().skip(half).cloned().collect();
                 let first = batch.into_iter().take(half).collect();
@@ -318,10 +320,32 @@ impl<O: SharedObject> Desk<O> {
                 if error.class == ErrorClass::Conflict && self.conflicts <= MAX_CONFLICTS {
                     return Vec::new();
                 }
-                self.stalled = Some((error.class, error.message));
-                batch.into_iter().collect()
+                self.stall(error)
             }
         }
+    }
+
+    /// The object is this now. Returns the groups whose wait that ends.
+    fn lives(&mut self, live: O::Live) -> Vec<GroupKey> {
+        self.live = Some(live);
+        let pending = self.pending();
+        let mut woken = Vec::new();
+        self.claims.retain(|key, entry| {
+            let done = !pending.contains(key) && entry.refused.is_none();
+            if done && std::mem::take(&mut entry.waiting) {
+                woken.push(key.clone());
+            }
+            // A claim that something be gone has done its work when it is.
+            !(done && entry.claim == Claim::Gone)
+        });
+        woken
+    }
+
+    /// Nothing goes on until somebody claims who knows why. Returns everyone who waits.
+    fn stall(&mut self, error: CloudError) -> Vec<GroupKey> {
+        self.stalled = Some((error.class, error.message));
+        let waits = |(key, entry): (&GroupKey, &Entry<_>)| entry.waiting.then(|| key.clone());
+        self.claims.iter().filter_map(waits).collect()
     }
 
     /// Whatever is live is old: somebody else may have written.
@@ -357,10 +381,20 @@ impl<O: SharedObject> Desk<O> {
             .collect()
     }
 
-    fn refuse(&mut self, key: &GroupKey, error: &CloudError) {
-        if let Some(entry) = self.claims.get_mut(key) {
-            entry.refused = Some((error.class, error.message.clone()));
-        }
+    /// Sets a refused claim aside, unless it has been superseded while it was tried. Returns the group to wake.
+    fn refuse(
+        &mut self,
+        key: &GroupKey,
+        claim: &Claim<O::Fragment>,
+        error: &CloudError,
+    ) -> Option<GroupKey> {
+        let entry = self
+            .claims
+            .get_mut(key)
+            .filter(|entry| entry.claim == *claim)?;
+        entry.refused = Some((error.class, error.message.clone()));
+        entry.waiting = false;
+        Some(key.clone())
     }
 
     /// A batch of suspects has been tried.
@@ -371,139 +405,6 @@ impl<O: SharedObject> Desk<O> {
             .is_some_and(|suspects| !suspects.is_disjoint(batch))
         {
             self.suspects.pop_front();
-        }
-    }
-
-    /// A claim that something be gone has done its work when it is.
-    fn drop_gone(&mut self) {
-        let pending = self.pending();
-        self.claims
-            .retain(|key, entry| entry.claim != Claim::Gone || pending.contains(key));
-    }
-}
-
-/// The one writer of a shared object: a [`Desk`] with its cloud.
-pub struct Writer<B: SharedBackend> {
-    desk: Mutex<Desk<Arc<B>>>,
-    backend: Arc<B>,
-    knock: mpsc::Sender<()>,
-    ticket: Mutex<Ticket>,
-}
-
-impl<B: SharedBackend> SharedObject for Arc<B> {
-    type Live = B::Live;
-    type Fragment = B::Fragment;
-
-    fn merge(
-        &self,
-        live: &Self::Live,
-        claims: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
-    ) -> Self::Live {
-        (**self).merge(live, claims)
-    }
-
-    fn shows(&self, live: &Self::Live, key: &GroupKey, claim: &Claim<Self::Fragment>) -> bool {
-        (**self).shows(live, key, claim)
-    }
-
-    fn blamed(&self, error: &CloudError, candidates: &BTreeSet<GroupKey>) -> Option<GroupKey> {
-        (**self).blamed(error, candidates)
-    }
-}
-
-impl<B: SharedBackend> Writer<B> {
-    /// A writer, and the future that does its work: the owner spawns it, and it ends when the writer is dropped.
-    pub fn new(backend: B, wake: Wake) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
-        let backend = Arc::new(backend);
-        // One place is enough: a knock that finds another waiting has nothing to add.
-        let (knock, knocks) = mpsc::channel(1);
-        let writer = Arc::new(Self {
-            desk: Mutex::new(Desk::new(backend.clone())),
-            backend,
-            knock,
-            ticket: Mutex::new(Ticket::unlimited()),
-        });
-        let work = Self::work(Arc::downgrade(&writer), knocks, wake);
-        (writer, work)
-    }
-
-    /// Hands in a claim and returns at once. The group is woken when the claim is done, refused or stalled.
-    ///
-    /// # Errors
-    /// What became of the same claim the last time; see [`Desk::claim`].
-    pub fn claim(
-        &self,
-        key: GroupKey,
-        claim: Claim<B::Fragment>,
-        ticket: &Ticket,
-    ) -> Result<(), CloudError> {
-        *self.ticket.lock().unwrap_or_else(PoisonError::into_inner) = ticket.clone();
-        self.desk().claim(key, claim)?;
-        self.knock();
-        Ok(())
-    }
-
-    /// What a group claims now, and where that stands.
-    pub fn view(&self, key: &GroupKey) -> Option<(Claim<B::Fragment>, Standing)> {
-        self.desk().view(key)
-    }
-
-    /// The object as last read or written, read now if it is not known.
-    ///
-    /// # Errors
-    /// When the cloud cannot be asked.
-    pub async fn live(&self, fresh: bool) -> Result<B::Live, CloudError> {
-        if !fresh && let Some(live) = self.desk().live() {
-            return Ok(live.clone());
-        }
-        let live = self.backend.read().await?;
-        let mut desk = self.desk();
-        // A write that began after our read knows better.
-        if desk.in_flight.is_none() {
-            desk.read_ended(Ok(live.clone()));
-        }
-        Ok(live)
-    }
-
-    fn knock(&self) {
-        // A full channel means that somebody knocked already.
-        let _ = self.knock.clone().try_send(());
-    }
-
-    fn desk(&self) -> MutexGuard<'_, Desk<Arc<B>>> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn work(writer: std::sync::Weak<Self>, mut knocks: mpsc::Receiver<()>, wake: Wake) {
-        while knocks.next().await.is_some() {
-            loop {
-                let Some(writer) = writer.upgrade() else {
-                    return;
-                };
-                let turn = writer.desk().turn();
-                let ticket = writer
-                    .ticket
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
-                let told = match turn {
-                    Turn::Idle => break,
-                    Turn::Read => {
-                        let result = writer.backend.read().await;
-                        writer.desk().read_ended(result)
-                    }
-                    Turn::Write { base, body } => {
-                        let result = match ticket.remaining() {
-                            Ok(_) => writer.backend.write(&base, body, &ticket).await,
-                            Err(ended) => Err(ended),
-                        };
-                        writer.desk().write_ended(result)
-                    }
-                };
-                for key in told {
-                    wake(&key);
-                }
-            }
         }
     }
 }

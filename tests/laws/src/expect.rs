@@ -30,16 +30,32 @@ impl State {
     /// # Errors
     /// With the difference.
     pub fn expect(&self, other: &Self) -> Result<(), String> {
-        let missing: Vec<_> = self.objects.iter().filter(|object| !other.objects.contains(object)).collect();
-        let extra: Vec<_> = other.objects.iter().filter(|object| !self.objects.contains(object)).collect();
+        let missing: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|object| !other.objects.contains(object))
+            .collect();
+        let extra: Vec<_> = other
+            .objects
+            .iter()
+            .filter(|object| !self.objects.contains(object))
+            .collect();
         if !missing.is_empty() || !extra.is_empty() {
-            return Err(format!("missing objects {missing:#?}, left over {extra:#?}"));
+            return Err(format!(
+                "missing objects {missing:#?}, left over {extra:#?}"
+            ));
         }
         if self.objects != other.objects {
-            return Err(format!("objects exist twice: {:#?} became {:#?}", self.objects, other.objects));
+            return Err(format!(
+                "objects exist twice: {:#?} became {:#?}",
+                self.objects, other.objects
+            ));
         }
         if self.frontends != other.frontends {
-            return Err(format!("clients should meet {:#?} and meet {:#?}", self.frontends, other.frontends));
+            return Err(format!(
+                "clients should meet {:#?} and meet {:#?}",
+                self.frontends, other.frontends
+            ));
         }
         Ok(())
     }
@@ -74,7 +90,9 @@ impl<R: Rig> Operator<'_, R> {
         let mut expected = BTreeSet::new();
         for (key, ask) in self.scene.asks(&self.rig.cluster()) {
             let Ask::Serve(group) = ask else { continue };
-            let Some(ports) = self.published(&key, &group)? else { continue };
+            let Some(ports) = self.published(&key, &group)? else {
+                continue;
+            };
             members.extend(group.members.into_iter().map(|member| member.service.uid));
             expected.extend(ports.into_iter().map(|port| (port.service.uid, port.port)));
         }
@@ -82,27 +100,44 @@ impl<R: Rig> Operator<'_, R> {
         let eligible: BTreeSet<_> = nodes.eligible().map(|node| node.name.clone()).collect();
         let allowed: BTreeSet<_> = nodes.kept().map(|node| node.name.clone()).collect();
         for (member, port) in &expected {
-            let mut found = picture.frontends.iter().filter(|(f, _)| f.member == *member && f.port == *port);
+            let mut found = picture
+                .frontends
+                .iter()
+                .filter(|(f, _)| f.member == *member && f.port == *port);
             let (Some((_, targets)), None) = (found.next(), found.next()) else {
-                return Err(format!("{member} {port} is not exactly one frontend in {picture:#?}"));
+                return Err(format!(
+                    "{member} {port} is not exactly one frontend in {picture:#?}"
+                ));
             };
             // Where no node may stay, those that are there stay: a target set is never emptied.
-            if !eligible.is_empty() && !(eligible.is_subset(targets) && targets.is_subset(&allowed)) {
+            if !eligible.is_empty() && !(eligible.is_subset(targets) && targets.is_subset(&allowed))
+            {
                 return Err(format!(
                     "{member} {port} has targets {targets:?}; the nodes are {eligible:?}, allowed to stay {allowed:?}"
                 ));
             }
         }
         let asked = |member: &ServiceUid, port: PortKey| expected.contains(&(member.clone(), port));
-        match picture.frontends.keys().find(|f| members.contains(&f.member) && !asked(&f.member, f.port)) {
+        match picture
+            .frontends
+            .keys()
+            .find(|f| members.contains(&f.member) && !asked(&f.member, f.port))
+        {
             Some(extra) => Err(format!("nobody asks for {extra:?}")),
             None => Ok(()),
         }
     }
 
     /// The ports that a group says it serves, checked against what is asked. None for a group that is rejected or refused.
-    fn published(&self, key: &GroupKey, group: &Group) -> Result<Option<BTreeSet<PublishedPort>>, String> {
-        let report = self.reports.get(key).ok_or_else(|| format!("{key} was never run"))?;
+    fn published(
+        &self,
+        key: &GroupKey,
+        group: &Group,
+    ) -> Result<Option<BTreeSet<PublishedPort>>, String> {
+        let report = self
+            .reports
+            .get(key)
+            .ok_or_else(|| format!("{key} was never run"))?;
         if report.problems.is_some() || !report.refusals.is_empty() {
             return Ok(None);
         }
@@ -110,17 +145,29 @@ impl<R: Rig> Operator<'_, R> {
             .ports()
             .0
             .into_iter()
-            .map(|(port, (member, _))| PublishedPort { service: member.service.clone(), port })
+            .map(|(port, (member, _))| PublishedPort {
+                service: member.service.clone(),
+                port,
+            })
             .collect();
         for error in &report.port_errors {
-            wanted.remove(&PublishedPort { service: error.service.clone(), port: error.port });
+            wanted.remove(&PublishedPort {
+                service: error.service.clone(),
+                port: error.port,
+            });
         }
         if wanted.is_empty() {
             return Err(format!("{key} is accepted and none of its ports is served"));
         }
-        let published = report.published.as_ref().ok_or_else(|| format!("{key} publishes nothing"))?;
+        let published = report
+            .published
+            .as_ref()
+            .ok_or_else(|| format!("{key} publishes nothing"))?;
         if published.ports.iter().cloned().collect::<BTreeSet<_>>() != wanted {
-            return Err(format!("{key} publishes {:?}, not {wanted:?}", published.ports));
+            return Err(format!(
+                "{key} publishes {:?}, not {wanted:?}",
+                published.ports
+            ));
         }
         if published.ingress.is_empty() {
             return Err(format!("{key} publishes no address"));
@@ -131,16 +178,29 @@ impl<R: Rig> Operator<'_, R> {
     /// What is compared between two clouds.
     pub async fn state(&self) -> State {
         let objects = self.world.objects().await;
-        let mut objects: Vec<String> = objects.iter().map(|object| format!("{:?}", object.content())).collect();
+        let mut objects: Vec<String> = objects
+            .iter()
+            .map(|object| format!("{:?}", object.content()))
+            .collect();
         objects.sort();
-        State { objects, frontends: by_port(&self.world.picture().await) }
+        State {
+            objects,
+            frontends: by_port(&self.world.picture().await),
+        }
     }
 
     /// Our live objects of one group.
     pub async fn objects_of(&self, key: &GroupKey) -> Vec<Object> {
         let (cluster, identity) = (self.rig.cluster(), key.identity());
-        let ours = |object: &Object| object.is_of(&cluster) && object.group.as_deref() == Some(&*identity);
-        let mut objects: Vec<_> = self.world.objects().await.into_iter().filter(ours).collect();
+        let ours =
+            |object: &Object| object.is_of(&cluster) && object.group.as_deref() == Some(&*identity);
+        let mut objects: Vec<_> = self
+            .world
+            .objects()
+            .await
+            .into_iter()
+            .filter(ours)
+            .collect();
         objects.sort();
         objects
     }
@@ -148,13 +208,23 @@ impl<R: Rig> Operator<'_, R> {
     /// Live objects of our cluster.
     pub async fn ours(&self) -> BTreeSet<Object> {
         let cluster = self.rig.cluster();
-        self.world.objects().await.into_iter().filter(|object| object.is_of(&cluster)).collect()
+        self.world
+            .objects()
+            .await
+            .into_iter()
+            .filter(|object| object.is_of(&cluster))
+            .collect()
     }
 
     /// Live objects that are not ours.
     pub async fn foreign(&self) -> BTreeSet<Object> {
         let cluster = self.rig.cluster();
-        self.world.objects().await.into_iter().filter(|object| !object.is_of(&cluster)).collect()
+        self.world
+            .objects()
+            .await
+            .into_iter()
+            .filter(|object| !object.is_of(&cluster))
+            .collect()
     }
 }
 
@@ -162,7 +232,10 @@ impl<R: Rig> Operator<'_, R> {
 pub fn by_port(picture: &Picture) -> BTreeMap<(ServiceUid, PortKey), BTreeSet<NodeName>> {
     let mut ports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (frontend, targets) in &picture.frontends {
-        ports.entry((frontend.member.clone(), frontend.port)).or_default().extend(targets.iter().cloned());
+        ports
+            .entry((frontend.member.clone(), frontend.port))
+            .or_default()
+            .extend(targets.iter().cloned());
     }
     ports
 }
@@ -179,8 +252,12 @@ pub fn expect_undisturbed(
     after: &Picture,
     abilities: Abilities,
 ) -> Result<(), String> {
-    let lasting = |now: &BTreeSet<NodeName>, then: &BTreeSet<NodeName>, found: Option<&BTreeSet<NodeName>>| {
-        let Some(found) = found else { return Err("is missing".to_owned()) };
+    let lasting = |now: &BTreeSet<NodeName>,
+                   then: &BTreeSet<NodeName>,
+                   found: Option<&BTreeSet<NodeName>>| {
+        let Some(found) = found else {
+            return Err("is missing".to_owned());
+        };
         if found.is_empty() && !now.is_empty() && !then.is_empty() {
             return Err("has no targets".to_owned());
         }
@@ -189,7 +266,9 @@ pub fn expect_undisturbed(
             None => Ok(()),
         }
     };
-    let moment = |number: usize, picture: &Picture| format!("at write {} of {}: {picture:#?}", number + 1, history.len());
+    let moment = |number: usize, picture: &Picture| {
+        format!("at write {} of {}: {picture:#?}", number + 1, history.len())
+    };
     for (frontend, targets) in &before.frontends {
         if let Some(later) = after.frontends.get(frontend) {
             for (number, picture) in history.iter().enumerate() {
@@ -201,10 +280,13 @@ pub fn expect_undisturbed(
     if abilities.gapless_replacement {
         let later = by_port(after);
         for (port, targets) in &by_port(before) {
-            let Some(later) = later.get(port) else { continue };
+            let Some(later) = later.get(port) else {
+                continue;
+            };
             for (number, picture) in history.iter().enumerate() {
-                lasting(targets, later, by_port(picture).get(port))
-                    .map_err(|what| format!("{} {} {what} {}", port.0, port.1, moment(number, picture)))?;
+                lasting(targets, later, by_port(picture).get(port)).map_err(|what| {
+                    format!("{} {} {what} {}", port.0, port.1, moment(number, picture))
+                })?;
             }
         }
     }

@@ -7,11 +7,14 @@ mod serving;
 mod writing;
 
 pub use converging::{deterministic, quiet, rehearsal_equals_execution, repeatable, settles};
-pub use owning::{approval_works_once, deletes_cleanly, foreign_objects_stay, retained_objects_stay};
+pub use owning::{
+    approval_works_once, deletes_cleanly, foreign_objects_stay, retained_objects_stay,
+};
 pub use restarting::{restartable, retained_whatever_fails};
 pub use serving::{broken_annotation_stops_nobody, make_before_break, unknown_claims_stay};
 pub use writing::{
-    ended_ticket_writes_nothing, hopeless_writes_are_not_repeated, refused_stop_no_neighbours, waiting_holds_no_worker,
+    ended_ticket_writes_nothing, hopeless_writes_are_not_repeated, refused_stop_no_neighbours,
+    waiting_holds_no_worker,
 };
 
 use crate::{
@@ -73,7 +76,9 @@ async fn in_every_scenario<R: Rig>(
     law: impl AsyncFn(&Scenario) -> Result<(), String>,
 ) -> Result<(), String> {
     for scenario in scenarios(rig) {
-        law(&scenario).await.map_err(|why| format!("{}: {why}", scenario.name))?;
+        law(&scenario)
+            .await
+            .map_err(|why| format!("{}: {why}", scenario.name))?;
     }
     Ok(())
 }

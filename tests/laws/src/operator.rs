@@ -35,6 +35,10 @@ const MAX_RUNS: usize = 200;
 /// How long to wait between two looks at a world whose work is done elsewhere.
 const POLL: Duration = Duration::from_millis(5);
 
+/// How many looks are taken before any time is spent on waiting, and how many turns other tasks get in each.
+const QUICK_LOOKS: usize = 8;
+const TURNS: usize = 16;
+
 /// Why a run did not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -202,7 +206,12 @@ impl<'r, R: Rig> Operator<'r, R> {
     pub async fn run(&mut self, request: Request) -> Result<Report, Stop> {
         let key = request.key.clone();
         self.told.keys().remove(&key);
-        let report = self.bounded(&format!("a run of {key}"), self.engine().run(request, &NoJournal)).await?;
+        let report = self
+            .bounded(
+                &format!("a run of {key}"),
+                self.engine().run(request, &NoJournal),
+            )
+            .await?;
         self.applied.extend(report.applied.iter().cloned());
         if report.gone {
             self.owned.remove(&key);
@@ -254,7 +263,10 @@ impl<'r, R: Rig> Operator<'r, R> {
                 let count = runs.entry(key.clone()).or_default();
                 *count += 1;
                 if *count > MAX_RUNS {
-                    return Err(Stop::Stuck(format!("{key} has not settled: {}", self.tell(&key))));
+                    return Err(Stop::Stuck(format!(
+                        "{key} has not settled: {}",
+                        self.tell(&key)
+                    )));
                 }
                 waiting.remove(&key);
                 let request = self.request(&key, ask);
@@ -268,37 +280,65 @@ impl<'r, R: Rig> Operator<'r, R> {
                         due.insert(key);
                     }
                 } else if report.waits.iter().any(|wait| wait.until != Until::Told) {
-                    self.world.advance().await;
                     due.insert(key);
                 } else if !report.waits.is_empty() {
                     waiting.insert(key);
                 }
             }
+            self.world.advance().await;
             // Time enough for every hold and every wait.
             if !self.frozen_clock {
                 self.now += HOLD + HOLD;
             }
-            due.extend(self.told.keys().iter().filter(|key| groups.contains(key)).cloned());
+            due.extend(
+                self.told
+                    .keys()
+                    .iter()
+                    .filter(|key| groups.contains(key))
+                    .cloned(),
+            );
             if due.is_empty() {
-                let Some(key) = waiting.first().cloned() else { return Ok(()) };
+                let Some(key) = waiting.first().cloned() else {
+                    return Ok(());
+                };
                 due.extend(self.wait_to_be_told(&groups).await?.ok_or_else(|| {
-                    Stop::Stuck(format!("{key} waits to be told, and nobody tells it: {}", self.tell(&key)))
+                    Stop::Stuck(format!(
+                        "{key} waits to be told, and nobody tells it: {}",
+                        self.tell(&key)
+                    ))
                 })?);
             }
         }
     }
 
     /// The groups that were told, or None when nobody is.
-    async fn wait_to_be_told(&self, groups: &BTreeSet<GroupKey>) -> Result<Option<BTreeSet<GroupKey>>, Stop> {
+    async fn wait_to_be_told(
+        &self,
+        groups: &BTreeSet<GroupKey>,
+    ) -> Result<Option<BTreeSet<GroupKey>>, Stop> {
+        let told = || -> BTreeSet<_> {
+            self.told
+                .keys()
+                .iter()
+                .filter(|key| groups.contains(key))
+                .cloned()
+                .collect()
+        };
         let told = async {
-            loop {
+            for look in 0_usize.. {
                 self.world.advance().await;
-                let _ = tokio::time::timeout(POLL, self.told.notify.notified()).await;
-                let keys: BTreeSet<_> = self.told.keys().iter().filter(|key| groups.contains(key)).cloned().collect();
-                if !keys.is_empty() {
-                    return keys;
+                // What is in this process needs a turn or two; anything else needs time.
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
+                    if !told().is_empty() {
+                        return told();
+                    }
+                }
+                if look >= QUICK_LOOKS {
+                    let _ = tokio::time::timeout(POLL, self.told.notify.notified()).await;
                 }
             }
+            unreachable!("looks for ever")
         };
         tokio::select! {
             biased;
@@ -330,11 +370,19 @@ impl<'r, R: Rig> Operator<'r, R> {
 
     /// Approves what a group is refused for want of approval. True when that is news.
     fn approve(&mut self, key: &GroupKey, report: &Report) -> Result<bool, Stop> {
-        let asked = report.refusals.iter().find_map(|refusal| refusal.approval.as_deref());
-        let Some(digest) = asked.filter(|_| self.scene.approving) else { return Ok(false) };
+        let asked = report
+            .refusals
+            .iter()
+            .find_map(|refusal| refusal.approval.as_deref());
+        let Some(digest) = asked.filter(|_| self.scene.approving) else {
+            return Ok(false);
+        };
         // Owners approve once: a digest that changes half-way leaves a replacement half done.
         if !self.approved.insert(key.clone()) {
-            return Err(Stop::Stuck(format!("{key} asks for approval {digest}, after {:?}", self.approvals.get(key))));
+            return Err(Stop::Stuck(format!(
+                "{key} asks for approval {digest}, after {:?}",
+                self.approvals.get(key)
+            )));
         }
         self.approvals.insert(key.clone(), digest.into());
         Ok(true)
@@ -351,11 +399,14 @@ impl<'r, R: Rig> Operator<'r, R> {
     }
 
     pub(crate) fn tell(&self, key: &GroupKey) -> String {
-        self.reports.get(key).map_or_else(|| "never run".to_owned(), |report| {
-            format!(
-                "waits {:?}, failures {:?}, refusals {:?}, problems {:?}",
-                report.waits, report.failures, report.refusals, report.problems
-            )
-        })
+        self.reports.get(key).map_or_else(
+            || "never run".to_owned(),
+            |report| {
+                format!(
+                    "waits {:?}, failures {:?}, refusals {:?}, problems {:?}",
+                    report.waits, report.failures, report.refusals, report.problems
+                )
+            },
+        )
     }
 }

@@ -35,8 +35,15 @@ pub struct Scene {
 
 impl Scene {
     /// A scene of these Services and nodes.
-    pub fn new(services: impl IntoIterator<Item = Intent>, nodes: impl IntoIterator<Item = Node>) -> Self {
-        Self { services: services.into_iter().collect(), nodes: nodes.into_iter().collect(), ..Self::default() }
+    pub fn new(
+        services: impl IntoIterator<Item = Intent>,
+        nodes: impl IntoIterator<Item = Node>,
+    ) -> Self {
+        Self {
+            services: services.into_iter().collect(),
+            nodes: nodes.into_iter().collect(),
+            ..Self::default()
+        }
     }
 
     /// What is asked of each group that has members.
@@ -61,7 +68,12 @@ impl Scene {
                         "Write it as the API documents it.",
                     )))
                 } else {
-                    Ask::Serve(Group { key: key.clone(), cluster: cluster.clone(), members, unknown })
+                    Ask::Serve(Group {
+                        key: key.clone(),
+                        cluster: cluster.clone(),
+                        members,
+                        unknown,
+                    })
                 };
                 (key, ask)
             })
@@ -78,7 +90,10 @@ impl Scene {
     pub fn with(&self, name: &str, change: impl FnOnce(&mut Intent)) -> Self {
         let mut scene = self.clone();
         let service = samples::service_ref(name);
-        let intent = scene.services.iter_mut().find(|intent| intent.service == service);
+        let intent = scene
+            .services
+            .iter_mut()
+            .find(|intent| intent.service == service);
         change(intent.unwrap_or_else(|| panic!("no Service {name} in the scene")));
         scene
     }
@@ -86,7 +101,10 @@ impl Scene {
     /// The same scene with other nodes.
     #[must_use]
     pub fn on(&self, nodes: impl IntoIterator<Item = Node>) -> Self {
-        Self { nodes: nodes.into_iter().collect(), ..self.clone() }
+        Self {
+            nodes: nodes.into_iter().collect(),
+            ..self.clone()
+        }
     }
 
     /// The same scene without a Service.
@@ -123,7 +141,10 @@ pub fn three_nodes<R: Rig>(rig: &R) -> Vec<Node> {
 
 /// One node leaves, one may stay where it is, one comes; and one that may only stay is new.
 pub fn other_nodes<R: Rig>(rig: &R) -> Vec<Node> {
-    let placed = |number, placement| Node { placement, ..rig.node(number) };
+    let placed = |number, placement| Node {
+        placement,
+        ..rig.node(number)
+    };
     vec![
         placed(1, Placement::Remove(NodeReason::ExcludedByLabel)),
         placed(2, Placement::KeepIfPresent(NodeReason::MarkedByAutoscaler)),
@@ -147,14 +168,18 @@ pub fn scenarios<R: Rig>(rig: &R) -> Vec<Scenario> {
     let empty = Scene::new([], nodes.clone());
     let one = Scene::new([rig.service("checkout")], nodes.clone());
     let two = Scene::new([rig.service("checkout"), rig.service("search")], nodes);
-    let broken = one.with("checkout", |intent| rig.break_annotation(intent)).on(other_nodes(rig));
+    let broken = one
+        .with("checkout", |intent| rig.break_annotation(intent))
+        .on(other_nodes(rig));
     let unreadable = {
         let mut scene = two.on(other_nodes(rig));
         scene.unreadable.insert(samples::service_ref("checkout"));
         scene
     };
     let more_ports = one.with("checkout", |intent| {
-        intent.ports.push(samples::port(rig.another_port(), Protocol::Tcp));
+        intent
+            .ports
+            .push(samples::port(rig.another_port(), Protocol::Tcp));
         intent.ports.sort();
     });
     let other_node_port = one.with("checkout", |intent| {
@@ -173,24 +198,45 @@ pub fn scenarios<R: Rig>(rig: &R) -> Vec<Scenario> {
         scenario("change an annotation", [one.clone(), changed.clone()]),
         scenario("take a change back", [changed, one.clone()]),
         scenario("change nodes", [one.clone(), one.on(other_nodes(rig))]),
-        scenario("exchange all nodes", [one.clone(), one.on([rig.node(7), rig.node(8)])]),
+        scenario(
+            "exchange all nodes",
+            [one.clone(), one.on([rig.node(7), rig.node(8)])],
+        ),
         scenario("lose all nodes", [one.clone(), one.on([])]),
-        scenario("break an annotation while nodes change", [one.clone(), broken.clone()]),
+        scenario(
+            "break an annotation while nodes change",
+            [one.clone(), broken.clone()],
+        ),
         scenario("mend an annotation", [one.clone(), broken, one.clone()]),
-        scenario("lose sight of a Service while nodes change", [two.clone(), unreadable]),
+        scenario(
+            "lose sight of a Service while nodes change",
+            [two.clone(), unreadable],
+        ),
         scenario("delete", [one.clone(), empty.clone()]),
         scenario("delete one of two", [two.clone(), two.without("search")]),
-        scenario("change one of two", [two.clone(), two.with("search", |intent| rig.change(intent))]),
+        scenario(
+            "change one of two",
+            [two.clone(), two.with("search", |intent| rig.change(intent))],
+        ),
     ];
     let Abilities { groups, .. } = rig.abilities();
     if groups {
         let pair = Scene::new(
-            [member(rig, "checkout", "front", 18080), member(rig, "search", "front", 18443)],
+            [
+                member(rig, "checkout", "front", 18080),
+                member(rig, "search", "front", 18443),
+            ],
             three_nodes(rig),
         );
         all.push(scenario("create a shared group", [pair.clone()]));
-        all.push(scenario("a member leaves its group", [pair.clone(), pair.without("checkout")]));
-        all.push(scenario("a member joins a group", [pair.without("search"), pair.clone()]));
+        all.push(scenario(
+            "a member leaves its group",
+            [pair.clone(), pair.without("checkout")],
+        ));
+        all.push(scenario(
+            "a member joins a group",
+            [pair.without("search"), pair.clone()],
+        ));
         all.push(scenario("delete a shared group", [pair, empty]));
     }
     let mut replacement = one.clone();
@@ -200,11 +246,17 @@ pub fn scenarios<R: Rig>(rig: &R) -> Vec<Scenario> {
     }
     let mut unservable = one.clone();
     if rig.add_unservable_port(&mut unservable.services[0]) {
-        all.push(scenario("add a port that cannot be served", [one, unservable]));
+        all.push(scenario(
+            "add a port that cannot be served",
+            [one, unservable],
+        ));
     }
     all
 }
 
 fn scenario<const N: usize>(name: &'static str, scenes: [Scene; N]) -> Scenario {
-    Scenario { name, scenes: scenes.into() }
+    Scenario {
+        name,
+        scenes: scenes.into(),
+    }
 }

@@ -2,3 +2,4 @@
 //! where things stand in the others.
 
 pub mod own;
+pub mod shared;

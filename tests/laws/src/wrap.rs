@@ -29,7 +29,11 @@ pub struct Over<'r, R: Rig, Q> {
 impl<'r, R: Rig, Q> Over<'r, R, Q> {
     /// The rig with its provider wrapped.
     pub fn new(rig: &'r R, wrap: fn(R::Provider) -> Q) -> Self {
-        Self { rig, wrap, patience: rig.patience() }
+        Self {
+            rig,
+            wrap,
+            patience: rig.patience(),
+        }
     }
 
     /// The same with another patience: shorter, where the wrapped provider is expected to exhaust it.
@@ -54,7 +58,10 @@ impl<R: Rig, Q: Provider<Observed = Observed<R>>> Rig for Over<'_, R, Q> {
     type World = OverWorld<R::World, Q>;
 
     async fn world(&self) -> Self::World {
-        OverWorld { world: self.rig.world().await, wrap: self.wrap }
+        OverWorld {
+            world: self.rig.world().await,
+            wrap: self.wrap,
+        }
     }
     fn abilities(&self) -> Abilities {
         self.rig.abilities()
@@ -168,7 +175,11 @@ impl<P: Provider> Provider for Twice<P> {
     fn retained(&self, seen: &P::Observed) -> bool {
         self.0.retained(seen)
     }
-    async fn observe(&self, key: &GroupKey, want: &Want<P::Desired>) -> Result<P::Observed, CloudError> {
+    async fn observe(
+        &self,
+        key: &GroupKey,
+        want: &Want<P::Desired>,
+    ) -> Result<P::Observed, CloudError> {
         self.0.observe(key, want).await
     }
     async fn snapshot(&self) -> Result<Snapshot<P::Observed>, CloudError> {
@@ -186,7 +197,9 @@ impl<P: Provider> Provider for Twice<P> {
             Ok(_) => Ok(first),
             // A change of a version that is gone may be refused: whoever is told so looks again.
             Err(error) if error.class == ErrorClass::Conflict => Err(error),
-            Err(error) => Err(CloudError::new(error.class, "second time", error.to_string()).with_source(error)),
+            Err(error) => Err(
+                CloudError::new(error.class, "second time", error.to_string()).with_source(error),
+            ),
         }
     }
     fn attach(&self, wake: Wake) {
@@ -203,6 +216,24 @@ where
     P: Provider,
     Q: Provider<Desired = P::Desired, Observed = P::Observed>,
 {
-    let PlanInput { key, want, seen, fresh, nodes, failures, approval, now } = input;
-    PlanInput { key, want, seen, fresh, nodes, failures, approval, now }
+    let PlanInput {
+        key,
+        want,
+        seen,
+        fresh,
+        nodes,
+        failures,
+        approval,
+        now,
+    } = input;
+    PlanInput {
+        key,
+        want,
+        seen,
+        fresh,
+        nodes,
+        failures,
+        approval,
+        now,
+    }
 }

@@ -46,28 +46,47 @@ pub async fn rehearsal_equals_execution<R: Rig>(rig: &R) -> Result<(), String> {
         for (key, ask) in operator.asks() {
             let want = want(&operator, &ask);
             let mut foretold = foretell(&operator, &key, &want).await?;
-            if let Some(digest) = foretold.refusals.iter().find_map(|refusal| refusal.approval.clone()) {
+            if let Some(digest) = foretold
+                .refusals
+                .iter()
+                .find_map(|refusal| refusal.approval.clone())
+            {
                 operator.approvals.insert(key.clone(), digest.into());
                 foretold = foretell(&operator, &key, &want).await?;
             }
             if !foretold.settled || !foretold.waits.is_empty() || !foretold.refusals.is_empty() {
-                return Err(format!("the rehearsal of {key} does not end: {foretold:#?}"));
+                return Err(format!(
+                    "the rehearsal of {key} does not end: {foretold:#?}"
+                ));
             }
             operator.applied.clear();
             operator.settle_only([key.clone()].into()).await?;
-            let came_true = operator.provider().observe(&key, &want).await.map_err(|error| error.to_string())?;
-            let (foretold_steps, steps) =
-                (sorted(rig, foretold.waves.concat()), sorted(rig, std::mem::take(&mut operator.applied)));
+            let came_true = operator
+                .provider()
+                .observe(&key, &want)
+                .await
+                .map_err(|error| error.to_string())?;
+            let (foretold_steps, steps) = (
+                sorted(rig, foretold.waves.concat()),
+                sorted(rig, std::mem::take(&mut operator.applied)),
+            );
             if foretold_steps != steps {
-                return Err(format!("foretold steps of {key}: {foretold_steps:#?}, made: {steps:#?}"));
+                return Err(format!(
+                    "foretold steps of {key}: {foretold_steps:#?}, made: {steps:#?}"
+                ));
             }
             let (foretold, came_true) = (rig.normalise(foretold.seen), rig.normalise(came_true));
             if foretold != came_true {
-                return Err(format!("foretold for {key}: {foretold:#?}, came true: {came_true:#?}"));
+                return Err(format!(
+                    "foretold for {key}: {foretold:#?}, came true: {came_true:#?}"
+                ));
             }
             let again = foretell(&operator, &key, &want).await?;
             if !again.waves.is_empty() {
-                return Err(format!("{key} was done and has steps again: {:#?}", again.waves));
+                return Err(format!(
+                    "{key} was done and has steps again: {:#?}",
+                    again.waves
+                ));
             }
         }
         operator.expect_clean()
@@ -112,7 +131,9 @@ pub async fn deterministic<R: Rig>(rig: &R) -> Result<(), String> {
             operator.set(&turned);
             let round_about = foretell(&operator, &key, &want(&operator, &reversed(ask))).await?;
             if straight != round_about {
-                return Err(format!("{key} in one order: {straight:#?}, in another: {round_about:#?}"));
+                return Err(format!(
+                    "{key} in one order: {straight:#?}, in another: {round_about:#?}"
+                ));
             }
         }
         Ok(())
@@ -133,7 +154,9 @@ pub async fn quiet<R: Rig>(rig: &R) -> Result<(), String> {
         operator.settle().await?;
         let calls = operator.world.tap().calls();
         if !calls.is_empty() {
-            return Err(format!("nothing has changed, and these calls were made: {calls:#?}"));
+            return Err(format!(
+                "nothing has changed, and these calls were made: {calls:#?}"
+            ));
         }
         operator.restart().await;
         operator.inventory().await?;
@@ -141,7 +164,9 @@ pub async fn quiet<R: Rig>(rig: &R) -> Result<(), String> {
         operator.settle().await?;
         let calls = operator.world.tap().calls().split_off(inventory);
         if !calls.is_empty() {
-            return Err(format!("nothing has changed over a restart, and these calls were made: {calls:#?}"));
+            return Err(format!(
+                "nothing has changed over a restart, and these calls were made: {calls:#?}"
+            ));
         }
         operator.expect_clean()?;
         operator.expect_served().await
@@ -150,7 +175,10 @@ pub async fn quiet<R: Rig>(rig: &R) -> Result<(), String> {
 }
 
 /// What an ask wants, as the engine decides it.
-pub(super) fn want<R: Rig>(operator: &Operator<'_, R>, ask: &Ask) -> Want<<R::Provider as Provider>::Desired> {
+pub(super) fn want<R: Rig>(
+    operator: &Operator<'_, R>,
+    ask: &Ask,
+) -> Want<<R::Provider as Provider>::Desired> {
     match ask {
         Ask::Serve(group) => match operator.provider().desired(group) {
             Verdict::Accepted { desired, .. } => Want::Exists(desired),
@@ -166,27 +194,57 @@ async fn foretell<R: Rig>(
     key: &GroupKey,
     want: &Want<<R::Provider as Provider>::Desired>,
 ) -> Result<Rehearsed<<R::Provider as Provider>::Observed>, String> {
-    let seen = operator.provider().observe(key, want).await.map_err(|error| error.to_string())?;
+    let seen = operator
+        .provider()
+        .observe(key, want)
+        .await
+        .map_err(|error| error.to_string())?;
     let nodes: &NodeSet = &operator.scene.node_set();
     let approval = operator.approvals.get(key).map(AsRef::as_ref);
-    let round = Round { key, want, nodes, approval, now: operator.now };
-    Ok(rehearse(operator.provider(), round, seen, &Failures::default()))
+    let round = Round {
+        key,
+        want,
+        nodes,
+        approval,
+        now: operator.now,
+    };
+    Ok(rehearse(
+        operator.provider(),
+        round,
+        seen,
+        &Failures::default(),
+    ))
 }
 
 fn sorted<R: Rig>(rig: &R, changes: Vec<Change>) -> Vec<Change> {
-    let mut changes: Vec<_> = changes.into_iter().map(|change| rig.normalise_change(change)).collect();
+    let mut changes: Vec<_> = changes
+        .into_iter()
+        .map(|change| rig.normalise_change(change))
+        .collect();
     changes.sort();
     changes
 }
 
 /// The same in the opposite order: members, ports, tags and annotations.
 fn reversed(ask: Ask) -> Ask {
-    let Ask::Serve(Group { key, cluster, mut members, mut unknown }) = ask else { return ask };
+    let Ask::Serve(Group {
+        key,
+        cluster,
+        mut members,
+        mut unknown,
+    }) = ask
+    else {
+        return ask;
+    };
     members.reverse();
     unknown.reverse();
     for member in &mut members {
         member.ports.reverse();
     }
-    Ask::Serve(Group { key, cluster, members, unknown })
+    Ask::Serve(Group {
+        key,
+        cluster,
+        members,
+        unknown,
+    })
 }
-

@@ -85,7 +85,10 @@ pub async fn retained_objects_stay<R: Rig>(rig: &R) -> Result<(), String> {
     if !rig.abilities().retain {
         return Ok(());
     }
-    let plain = Scene::new([rig.service("checkout"), rig.service("search")], three_nodes(rig));
+    let plain = Scene::new(
+        [rig.service("checkout"), rig.service("search")],
+        three_nodes(rig),
+    );
     let retained = plain.with("checkout", |intent| rig.retain(intent));
     for restart in [false, true] {
         // Retaining is stamped on what is there already, too.
@@ -98,7 +101,9 @@ pub async fn retained_objects_stay<R: Rig>(rig: &R) -> Result<(), String> {
         operator.play(&retained.without("checkout")).await?;
         let after = operator.objects_of(&key("checkout")).await;
         if before.is_empty() || before != after {
-            return Err(format!("retained objects were {before:#?} and are {after:#?}"));
+            return Err(format!(
+                "retained objects were {before:#?} and are {after:#?}"
+            ));
         }
         if picture != operator.world.picture().await {
             return Err("what was retained does not serve any more".to_owned());
@@ -107,7 +112,13 @@ pub async fn retained_objects_stay<R: Rig>(rig: &R) -> Result<(), String> {
     let mut operator = Operator::after(rig, &[retained.clone(), plain.clone()]).await?;
     operator.play(&plain.without("checkout")).await?;
     let left = operator.objects_of(&key("checkout")).await;
-    if left.is_empty() { Ok(()) } else { Err(format!("not to be retained any more, and left over: {left:#?}")) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "not to be retained any more, and left over: {left:#?}"
+        ))
+    }
 }
 
 /// Nothing is given up without an approval; the approval names exactly what is lost, whatever the nodes do; and it is used up.
@@ -130,27 +141,54 @@ pub async fn approval_works_once<R: Rig>(rig: &R) -> Result<(), String> {
     }
     let churned = refused(&mut operator, &new.on(other_nodes(rig))).await?;
     if churned != digest {
-        return Err(format!("other nodes made the approval {churned}, which was {digest}"));
+        return Err(format!(
+            "other nodes made the approval {churned}, which was {digest}"
+        ));
     }
-    let targets: BTreeSet<_> = operator.world.picture().await.frontends.into_values().flatten().collect();
+    let targets: BTreeSet<_> = operator
+        .world
+        .picture()
+        .await
+        .frontends
+        .into_values()
+        .flatten()
+        .collect();
     if !targets.contains(&rig.node(4).name) {
-        return Err(format!("it was refused, and the targets did not follow the nodes: {targets:?}"));
+        return Err(format!(
+            "it was refused, and the targets did not follow the nodes: {targets:?}"
+        ));
     }
     operator.approvals.insert(key.clone(), "0000000000".into());
     refused(&mut operator, &new).await?;
 
     let ask = operator.asks().remove(&key).ok_or("no such group")?;
-    let rehearsal = operator.engine().rehearse(&operator.request(&key, ask)).await.map_err(|error| error.to_string())?;
+    let rehearsal = operator
+        .engine()
+        .rehearse(&operator.request(&key, ask))
+        .await
+        .map_err(|error| error.to_string())?;
     if rehearsal.approval.as_deref() != Some(&*digest) {
-        return Err(format!("the rehearsal asks for {:?}, the run for {digest}", rehearsal.approval));
+        return Err(format!(
+            "the rehearsal asks for {:?}, the run for {digest}",
+            rehearsal.approval
+        ));
     }
 
-    operator.approvals.insert(key.clone(), digest.as_str().into());
+    operator
+        .approvals
+        .insert(key.clone(), digest.as_str().into());
     operator.applied.clear();
     operator.play(&new).await?;
-    let lost: Vec<_> = operator.applied.iter().filter(|change| change.gives_up.is_some()).cloned().collect();
+    let lost: Vec<_> = operator
+        .applied
+        .iter()
+        .filter(|change| change.gives_up.is_some())
+        .cloned()
+        .collect();
     if lost.is_empty() || approval_digest(&lost) != digest {
-        return Err(format!("{digest} was approved, and this was given up: {lost:#?}"));
+        return Err(format!(
+            "{digest} was approved, and this was given up: {lost:#?}"
+        ));
     }
     operator.expect_served().await?;
     let mut direct = Operator::after(rig, std::slice::from_ref(&new)).await?;
@@ -161,10 +199,14 @@ pub async fn approval_works_once<R: Rig>(rig: &R) -> Result<(), String> {
     let back = refused(&mut operator, &old).await?;
     operator.approvals.insert(key.clone(), back.as_str().into());
     operator.play(&old).await?;
-    operator.approvals.insert(key.clone(), digest.as_str().into());
+    operator
+        .approvals
+        .insert(key.clone(), digest.as_str().into());
     let again = refused(&mut operator, &new).await?;
     if again == digest || back == digest {
-        return Err(format!("approvals are used twice: {digest}, {back}, {again}"));
+        return Err(format!(
+            "approvals are used twice: {digest}, {back}, {again}"
+        ));
     }
     Ok(())
 }
@@ -174,15 +216,25 @@ async fn refused<R: Rig>(operator: &mut Operator<'_, R>, scene: &Scene) -> Resul
     operator.set(scene);
     operator.applied.clear();
     operator.settle().await?;
-    if let Some(lost) = operator.applied.iter().find(|change| change.gives_up.is_some()) {
+    if let Some(lost) = operator
+        .applied
+        .iter()
+        .find(|change| change.gives_up.is_some())
+    {
         return Err(format!("given up without approval: {lost:#?}"));
     }
     let report = operator.reports.get(&key("checkout")).ok_or("never run")?;
-    let asked = report.refusals.iter().find_map(|refusal| refusal.approval.clone());
+    let asked = report
+        .refusals
+        .iter()
+        .find_map(|refusal| refusal.approval.clone());
     asked.ok_or_else(|| format!("no approval is asked for: {report:#?}"))
 }
 
-fn unchanged<T: Ord + std::fmt::Debug>(before: &BTreeSet<T>, after: &BTreeSet<T>) -> Result<(), String> {
+fn unchanged<T: Ord + std::fmt::Debug>(
+    before: &BTreeSet<T>,
+    after: &BTreeSet<T>,
+) -> Result<(), String> {
     match before.symmetric_difference(after).next() {
         None => Ok(()),
         Some(touched) => Err(format!("not ours, and touched: {touched:#?}")),

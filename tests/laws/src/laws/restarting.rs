@@ -40,12 +40,21 @@ pub async fn restartable<R: Rig>(rig: &R) -> Result<(), String> {
                     operator.settle().await?;
                     operator.expect_clean()?;
                     if operator.world.tap().writes().len() != written {
-                        return Err("it was settled, and a process that knew nothing wrote".to_owned());
+                        return Err(
+                            "it was settled, and a process that knew nothing wrote".to_owned()
+                        );
                     }
                     let end = operator.world.picture().await;
-                    expect_undisturbed(&start, &operator.world.tap().pictures(), &end, rig.abilities())
+                    expect_undisturbed(
+                        &start,
+                        &operator.world.tap().pictures(),
+                        &end,
+                        rig.abilities(),
+                    )
                 };
-                outcome.await.map_err(|why| format!("call {number} ({}) is {fault:?}: {why}", calls[number]))?;
+                outcome.await.map_err(|why| {
+                    format!("call {number} ({}) is {fault:?}: {why}", calls[number])
+                })?;
             }
         }
         Ok(())
@@ -61,7 +70,8 @@ pub async fn retained_whatever_fails<R: Rig>(rig: &R) -> Result<(), String> {
     if !rig.abilities().retain {
         return Ok(());
     }
-    let retained = Scene::new([rig.service("checkout")], three_nodes(rig)).with("checkout", |i| rig.retain(i));
+    let retained =
+        Scene::new([rig.service("checkout")], three_nodes(rig)).with("checkout", |i| rig.retain(i));
     let released = retained.without("checkout");
     let mut operator = Operator::after(rig, std::slice::from_ref(&retained)).await?;
     operator.world.tap().reset();
@@ -79,7 +89,9 @@ pub async fn retained_whatever_fails<R: Rig>(rig: &R) -> Result<(), String> {
                 operator.expect_clean()?;
                 before.expect(&operator.state().await)
             };
-            outcome.await.map_err(|why| format!("call {number} ({}) is {fault:?}: {why}", calls[number]))?;
+            outcome
+                .await
+                .map_err(|why| format!("call {number} ({}) is {fault:?}: {why}", calls[number]))?;
         }
     }
     Ok(())

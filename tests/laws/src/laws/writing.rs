@@ -9,12 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evenkeel_core::{
-    converge::NoJournal,
-    engine::AnyProvider,
-    provider::Provider,
-    ticket::Ticket,
-};
+use evenkeel_core::{converge::NoJournal, engine::AnyProvider, provider::Provider, ticket::Ticket};
 use futures::future::join_all;
 
 use super::{in_every_scenario, serving::key};
@@ -37,8 +32,14 @@ pub async fn hopeless_writes_are_not_repeated<R: Rig>(rig: &R) -> Result<(), Str
     operator.play(&scene).await?;
     let calls = operator.world.tap().calls();
     let direct = operator.state().await;
-    let writes: BTreeSet<_> = (0..calls.len()).filter(|number| calls[*number].kind == Kind::Write).collect();
-    for number in rig.fault_points(calls.len()).into_iter().filter(|number| writes.contains(number)) {
+    let writes: BTreeSet<_> = (0..calls.len())
+        .filter(|number| calls[*number].kind == Kind::Write)
+        .collect();
+    for number in rig
+        .fault_points(calls.len())
+        .into_iter()
+        .filter(|number| writes.contains(number))
+    {
         let mut operator = Operator::new(rig).await;
         operator.world.tap().reset();
         operator.world.tap().reject_like(number);
@@ -65,7 +66,12 @@ pub async fn hopeless_writes_are_not_repeated<R: Rig>(rig: &R) -> Result<(), Str
             operator.expect_clean()?;
             direct.expect(&operator.state().await)
         };
-        outcome.await.map_err(|why| format!("call {number} ({}) is refused for good: {why}", calls[number]))?;
+        outcome.await.map_err(|why| {
+            format!(
+                "call {number} ({}) is refused for good: {why}",
+                calls[number]
+            )
+        })?;
     }
     Ok(())
 }
@@ -90,25 +96,35 @@ pub async fn refused_stop_no_neighbours<R: Rig>(rig: &R) -> Result<(), String> {
         for name in names {
             let report = operator.reports.get(&key(name)).ok_or("never run")?;
             if report.settled() == (name == "checkout") {
-                return Err(format!("{name} is settled: {}; {}", report.settled(), operator.tell(&key(name))));
+                return Err(format!(
+                    "{name} is settled: {}; {}",
+                    report.settled(),
+                    operator.tell(&key(name))
+                ));
             }
         }
         let clients = operator.state().await.frontends;
         for name in names.into_iter().filter(|name| *name != "checkout") {
             let uid = crate::samples::service_ref(name).uid;
-            if clients.keys().filter(|(member, _)| *member == uid).count() != rig.service(name).ports.len() {
+            if clients.keys().filter(|(member, _)| *member == uid).count()
+                != rig.service(name).ports.len()
+            {
                 return Err(format!("{name} is not served: {clients:#?}"));
             }
         }
         let has = operator.objects_of(&key("checkout")).await;
         if had.iter().any(|object| !has.contains(object)) {
-            return Err(format!("refused a change, checkout had {had:#?} and has {has:#?}"));
+            return Err(format!(
+                "refused a change, checkout had {had:#?} and has {has:#?}"
+            ));
         }
         operator.world.tap().reset();
         operator.settle().await?;
         let writes = operator.world.tap().writes();
         if !writes.is_empty() {
-            return Err(format!("nothing has changed, and was written again: {writes:#?}"));
+            return Err(format!(
+                "nothing has changed, and was written again: {writes:#?}"
+            ));
         }
         let mut mended = all.clone();
         mended.services[1] = rig.service("checkout");
@@ -126,18 +142,29 @@ pub async fn waiting_holds_no_worker<R: Rig>(rig: &R) -> Result<(), String> {
     if !rig.abilities().shared_writer {
         return Ok(());
     }
-    let services: Vec<_> = (0..100).map(|number| rig.service(&format!("svc-{number}"))).collect();
+    let services: Vec<_> = (0..100)
+        .map(|number| rig.service(&format!("svc-{number}")))
+        .collect();
     let mut operator = Operator::new(rig).await;
     operator.set(&Scene::new(services, three_nodes(rig)));
     operator.world.tap().reset();
     operator.world.tap().block_writes(true);
     let asks = operator.asks();
-    let runs = asks.into_iter().map(|(key, ask)| operator.engine().run(operator.request(&key, ask), &NoJournal));
+    let runs = asks.into_iter().map(|(key, ask)| {
+        operator
+            .engine()
+            .run(operator.request(&key, ask), &NoJournal)
+    });
     let reports = tokio::time::timeout(operator.rig.patience(), join_all(runs))
         .await
         .map_err(|_| "a write is blocked, and a run waits for it".to_owned())?;
-    if let Some(report) = reports.iter().find(|report| report.waits.is_empty() || !report.failures.is_empty()) {
-        return Err(format!("a write is blocked, and a group does not wait: {report:#?}"));
+    if let Some(report) = reports
+        .iter()
+        .find(|report| report.waits.is_empty() || !report.failures.is_empty())
+    {
+        return Err(format!(
+            "a write is blocked, and a group does not wait: {report:#?}"
+        ));
     }
     operator.world.tap().block_writes(false);
     operator.settle().await?;
@@ -162,7 +189,10 @@ pub async fn ended_ticket_writes_nothing<R: Rig>(rig: &R) -> Result<(), String> 
         operator.play(last).await?;
         let calls = operator.world.tap().calls().len();
 
-        for ticket in [Ticket::until(far(), Arc::new(AtomicBool::new(true))), Ticket::until(Instant::now(), Arc::default())] {
+        for ticket in [
+            Ticket::until(far(), Arc::new(AtomicBool::new(true))),
+            Ticket::until(Instant::now(), Arc::default()),
+        ] {
             let mut operator = Operator::after(rig, before).await?;
             operator.world.tap().reset();
             operator.set(last);
@@ -178,14 +208,23 @@ pub async fn ended_ticket_writes_nothing<R: Rig>(rig: &R) -> Result<(), String> 
             let revoked = Arc::new(AtomicBool::new(false));
             operator.ticket = Ticket::until(far(), revoked.clone());
             operator.world.tap().reset();
-            operator.world.tap().at(number, move || revoked.store(true, Ordering::Release));
+            operator
+                .world
+                .tap()
+                .at(number, move || revoked.store(true, Ordering::Release));
             operator.set(last);
             operator.settle().await?;
             let calls = operator.world.tap().calls();
-            let late = calls.iter().skip(number + 1).filter(|call| call.kind == Kind::Write).count();
+            let late = calls
+                .iter()
+                .skip(number + 1)
+                .filter(|call| call.kind == Kind::Write)
+                .count();
             // Those of the same wave were on their way.
             if late >= operator.provider().parallelism() {
-                return Err(format!("the right to write ended in call {number}, and {late} writes came after it"));
+                return Err(format!(
+                    "the right to write ended in call {number}, and {late} writes came after it"
+                ));
             }
             // With a new one it goes on.
             operator.ticket = Ticket::unlimited();

@@ -97,7 +97,13 @@ impl Provider for Own {
     async fn snapshot(&self) -> Result<Snapshot<Observed>, CloudError> {
         snapshot::snapshot(&self.client, &self.cluster).await
     }
-    async fn apply(&self, key: &GroupKey, step: &Step, seen: &Observed, _ticket: &Ticket) -> Result<Effect, CloudError> {
+    async fn apply(
+        &self,
+        key: &GroupKey,
+        step: &Step,
+        seen: &Observed,
+        _ticket: &Ticket,
+    ) -> Result<Effect, CloudError> {
         // Every step is one short call, and the loop asks the ticket before each.
         apply::apply(&self.client, &self.cluster, key, step, seen).await
     }

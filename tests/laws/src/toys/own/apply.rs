@@ -25,13 +25,23 @@ pub async fn apply(
     match step {
         Step::Create { marks, spec } => {
             let name = names::object(cluster, key, &marks.id);
-            Ok(Effect::Is(marks.id.clone(), client.create(&name, marks, spec).await?))
+            Ok(Effect::Is(
+                marks.id.clone(),
+                client.create(&name, marks, spec).await?,
+            ))
         }
         Step::Change { marks, spec } => {
             let Some(object) = seen.objects.get(&marks.id) else {
-                return Err(CloudError::new(ErrorClass::Conflict, "Change", format!("{} is gone", marks.id)));
+                return Err(CloudError::new(
+                    ErrorClass::Conflict,
+                    "Change",
+                    format!("{} is gone", marks.id),
+                ));
             };
-            Ok(Effect::Is(marks.id.clone(), client.change(object, marks, spec).await?))
+            Ok(Effect::Is(
+                marks.id.clone(),
+                client.change(object, marks, spec).await?,
+            ))
         }
         Step::Destroy { id } => {
             if let Some(object) = seen.objects.get(id) {

@@ -24,36 +24,62 @@ impl Client {
     ///
     /// # Errors
     /// When the cloud cannot be asked.
-    pub async fn list(&self, cluster: &str, group: Option<&str>) -> Result<Vec<Object>, CloudError> {
+    pub async fn list(
+        &self,
+        cluster: &str,
+        group: Option<&str>,
+    ) -> Result<Vec<Object>, CloudError> {
         let ours = |object: &Object| {
-            object.marks.as_ref().is_some_and(|m| *m.cluster == *cluster && group.is_none_or(|group| m.group == group))
+            object.marks.as_ref().is_some_and(|m| {
+                *m.cluster == *cluster && group.is_none_or(|group| m.group == group)
+            })
         };
         let call = Call::read("List", group.unwrap_or("*"));
-        self.read("List", call, || Ok(self.cloud.list().into_iter().filter(ours).collect())).await
+        self.read("List", call, || {
+            Ok(self.cloud.list().into_iter().filter(ours).collect())
+        })
+        .await
     }
 
     /// Makes an object with its marks. One that is there already and is ours is success.
     ///
     /// # Errors
     /// Rejected when the name is taken by somebody else; Conflict when ours is another than asked for.
-    pub async fn create(&self, name: &str, marks: &Marks, spec: &Spec) -> Result<Object, CloudError> {
-        let made = self.write("Create", name, || self.cloud.create(name, marks.clone(), spec.clone())).await;
+    pub async fn create(
+        &self,
+        name: &str,
+        marks: &Marks,
+        spec: &Spec,
+    ) -> Result<Object, CloudError> {
+        let made = self
+            .write("Create", name, || {
+                self.cloud.create(name, marks.clone(), spec.clone())
+            })
+            .await;
         if !matches!(&made, Err(error) if error.code.as_deref() == Some("Exists")) {
             return made;
         }
-        let there = self.read("Get", Call::read("Get", name), || self.cloud.get(name)).await?;
+        let there = self
+            .read("Get", Call::read("Get", name), || self.cloud.get(name))
+            .await?;
         match &there.marks {
             Some(found) if found.cluster == marks.cluster && found.group == marks.group => {
                 if found == marks && there.spec == *spec {
                     Ok(there)
                 } else {
-                    Err(CloudError::new(ErrorClass::Conflict, "Create", format!("{name} is there, and different")))
+                    Err(CloudError::new(
+                        ErrorClass::Conflict,
+                        "Create",
+                        format!("{name} is there, and different"),
+                    ))
                 }
             }
             _ => Err(CloudError::new(
                 ErrorClass::Rejected,
                 "Create",
-                format!("{name} is there and does not belong to this cluster. Remove it or rename it."),
+                format!(
+                    "{name} is there and does not belong to this cluster. Remove it or rename it."
+                ),
             )),
         }
     }
@@ -62,8 +88,16 @@ impl Client {
     ///
     /// # Errors
     /// Conflict when it is not.
-    pub async fn change(&self, seen: &Object, marks: &Marks, spec: &Spec) -> Result<Object, CloudError> {
-        let change = || self.cloud.change(&seen.name, seen.version, marks.clone(), spec.clone());
+    pub async fn change(
+        &self,
+        seen: &Object,
+        marks: &Marks,
+        spec: &Spec,
+    ) -> Result<Object, CloudError> {
+        let change = || {
+            self.cloud
+                .change(&seen.name, seen.version, marks.clone(), spec.clone())
+        };
         self.write("Change", &seen.name, change).await
     }
 
@@ -72,7 +106,10 @@ impl Client {
     /// # Errors
     /// Conflict while others use it.
     pub async fn delete(&self, seen: &Object) -> Result<(), CloudError> {
-        match self.write("Delete", &seen.name, || self.cloud.delete(&seen.name)).await {
+        match self
+            .write("Delete", &seen.name, || self.cloud.delete(&seen.name))
+            .await
+        {
             Err(error) if error.code.as_deref() == Some("NotFound") => Ok(()),
             other => other,
         }
@@ -84,7 +121,10 @@ impl Client {
         call: Call,
         work: impl FnOnce() -> Result<T, ApiError>,
     ) -> Result<T, CloudError> {
-        self.tap.call(call, async { work() }).await.map_err(|error| classify(operation, Kind::Read, &error))
+        self.tap
+            .call(call, async { work() })
+            .await
+            .map_err(|error| classify(operation, Kind::Read, &error))
     }
 
     async fn write<T>(
@@ -106,9 +146,14 @@ impl Client {
 /// What to do about an error.
 fn classify(operation: &'static str, kind: Kind, error: &ApiError) -> CloudError {
     let class = match (error, kind) {
-        (ApiError::Exists | ApiError::NotFound | ApiError::InUse | ApiError::Changed | ApiError::NotReady, _) => {
-            ErrorClass::Conflict
-        }
+        (
+            ApiError::Exists
+            | ApiError::NotFound
+            | ApiError::InUse
+            | ApiError::Changed
+            | ApiError::NotReady,
+            _,
+        ) => ErrorClass::Conflict,
         (ApiError::Invalid(_), _) => ErrorClass::Rejected,
         (ApiError::QuotaExceeded, _) => ErrorClass::Quota,
         (ApiError::Line(Fault::Throttled), _) => ErrorClass::Throttled { after: None },

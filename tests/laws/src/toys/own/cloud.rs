@@ -116,7 +116,13 @@ impl fmt::Display for Spec {
                 let targets: Vec<_> = targets.iter().map(NodeName::as_str).collect();
                 write!(f, "{} :{node_port}", targets.join(", "))
             }
-            Self::Listener { port, set, idle_seconds, tier, .. } => {
+            Self::Listener {
+                port,
+                set,
+                idle_seconds,
+                tier,
+                ..
+            } => {
                 write!(f, "{port} -> {set}, idle {idle_seconds} s, {tier}")
             }
         }
@@ -225,7 +231,11 @@ impl Cloud {
     /// # Errors
     /// When it is not there.
     pub fn get(&self, name: &str) -> Result<Object, ApiError> {
-        self.state().objects.get(name).cloned().ok_or(ApiError::NotFound)
+        self.state()
+            .objects
+            .get(name)
+            .cloned()
+            .ok_or(ApiError::NotFound)
     }
 
     /// Makes an object.
@@ -239,15 +249,29 @@ impl Cloud {
     /// Puts in an object that nobody of ours made.
     pub fn plant(&self, name: &str, marks: Option<Marks>, spec: Spec) {
         let mut state = self.state();
-        let planted = state.create(name, marks, spec).expect("there is room for it");
-        state.objects.insert(name.to_owned(), Object { ready_in: 0, ..planted });
+        let planted = state
+            .create(name, marks, spec)
+            .expect("there is room for it");
+        state.objects.insert(
+            name.to_owned(),
+            Object {
+                ready_in: 0,
+                ..planted
+            },
+        );
     }
 
     /// Changes an object in place.
     ///
     /// # Errors
     /// As clouds refuse.
-    pub fn change(&self, name: &str, version: u64, marks: Marks, spec: Spec) -> Result<Object, ApiError> {
+    pub fn change(
+        &self,
+        name: &str,
+        version: u64,
+        marks: Marks,
+        spec: Spec,
+    ) -> Result<Object, ApiError> {
         let mut state = self.state();
         let object = state.objects.get(name).cloned().ok_or(ApiError::NotFound)?;
         if object.version != version {
@@ -256,13 +280,26 @@ impl Cloud {
         let immutable = |what| Err(ApiError::Invalid(format!("{what} cannot be changed")));
         match (&object.spec, &spec) {
             (Spec::Address { pool: old }, Spec::Address { pool: new }) if old == new => {}
-            (Spec::TargetSet { node_port: old, .. }, Spec::TargetSet { node_port: new, .. }) if old == new => {}
-            (Spec::Listener { address: a, port: p, .. }, Spec::Listener { address, port, .. }) if (a, p) == (address, port) => {
+            (Spec::TargetSet { node_port: old, .. }, Spec::TargetSet { node_port: new, .. })
+                if old == new => {}
+            (
+                Spec::Listener {
+                    address: a,
+                    port: p,
+                    ..
+                },
+                Spec::Listener { address, port, .. },
+            ) if (a, p) == (address, port) => {
                 state.check_listener(&spec)?;
             }
             _ => return immutable(spec.kind()),
         }
-        let object = Object { version: version + 1, marks: Some(marks), spec, ..object };
+        let object = Object {
+            version: version + 1,
+            marks: Some(marks),
+            spec,
+            ..object
+        };
         state.objects.insert(name.to_owned(), object.clone());
         Ok(object)
     }
@@ -273,10 +310,18 @@ impl Cloud {
     /// When it is not there, or used.
     pub fn delete(&self, name: &str) -> Result<(), ApiError> {
         let mut state = self.state();
-        if state.objects.values().any(|object| object.spec.refers_to(name)) {
+        if state
+            .objects
+            .values()
+            .any(|object| object.spec.refers_to(name))
+        {
             return Err(ApiError::InUse);
         }
-        state.objects.remove(name).map(drop).ok_or(ApiError::NotFound)
+        state
+            .objects
+            .remove(name)
+            .map(drop)
+            .ok_or(ApiError::NotFound)
     }
 
     /// A step of time.
@@ -293,14 +338,30 @@ impl Cloud {
         let ours = samples::cluster();
         let mut picture = Picture::default();
         for object in state.objects.values().filter(|object| object.is_ready()) {
-            let (Spec::Listener { address, port, set, .. }, Some(marks)) = (&object.spec, &object.marks) else { continue };
-            let (Some(member), Some(ip)) = (&marks.member, ready(address).and_then(|address| address.ip)) else { continue };
+            let (
+                Spec::Listener {
+                    address, port, set, ..
+                },
+                Some(marks),
+            ) = (&object.spec, &object.marks)
+            else {
+                continue;
+            };
+            let (Some(member), Some(ip)) =
+                (&marks.member, ready(address).and_then(|address| address.ip))
+            else {
+                continue;
+            };
             if marks.cluster == ours.uid {
                 let targets = match ready(set).map(|set| &set.spec) {
                     Some(Spec::TargetSet { targets, .. }) => targets.clone(),
                     _ => BTreeSet::new(),
                 };
-                let frontend = Frontend { member: member.uid.clone(), port: *port, address: ip.to_string() };
+                let frontend = Frontend {
+                    member: member.uid.clone(),
+                    port: *port,
+                    address: ip.to_string(),
+                };
                 picture.frontends.insert(frontend, targets);
             }
         }
@@ -320,7 +381,9 @@ impl State {
         let ip = match &spec {
             Spec::Address { .. } => Some(self.free_address()?),
             Spec::TargetSet { .. } => None,
-            Spec::Listener { address: new, port, .. } => {
+            Spec::Listener {
+                address: new, port, ..
+            } => {
                 self.check_listener(&spec)?;
                 let same = |object: &Object| matches!(&object.spec, Spec::Listener { address, port: p, .. } if address == new && p == port);
                 if self.objects.values().any(same) {
@@ -330,16 +393,31 @@ impl State {
             }
         };
         self.given += 1;
-        let object =
-            Object { name: name.to_owned(), id: self.given, version: 1, marks, spec, ip, ready_in: TAKES };
+        let object = Object {
+            name: name.to_owned(),
+            id: self.given,
+            version: 1,
+            marks,
+            spec,
+            ip,
+            ready_in: TAKES,
+        };
         self.objects.insert(name.to_owned(), object.clone());
         Ok(object)
     }
 
     fn check_listener(&self, spec: &Spec) -> Result<(), ApiError> {
-        let Spec::Listener { address, set, tier, .. } = spec else { return Ok(()) };
+        let Spec::Listener {
+            address, set, tier, ..
+        } = spec
+        else {
+            return Ok(());
+        };
         if !TIERS.contains(&tier.as_str()) {
-            return Err(ApiError::Invalid(format!("tier: {tier:?} is not offered. Choose one of {}.", TIERS.join(", "))));
+            return Err(ApiError::Invalid(format!(
+                "tier: {tier:?} is not offered. Choose one of {}.",
+                TIERS.join(", ")
+            )));
         }
         for name in [address, set] {
             match self.objects.get(name) {
@@ -352,7 +430,11 @@ impl State {
     }
 
     fn free_address(&self) -> Result<IpAddr, ApiError> {
-        let taken: BTreeSet<_> = self.objects.values().filter_map(|object| object.ip).collect();
+        let taken: BTreeSet<_> = self
+            .objects
+            .values()
+            .filter_map(|object| object.ip)
+            .collect();
         (1..=QUOTA)
             .filter_map(|number| u8::try_from(number).ok())
             .map(|number| IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))

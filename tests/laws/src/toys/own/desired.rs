@@ -37,7 +37,10 @@ pub fn desired(group: &Group) -> Verdict<Desired> {
             message: message.into(),
         };
         if port.protocol == Protocol::Sctp {
-            port_errors.push(error(reason::PROTOCOL_NOT_SUPPORTED, "SCTP is not spoken here. Use TCP or UDP."));
+            port_errors.push(error(
+                reason::PROTOCOL_NOT_SUPPORTED,
+                "SCTP is not spoken here. Use TCP or UDP.",
+            ));
         } else if let Some(node_port) = intent.node_port {
             let settings = &settings[&member.service];
             listeners.insert(
@@ -50,21 +53,40 @@ pub fn desired(group: &Group) -> Verdict<Desired> {
                 },
             );
         } else {
-            port_errors.push(error(reason::NODE_PORT_REQUIRED, "It has no node port. Let node ports be allocated."));
+            port_errors.push(error(
+                reason::NODE_PORT_REQUIRED,
+                "It has no node port. Let node ports be allocated.",
+            ));
         }
     }
     port_errors.sort();
     if listeners.is_empty() {
-        let text = port_errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        return Verdict::Rejected(Problems::from(Problem::new("spec.ports", "", "cannot be served", text)));
+        let text = port_errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        return Verdict::Rejected(Problems::from(Problem::new(
+            "spec.ports",
+            "",
+            "cannot be served",
+            text,
+        )));
     }
-    let mut warnings: Vec<_> = group.members.iter().flat_map(annotations::warnings).collect();
+    let mut warnings: Vec<_> = group
+        .members
+        .iter()
+        .flat_map(annotations::warnings)
+        .collect();
     warnings.sort();
     Verdict::Accepted {
         desired: Desired {
             // The oldest member speaks for what all share.
             pool: settings[&group.first().service].pool,
-            retain: group.members.iter().any(|member| member.options.reclaim_policy == ReclaimPolicy::Retain),
+            retain: group
+                .members
+                .iter()
+                .any(|member| member.options.reclaim_policy == ReclaimPolicy::Retain),
             listeners,
         },
         warnings,

@@ -27,7 +27,10 @@ pub struct Desired {
 }
 
 /// JSON has no maps by port, so a map is written as a list.
-fn pairs<S: serde::Serializer>(map: &BTreeMap<PortKey, ListenerWant>, serializer: S) -> Result<S::Ok, S::Error> {
+fn pairs<S: serde::Serializer>(
+    map: &BTreeMap<PortKey, ListenerWant>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(map)
 }
 
@@ -55,33 +58,48 @@ impl Observed {
     /// What these objects are, by the logical ids in their marks.
     pub fn of(objects: impl IntoIterator<Item = Object>) -> Self {
         let id = |object: &Object| Some(object.marks.as_ref()?.id.clone());
-        Self { objects: objects.into_iter().filter_map(|object| Some((id(&object)?, object))).collect() }
+        Self {
+            objects: objects
+                .into_iter()
+                .filter_map(|object| Some((id(&object)?, object)))
+                .collect(),
+        }
     }
 
     /// The addresses.
     pub fn addresses(&self) -> impl Iterator<Item = (&ResourceId, Pool, &Object)> {
-        self.objects.iter().filter_map(|(id, object)| match object.spec {
-            Spec::Address { pool } => Some((id, pool, object)),
-            _ => None,
-        })
+        self.objects
+            .iter()
+            .filter_map(|(id, object)| match object.spec {
+                Spec::Address { pool } => Some((id, pool, object)),
+                _ => None,
+            })
     }
 
     /// The listeners of one address, by its name.
-    pub fn listeners<'a>(&'a self, of: &'a str) -> impl Iterator<Item = (&'a ResourceId, PortKey, &'a Object)> {
-        self.objects.iter().filter_map(move |(id, object)| match &object.spec {
-            Spec::Listener { address, port, .. } if address == of => Some((id, *port, object)),
-            _ => None,
-        })
+    pub fn listeners<'a>(
+        &'a self,
+        of: &'a str,
+    ) -> impl Iterator<Item = (&'a ResourceId, PortKey, &'a Object)> {
+        self.objects
+            .iter()
+            .filter_map(move |(id, object)| match &object.spec {
+                Spec::Listener { address, port, .. } if address == of => Some((id, *port, object)),
+                _ => None,
+            })
     }
 
     /// Whether a listener refers to the object of this name.
     pub fn in_use(&self, name: &str) -> bool {
-        self.objects.values().any(|object| object.spec.refers_to(name))
+        self.objects
+            .values()
+            .any(|object| object.spec.refers_to(name))
     }
 
     /// Whether the marks say that all of it shall stay.
     pub fn retained(&self) -> bool {
-        self.addresses().any(|(_, _, address)| address.marks.as_ref().is_some_and(|marks| marks.retain))
+        self.addresses()
+            .any(|(_, _, address)| address.marks.as_ref().is_some_and(|marks| marks.retain))
     }
 
     /// What can be told: the address that serves most, of two the newer.
@@ -90,17 +108,29 @@ impl Observed {
             self.listeners(&address.name)
                 .filter(|(_, _, listener)| listener.is_ready())
                 .filter_map(|(_, port, listener)| {
-                    Some(PublishedPort { service: listener.marks.as_ref()?.member.clone()?, port })
+                    Some(PublishedPort {
+                        service: listener.marks.as_ref()?.member.clone()?,
+                        port,
+                    })
                 })
                 .collect()
         };
         let best = self
             .addresses()
-            .filter_map(|(_, _, address)| Some((address.ip.filter(|_| address.is_ready())?, serving(address), address.id)))
+            .filter_map(|(_, _, address)| {
+                Some((
+                    address.ip.filter(|_| address.is_ready())?,
+                    serving(address),
+                    address.id,
+                ))
+            })
             .filter(|(_, ports, _)| !ports.is_empty())
             .max_by_key(|(_, ports, id)| (ports.len(), *id));
         best.map_or_else(Published::default, |(ip, ports, _)| Published {
-            ingress: vec![Ingress::Ip { ip, mode: IpMode::Proxy }],
+            ingress: vec![Ingress::Ip {
+                ip,
+                mode: IpMode::Proxy,
+            }],
             ports,
             targets: None,
         })

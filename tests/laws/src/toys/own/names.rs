@@ -12,7 +12,11 @@ const NAMING: Naming = Naming::new(63, Charset::Lower, 10);
 
 /// The name of an object: the same in every run, and no other cluster's or group's.
 pub fn object(cluster: &Cluster, key: &GroupKey, id: &ResourceId) -> String {
-    NAMING.name(&["ek"], &[key.name(), id.as_str()], &[&cluster.uid, &key.identity()])
+    NAMING.name(
+        &["ek"],
+        &[key.name(), id.as_str()],
+        &[&cluster.uid, &key.identity()],
+    )
 }
 
 /// The address from a pool.

@@ -11,6 +11,12 @@ use super::{client::Client, model::Observed};
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn observe(client: &Client, cluster: &Cluster, key: &GroupKey) -> Result<Observed, CloudError> {
-    Ok(Observed::of(client.list(&cluster.uid, Some(&key.identity())).await?))
+pub async fn observe(
+    client: &Client,
+    cluster: &Cluster,
+    key: &GroupKey,
+) -> Result<Observed, CloudError> {
+    Ok(Observed::of(
+        client.list(&cluster.uid, Some(&key.identity())).await?,
+    ))
 }

@@ -25,7 +25,11 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Decides the writes.
 pub fn plan(cluster: &Cluster, input: PlanInput<'_, Own>) -> Plan<Step> {
-    let mut planner = Planner { cluster, input, plan: Plan::empty() };
+    let mut planner = Planner {
+        cluster,
+        input,
+        plan: Plan::empty(),
+    };
     match input.want {
         Want::Exists(desired) => planner.exists(desired),
         Want::Frozen => planner.frozen(),
@@ -72,15 +76,27 @@ impl Planner<'_> {
             Ok(()) => [desired.pool].into(),
             Err(refusal) => {
                 self.plan.refusals.push(*refusal);
-                self.input.seen.addresses().map(|(_, pool, _)| pool).collect()
+                self.input
+                    .seen
+                    .addresses()
+                    .map(|(_, pool, _)| pool)
+                    .collect()
             }
         }
     }
 
     /// True when the address is there and as it shall be.
     fn address(&mut self, pool: Pool, retain: bool) -> bool {
-        let marks = Marks { retain, ..self.marks(names::address(pool), None) };
-        self.object("address", marks, Spec::Address { pool }, format!("from pool {}", pool.as_str()))
+        let marks = Marks {
+            retain,
+            ..self.marks(names::address(pool), None)
+        };
+        self.object(
+            "address",
+            marks,
+            Spec::Address { pool },
+            format!("from pool {}", pool.as_str()),
+        )
     }
 
     /// True when the target set is there and has its targets.
@@ -88,20 +104,38 @@ impl Planner<'_> {
         let id = names::set(want.node_port);
         let targets = match self.input.seen.objects.get(&id).map(|set| &set.spec) {
             Some(Spec::TargetSet { targets, .. }) => self.next_targets(targets),
-            _ => self.input.nodes.eligible().map(|node| node.name.clone()).collect(),
+            _ => self
+                .input
+                .nodes
+                .eligible()
+                .map(|node| node.name.clone())
+                .collect(),
         };
         let marks = self.marks(id, Some(want.member.clone()));
         let detail = format!("{} targets :{}", targets.len(), want.node_port);
-        self.object("target set", marks, Spec::TargetSet { node_port: want.node_port, targets }, detail)
+        self.object(
+            "target set",
+            marks,
+            Spec::TargetSet {
+                node_port: want.node_port,
+                targets,
+            },
+            detail,
+        )
     }
 
     /// True when the listener is there and as it shall be.
     fn listener(&mut self, pool: Pool, port: PortKey, want: &ListenerWant) -> bool {
         let (address, set) = (names::address(pool), names::set(want.node_port));
         // A listener that sends connections to nobody, while there are nodes, would be worse than the one there is.
-        let usable = |set: &Object| set.is_ready() && !(set.spec.is_empty_set() && self.input.nodes.eligible().next().is_some());
+        let usable = |set: &Object| {
+            set.is_ready()
+                && !(set.spec.is_empty_set() && self.input.nodes.eligible().next().is_some())
+        };
         let there = &self.input.seen.objects;
-        if !there.get(&address).is_some_and(Object::is_ready) || !there.get(&set).is_some_and(usable) {
+        if !there.get(&address).is_some_and(Object::is_ready)
+            || !there.get(&set).is_some_and(usable)
+        {
             return false;
         }
         let spec = Spec::Listener {
@@ -120,18 +154,31 @@ impl Planner<'_> {
         let seen = self.input.seen;
         for (id, pool, address) in seen.addresses() {
             for (listener, port, object) in seen.listeners(&address.name) {
-                let leaves = if pools.contains(&pool) { !desired.listeners.contains_key(&port) } else { settled };
+                let leaves = if pools.contains(&pool) {
+                    !desired.listeners.contains_key(&port)
+                } else {
+                    settled
+                };
                 if leaves {
                     self.destroy(listener, object, "no port asks for it");
                 }
             }
             if !pools.contains(&pool) && settled && !seen.in_use(&address.name) && self.proved(id) {
-                self.plan.step(Step::Destroy { id: id.clone() }, give_up(id, pool, desired.pool, address));
+                self.plan.step(
+                    Step::Destroy { id: id.clone() },
+                    give_up(id, pool, desired.pool, address),
+                );
             }
         }
-        let wanted: BTreeSet<_> = desired.listeners.values().map(|want| names::set(want.node_port)).collect();
+        let wanted: BTreeSet<_> = desired
+            .listeners
+            .values()
+            .map(|want| names::set(want.node_port))
+            .collect();
         for (id, object) in &seen.objects {
-            let unused = matches!(object.spec, Spec::TargetSet { .. }) && !wanted.contains(id) && !seen.in_use(&object.name);
+            let unused = matches!(object.spec, Spec::TargetSet { .. })
+                && !wanted.contains(id)
+                && !seen.in_use(&object.name);
             if unused && self.proved(id) {
                 self.destroy(id, object, "no listener uses it");
             }
@@ -141,17 +188,28 @@ impl Planner<'_> {
     /// Whether what is seen was read just now; if not, that is what is waited for.
     fn proved(&mut self, id: &ResourceId) -> bool {
         if !self.input.fresh {
-            self.plan.wait(id.clone(), "a fresh look before it goes", Until::FreshRead);
+            self.plan
+                .wait(id.clone(), "a fresh look before it goes", Until::FreshRead);
         }
         self.input.fresh
     }
 
     fn frozen(&mut self) {
         for object in self.input.seen.objects.values() {
-            if let (Spec::TargetSet { node_port, targets }, Some(marks)) = (&object.spec, &object.marks) {
+            if let (Spec::TargetSet { node_port, targets }, Some(marks)) =
+                (&object.spec, &object.marks)
+            {
                 let targets = self.next_targets(targets);
                 let detail = format!("{} targets :{node_port}", targets.len());
-                self.object("target set", marks.clone(), Spec::TargetSet { node_port: *node_port, targets }, detail);
+                self.object(
+                    "target set",
+                    marks.clone(),
+                    Spec::TargetSet {
+                        node_port: *node_port,
+                        targets,
+                    },
+                    detail,
+                );
             }
         }
     }
@@ -166,11 +224,21 @@ impl Planner<'_> {
 
     /// The targets one write nearer to the nodes: first those that come, then those that leave, and never none.
     fn next_targets(&self, now: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
-        let come: BTreeSet<_> = self.input.nodes.eligible().map(|node| node.name.clone()).collect();
+        let come: BTreeSet<_> = self
+            .input
+            .nodes
+            .eligible()
+            .map(|node| node.name.clone())
+            .collect();
         if !come.is_subset(now) {
             return now | &come;
         }
-        let stay: BTreeSet<_> = self.input.nodes.kept().map(|node| node.name.clone()).collect();
+        let stay: BTreeSet<_> = self
+            .input
+            .nodes
+            .kept()
+            .map(|node| node.name.clone())
+            .collect();
         let left = now & &stay;
         if left.is_empty() { now.clone() } else { left }
     }
@@ -185,7 +253,8 @@ impl Planner<'_> {
                 false
             }
             Some(object) if !object.is_ready() => {
-                self.plan.wait(id, format!("{kind} is being made"), Until::After(SOON));
+                self.plan
+                    .wait(id, format!("{kind} is being made"), Until::After(SOON));
                 false
             }
             Some(object) if object.spec != spec || object.marks.as_ref() != Some(&marks) => {
@@ -194,7 +263,14 @@ impl Planner<'_> {
                     reasons.push(Reason::new("spec", &object.spec, &spec));
                 }
                 if object.marks.as_ref() != Some(&marks) {
-                    reasons.push(Reason::new("marks", object.marks.as_ref().map_or(String::new(), ToString::to_string), &marks));
+                    reasons.push(Reason::new(
+                        "marks",
+                        object
+                            .marks
+                            .as_ref()
+                            .map_or(String::new(), ToString::to_string),
+                        &marks,
+                    ));
                 }
                 let change = Change::new(Action::Change, kind, id, detail).because(reasons);
                 self.plan.step(Step::Change { marks, spec }, change);
@@ -205,7 +281,8 @@ impl Planner<'_> {
     }
 
     fn destroy(&mut self, id: &ResourceId, object: &Object, why: &str) {
-        let change = Change::new(Action::Destroy, object.spec.kind(), id.clone(), why).disturbing(Disturbance::Drains);
+        let change = Change::new(Action::Destroy, object.spec.kind(), id.clone(), why)
+            .disturbing(Disturbance::Drains);
         self.plan.step(Step::Destroy { id: id.clone() }, change);
     }
 
@@ -227,8 +304,13 @@ impl Planner<'_> {
 
 /// The loss of an address, by the number that the cloud gave it: no later address has the same.
 fn give_up(id: &ResourceId, pool: Pool, wanted: Pool, address: &Object) -> Change {
-    Change::new(Action::Destroy, "address", id.clone(), format!("from pool {}", pool.as_str()))
-        .because(vec![Reason::new("pool", pool.as_str(), wanted.as_str())])
-        .disturbing(Disturbance::Interrupts)
-        .giving_up(format!("address {}", address.id))
+    Change::new(
+        Action::Destroy,
+        "address",
+        id.clone(),
+        format!("from pool {}", pool.as_str()),
+    )
+    .because(vec![Reason::new("pool", pool.as_str(), wanted.as_str())])
+    .disturbing(Disturbance::Interrupts)
+    .giving_up(format!("address {}", address.id))
 }

@@ -21,8 +21,19 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
             },
         ),
         Step::Change { marks, spec } => {
-            let object = seen.objects.get(&marks.id).cloned().expect("a step changes what was seen");
-            Effect::Is(marks.id.clone(), Object { marks: Some(marks.clone()), spec: spec.clone(), ..object })
+            let object = seen
+                .objects
+                .get(&marks.id)
+                .cloned()
+                .expect("a step changes what was seen");
+            Effect::Is(
+                marks.id.clone(),
+                Object {
+                    marks: Some(marks.clone()),
+                    spec: spec.clone(),
+                    ..object
+                },
+            )
         }
         Step::Destroy { id } => Effect::Gone(id.clone()),
     }

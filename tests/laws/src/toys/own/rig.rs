@@ -64,25 +64,35 @@ impl Rig for OwnRig {
     }
 
     fn change(&self, intent: &mut Intent) {
-        intent.annotations.insert(annotations::IDLE.into(), "60s".into());
+        intent
+            .annotations
+            .insert(annotations::IDLE.into(), "60s".into());
     }
 
     fn break_annotation(&self, intent: &mut Intent) {
-        intent.annotations.insert(annotations::IDLE.into(), "soon".into());
+        intent
+            .annotations
+            .insert(annotations::IDLE.into(), "soon".into());
     }
 
     fn replace(&self, intent: &mut Intent) -> bool {
-        intent.annotations.insert(annotations::POOL.into(), "west".into());
+        intent
+            .annotations
+            .insert(annotations::POOL.into(), "west".into());
         true
     }
 
     fn add_unservable_port(&self, intent: &mut Intent) -> bool {
-        intent.ports.push(samples::port(self.another_port(), Protocol::Sctp));
+        intent
+            .ports
+            .push(samples::port(self.another_port(), Protocol::Sctp));
         true
     }
 
     fn ask_the_refused(&self, intent: &mut Intent) -> bool {
-        intent.annotations.insert(annotations::TIER.into(), "golden".into());
+        intent
+            .annotations
+            .insert(annotations::TIER.into(), "golden".into());
         true
     }
 }
@@ -92,7 +102,10 @@ impl World for OwnWorld {
     type Provider = Own;
 
     async fn provider(&self) -> Own {
-        Own::new(samples::cluster(), Client::new(self.cloud.clone(), self.tap.clone()))
+        Own::new(
+            samples::cluster(),
+            Client::new(self.cloud.clone(), self.tap.clone()),
+        )
     }
 
     fn tap(&self) -> &Tap {
@@ -103,8 +116,18 @@ impl World for OwnWorld {
         let object = |object: super::cloud::Object| Object {
             kind: object.spec.kind().to_owned(),
             group: object.marks.as_ref().map(|marks| marks.group.clone()),
-            member: object.marks.as_ref().and_then(|marks| Some(marks.member.as_ref()?.uid.to_string())),
-            body: format!("{}; {}", object.spec, object.marks.as_ref().map_or(String::new(), ToString::to_string)),
+            member: object
+                .marks
+                .as_ref()
+                .and_then(|marks| Some(marks.member.as_ref()?.uid.to_string())),
+            body: format!(
+                "{}; {}",
+                object.spec,
+                object
+                    .marks
+                    .as_ref()
+                    .map_or(String::new(), ToString::to_string)
+            ),
             cluster: object.marks.as_ref().map(|marks| marks.cluster.to_string()),
             name: object.name,
         };
@@ -126,14 +149,25 @@ impl World for OwnWorld {
         // A cluster restored from a copy of ours has the same Services, to the UID.
         let twin = Cluster::new("2d9f6c1e-0000-4000-8000-00000000c002", "harbour");
         self.plant(&twin, &key, Some(service));
-        self.cloud.plant("by-hand", None, Spec::TargetSet { node_port: 30080, targets: [samples::node(1).name].into() });
+        self.cloud.plant(
+            "by-hand",
+            None,
+            Spec::TargetSet {
+                node_port: 30080,
+                targets: [samples::node(1).name].into(),
+            },
+        );
     }
 
     async fn plant_in_the_way(&self, key: &GroupKey) -> bool {
         let twin = Cluster::new("2d9f6c1e-0000-4000-8000-00000000c002", "harbour");
         let id = names::address(Pool::East);
         let name = names::object(&samples::cluster(), key, &id);
-        self.cloud.plant(&name, Some(marks(&twin, key, id, None)), Spec::Address { pool: Pool::East });
+        self.cloud.plant(
+            &name,
+            Some(marks(&twin, key, id, None)),
+            Spec::Address { pool: Pool::East },
+        );
         true
     }
 }
@@ -153,15 +187,30 @@ impl OwnWorld {
         };
         for (id, spec) in [
             (address.clone(), Spec::Address { pool: Pool::East }),
-            (set.clone(), Spec::TargetSet { node_port: 30080, targets: [samples::node(1).name].into() }),
+            (
+                set.clone(),
+                Spec::TargetSet {
+                    node_port: 30080,
+                    targets: [samples::node(1).name].into(),
+                },
+            ),
             (listener, listen),
         ] {
-            self.cloud.plant(&name(&id), Some(marks(cluster, key, id.clone(), member.clone())), spec);
+            self.cloud.plant(
+                &name(&id),
+                Some(marks(cluster, key, id.clone(), member.clone())),
+                spec,
+            );
         }
     }
 }
 
-fn marks(cluster: &Cluster, key: &GroupKey, id: evenkeel_core::ids::ResourceId, member: Option<ServiceRef>) -> Marks {
+fn marks(
+    cluster: &Cluster,
+    key: &GroupKey,
+    id: evenkeel_core::ids::ResourceId,
+    member: Option<ServiceRef>,
+) -> Marks {
     Marks {
         cluster: cluster.uid.clone(),
         group: key.identity(),

@@ -14,11 +14,16 @@ use super::{client::Client, cloud::Object, model::Observed};
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn snapshot(client: &Client, cluster: &Cluster) -> Result<Snapshot<Observed>, CloudError> {
+pub async fn snapshot(
+    client: &Client,
+    cluster: &Cluster,
+) -> Result<Snapshot<Observed>, CloudError> {
     let mut groups: BTreeMap<String, (String, Vec<Object>)> = BTreeMap::new();
     for object in client.list(&cluster.uid, None).await? {
         if let Some(marks) = &object.marks {
-            let (_, objects) = groups.entry(marks.group.clone()).or_insert_with(|| (marks.service.clone(), Vec::new()));
+            let (_, objects) = groups
+                .entry(marks.group.clone())
+                .or_insert_with(|| (marks.service.clone(), Vec::new()));
             objects.push(object);
         }
     }
@@ -27,5 +32,10 @@ pub async fn snapshot(client: &Client, cluster: &Cluster) -> Result<Snapshot<Obs
         objects: objects.len(),
         observed: Observed::of(objects),
     };
-    Ok(Snapshot { groups: groups.into_iter().map(|(group, found)| (group, part(found))).collect() })
+    Ok(Snapshot {
+        groups: groups
+            .into_iter()
+            .map(|(group, found)| (group, part(found)))
+            .collect(),
+    })
 }

@@ -1,0 +1,168 @@
+//! The claim to hand in (Decides). Nothing is written here in any order: a claim says what shall be, and the writer puts it into the
+//! one object. What still needs an order are replacements: the new front is live before the old one goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_core::{
+    ids::{Cluster, NodeName},
+    plan::{Action, Change, Disturbance, Plan, Reason, Until, approved},
+    problem::{Problem, reason},
+    provider::{PlanInput, Want},
+    shared::{Claim, Standing},
+};
+
+use super::{
+    Shared,
+    annotations::Pool,
+    model::{Desired, Front, Observed, Part, Step},
+    names,
+};
+
+/// Decides the claim.
+pub fn plan(cluster: &Cluster, input: PlanInput<'_, Shared>) -> Plan<Step> {
+    let mut plan = Plan::empty();
+    let seen = input.seen;
+    let (claim, change) = match (input.want, &seen.part) {
+        (Want::Exists(_), _) if seen.in_the_way => {
+            let name = names::part(cluster, input.key);
+            let problem = Problem::new(
+                "part",
+                name,
+                "does not belong to this cluster",
+                "Remove it or rename it.",
+            );
+            plan.refuse(
+                names::part_id(),
+                problem.with_reason(reason::OWNERSHIP_CONFLICT),
+            );
+            return plan;
+        }
+        (Want::Exists(desired), _) => match exists(cluster, input, desired, &mut plan) {
+            Some(found) => found,
+            None => return plan,
+        },
+        (Want::Frozen, Some(part)) => {
+            let wanted = Part {
+                targets: next_targets(input, &part.targets),
+                ..part.as_claimed()
+            };
+            let change = changed(part, &wanted);
+            (Claim::Want(wanted), change)
+        }
+        (Want::Nothing, Some(part)) => {
+            let change = Change::new(Action::Destroy, "part", names::part_id(), part.to_string());
+            (Claim::Gone, change.disturbing(Disturbance::Interrupts))
+        }
+        (Want::Frozen | Want::Nothing, None) | (Want::Released, _) => return plan,
+    };
+    hand_in(claim, change, seen, &mut plan);
+    plan
+}
+
+/// What a part shall be, in the next write.
+fn exists(
+    cluster: &Cluster,
+    input: PlanInput<'_, Shared>,
+    desired: &Desired,
+    plan: &mut Plan<Step>,
+) -> Option<(Claim<Part>, Change)> {
+    let there = input.seen.part.as_ref();
+    let none = BTreeMap::new();
+    let fronts = there.map_or(&none, |part| &part.fronts);
+    let lost: Vec<Change> = fronts
+        .iter()
+        .filter(|(pool, _)| **pool != desired.pool)
+        .filter_map(|(pool, front)| Some(give_up(*pool, desired.pool, front.given?.id)))
+        .collect();
+    let (pools, lost): (BTreeSet<Pool>, Option<Change>) = match approved(&lost, input.approval) {
+        Err(refusal) => {
+            plan.refusals.push(*refusal);
+            (fronts.keys().copied().collect(), None)
+        }
+        // The old one goes when the new one is there.
+        Ok(()) if fronts.contains_key(&desired.pool) || fronts.is_empty() => {
+            ([desired.pool].into(), lost.into_iter().next())
+        }
+        Ok(()) => (fronts.keys().copied().chain([desired.pool]).collect(), None),
+    };
+    let targets = match there {
+        Some(part) => next_targets(input, &part.targets),
+        None => input
+            .nodes
+            .eligible()
+            .map(|node| node.name.clone())
+            .collect(),
+    };
+    let wanted = Part {
+        cluster: cluster.uid.clone(),
+        group: input.key.identity(),
+        service: format!("{}/{}", input.key.namespace(), input.key.name()),
+        retain: desired.retain,
+        fronts: pools
+            .into_iter()
+            .map(|pool| {
+                (
+                    pool,
+                    Front {
+                        given: None,
+                        listeners: desired.listeners.clone(),
+                    },
+                )
+            })
+            .collect(),
+        targets,
+    };
+    let change = match (there, lost) {
+        (None, _) => Change::new(Action::Create, "part", names::part_id(), wanted.to_string()),
+        (Some(_), Some(lost)) => lost,
+        (Some(part), None) => changed(part, &wanted),
+    };
+    Some((Claim::Want(wanted), change))
+}
+
+/// Hands a claim in, unless the live object shows it or the writer has it.
+fn hand_in(claim: Claim<Part>, change: Change, seen: &Observed, plan: &mut Plan<Step>) {
+    let live = match &seen.part {
+        Some(part) => Claim::Want(part.as_claimed()),
+        None => Claim::Gone,
+    };
+    if live == claim {
+        return;
+    }
+    match &seen.claim {
+        Some((queued, Standing::Queued)) if *queued == claim => {
+            plan.wait(
+                names::part_id(),
+                "the next write of the balancer",
+                Until::Told,
+            );
+        }
+        _ => plan.step(Step { claim }, change),
+    }
+}
+
+/// The targets that follow the nodes, and never none where there were some.
+fn next_targets(input: PlanInput<'_, Shared>, now: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
+    let stay: BTreeSet<_> = input.nodes.kept().map(|node| node.name.clone()).collect();
+    let mut next: BTreeSet<_> = now & &stay;
+    next.extend(input.nodes.eligible().map(|node| node.name.clone()));
+    if next.is_empty() { now.clone() } else { next }
+}
+
+fn changed(part: &Part, wanted: &Part) -> Change {
+    Change::new(Action::Change, "part", names::part_id(), wanted.to_string())
+        .because(vec![Reason::new("part", part, wanted)])
+}
+
+/// The loss of a front, by the number that the cloud gave it: no later front has the same.
+fn give_up(pool: Pool, wanted: Pool, id: u64) -> Change {
+    Change::new(
+        Action::Replace,
+        "part",
+        names::part_id(),
+        format!("front from pool {}", pool.as_str()),
+    )
+    .because(vec![Reason::new("pool", pool.as_str(), wanted.as_str())])
+    .disturbing(Disturbance::Interrupts)
+    .giving_up(format!("front {id}"))
+}
