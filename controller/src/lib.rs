@@ -1,1 +1,34 @@
-//! Under construction.
+//! The controller: what Kubernetes says, made true on clouds, and told back.
+//!
+//! ```text
+//! args, config          what the process runs with
+//! run                   wiring: client, caches, providers, queue, HTTP server, shutdown
+//! watch                 what Kubernetes says                                            (R)
+//!   -> queue            what to work on next
+//!   -> reconcile        one group of Services, top to bottom
+//!        -> outcome     what a run means: conditions and events
+//!        -> publish     finalizer, status, events                                       (W)
+//!        -> retry       when to come back
+//! providers             the clouds of this program
+//! sweep                 what clouds have that nobody asks for
+//! admin, metrics, telemetry, journal    what operators see
+//! ```
+
+pub mod admin;
+pub mod args;
+pub mod clock;
+pub mod commands;
+pub mod config;
+mod connect;
+pub mod journal;
+pub mod metrics;
+pub mod outcome;
+pub mod providers;
+pub mod publish;
+pub mod queue;
+mod reconcile;
+pub mod retry;
+pub mod run;
+pub mod sweep;
+pub mod telemetry;
+pub mod watch;

@@ -1,0 +1,139 @@
+//! Health, readiness and metrics over HTTP (Reads what others left here).
+//!
+//! Ready means that the caches are filled and every provider was asked once: then all that is asked of this process is
+//! under way. It stays ready while the API server or a cloud is away, because a restart would not help.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, Result};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// What has to be there before the process is ready.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<String, bool>>>);
+
+impl Readiness {
+    /// Adds something that is missing.
+    pub fn expect(&self, what: impl Into<String>) {
+        self.set(what.into(), false);
+    }
+
+    /// It is there.
+    pub fn reached(&self, what: impl Into<String>) {
+        self.set(what.into(), true);
+    }
+
+    fn set(&self, what: String, there: bool) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(what, there);
+    }
+
+    /// What is missing.
+    pub fn missing(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .filter(|(_, there)| !**there)
+            .map(|(what, _)| what.clone())
+            .collect()
+    }
+}
+
+/// What the server tells.
+#[derive(Clone)]
+pub struct Admin {
+    /// Whether the process is ready.
+    pub readiness: Readiness,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Brings gauges up to date before they are read.
+    pub refresh: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// When it cannot be had.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("--listen: {address} cannot be listened on; choose another address, or `off`")
+    })
+}
+
+/// Answers until told to stop.
+///
+/// # Errors
+/// When the server ends by itself.
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+        .context("the HTTP server for health and metrics")
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    let missing = admin.readiness.missing();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("waiting for {}\n", missing.join(", ")),
+    )
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    (admin.refresh)();
+    match admin.metrics.encode() {
+        Ok(text) => (
+            StatusCode::OK,
+            [(
+                CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(CONTENT_TYPE, "text/plain")],
+            error.to_string(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_is_missing() {
+        let readiness = Readiness::default();
+        readiness.expect("services");
+        readiness.expect("nodes");
+        assert_eq!(readiness.missing(), ["nodes", "services"]);
+        readiness.reached("nodes");
+        assert_eq!(readiness.missing(), ["services"]);
+        readiness.reached("services");
+        assert!(readiness.missing().is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! What the user typed: flags and environment variables, as text (Reads).
+//!
+//! Everything is text here and optional, so that [`crate::config`] can find all mistakes at once; what a value means and
+//! which default holds without it is decided there.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evenkeel",
+    version,
+    about = "A real load balancer for every Kubernetes Service of type LoadBalancer",
+    arg_required_else_help = true
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the controller: watches Services and nodes, and keeps their load balancers true
+    Run(Box<RunArgs>),
+    /// Runs the data plane of the `local` provider
+    Dataplane(DataplaneArgs),
+    /// Prints the version
+    Version,
+    /// Writes the generated pages of the book
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// Options of `evenkeel run`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RunArgs {
+    /// YAML file with any of these options as keys; flags and variables win over it
+    #[arg(long, env = "EVENKEEL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Which Services.
+    #[command(flatten)]
+    pub claim: ClaimArgs,
+    /// How the process works.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// The `local` provider.
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// Which cluster.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// File that says where the API server is [default: as kubectl, else the pod's service account]
+    #[arg(long, env = "EVENKEEL_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, env = "EVENKEEL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Name of the cluster, for people; its identity is the UID of the namespace kube-system [default: kubernetes]
+    #[arg(long, env = "EVENKEEL_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
+}
+
+/// Which Services are served, and by whom.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClaimArgs {
+    /// Provider to run; repeatable, or a list with commas [known: local]
+    #[arg(long, env = "EVENKEEL_PROVIDER", value_name = "NAME")]
+    pub provider: Vec<String>,
+    /// Provider of Services without a class [default: none, such Services are left alone]
+    #[arg(long, env = "EVENKEEL_DEFAULT_PROVIDER", value_name = "NAME")]
+    pub default_provider: Option<String>,
+    /// One more class: CLASS=PROVIDER, or CLASS=PROVIDER:PROFILE with neutral, ccm, lbc or azure; repeatable
+    #[arg(long, env = "EVENKEEL_CLASS", value_name = "CLASS=PROVIDER[:PROFILE]")]
+    pub class: Vec<String>,
+}
+
+/// How the process works.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ProcessArgs {
+    /// Address for health, readiness and metrics, or `off` [default: 127.0.0.1:10290]
+    #[arg(long, env = "EVENKEEL_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// How many load balancers are worked on at a time [default: 8]
+    #[arg(long, env = "EVENKEEL_WORKERS", value_name = "N")]
+    pub workers: Option<String>,
+    /// How long changes of nodes are gathered; never longer than five times that [default: 2s]
+    #[arg(long, env = "EVENKEEL_NODE_DEBOUNCE", value_name = "DURATION")]
+    pub node_debounce: Option<String>,
+    /// How often each load balancer is looked at though nothing changed, give or take a fifth [default: 10m]
+    #[arg(long, env = "EVENKEEL_RESYNC", value_name = "DURATION")]
+    pub resync: Option<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LogArgs {
+    /// Level, or a filter such as `info,evenkeel=debug` [default: info]
+    #[arg(long, env = "EVENKEEL_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// `text` or `json` [default: text]
+    #[arg(long, env = "EVENKEEL_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// The `local` provider.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LocalArgs {
+    /// Socket of the data plane [default: /run/evenkeel/dataplane.sock as root, else in XDG_RUNTIME_DIR]
+    #[arg(long, env = "EVENKEEL_LOCAL_SOCKET", value_name = "PATH")]
+    pub local_socket: Option<String>,
+    /// Directory of what the data plane must not forget [default: /var/lib/evenkeel as root, else in XDG_STATE_HOME]
+    #[arg(long, env = "EVENKEEL_LOCAL_STATE_DIR", value_name = "DIRECTORY")]
+    pub local_state_dir: Option<String>,
+    /// Addresses to hand out: a prefix, a range or one address; repeatable [default: 127.77.0.0/24]
+    #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
+    pub local_pool: Vec<String>,
+    /// Whether a data plane is started when none answers: `auto` or `never` [default: auto]
+    #[arg(long, env = "EVENKEEL_LOCAL_START_DATAPLANE", value_name = "WHEN")]
+    pub local_start_dataplane: Option<String>,
+}
+
+/// Options of `evenkeel dataplane`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DataplaneArgs {
+    /// YAML file with any of the options of `run` as keys; flags and variables win over it
+    #[arg(long, env = "EVENKEEL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Socket to answer on [default: /run/evenkeel/dataplane.sock as root, else in XDG_RUNTIME_DIR]
+    #[arg(long, env = "EVENKEEL_LOCAL_SOCKET", value_name = "PATH")]
+    pub socket: Option<String>,
+    /// Directory of what must not be forgotten [default: /var/lib/evenkeel as root, else in XDG_STATE_HOME]
+    #[arg(long, env = "EVENKEEL_LOCAL_STATE_DIR", value_name = "DIRECTORY")]
+    pub state_dir: Option<String>,
+    /// Addresses to hand out: a prefix, a range or one address; repeatable [default: 127.77.0.0/24]
+    #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
+    pub pool: Vec<String>,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Options of `evenkeel generate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// Only checks that the pages are up to date
+    #[arg(long)]
+    pub check: bool,
+    /// Where the pages are
+    #[arg(long, value_name = "DIRECTORY", default_value = "docs")]
+    pub directory: PathBuf,
+}

@@ -1,0 +1,216 @@
+//! Options as text, with the place each came from (Decides).
+//!
+//! One vocabulary: the name of a flag is the name of its key in the file.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use evenkeel_core::problem::Problems;
+
+use super::file;
+use crate::args::{
+    ClaimArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs, RunArgs,
+};
+
+/// Every option, and whether it can have several values.
+pub(super) const OPTIONS: [(&str, bool); 16] = [
+    ("kubeconfig", false),
+    ("context", false),
+    ("cluster-name", false),
+    ("provider", true),
+    ("default-provider", false),
+    ("class", true),
+    ("listen", false),
+    ("workers", false),
+    ("node-debounce", false),
+    ("resync", false),
+    ("log", false),
+    ("log-format", false),
+    ("local-socket", false),
+    ("local-state-dir", false),
+    ("local-pool", true),
+    ("local-start-dataplane", false),
+];
+
+/// A configuration file that was read.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+/// One value of an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// Where it stands, for people: `--workers`, `workers in evenkeel.yaml`.
+    pub(super) place: String,
+    /// The value, without spaces around it.
+    pub(super) text: String,
+}
+
+/// The values of all options that were given, by their names. None of them is blank.
+#[derive(Debug, Default)]
+pub(super) struct Sources(BTreeMap<&'static str, Vec<Given>>);
+
+impl Sources {
+    pub(super) fn of_run(args: &RunArgs, file: Option<&File>, problems: &mut Problems) -> Self {
+        let RunArgs {
+            config: _,
+            cluster,
+            claim,
+            process,
+            log,
+            local,
+        } = args;
+        let mut typed = Self::default();
+        typed.cluster(cluster);
+        typed.claim(claim);
+        typed.process(process);
+        typed.log(log);
+        typed.local(local);
+        typed.over(file, problems)
+    }
+
+    pub(super) fn of_dataplane(
+        args: &DataplaneArgs,
+        file: Option<&File>,
+        problems: &mut Problems,
+    ) -> Self {
+        let DataplaneArgs {
+            config: _,
+            socket,
+            state_dir,
+            pool,
+            log,
+        } = args;
+        let mut typed = Self::default();
+        typed.log(log);
+        typed.flag_as("local-socket", "--socket", socket);
+        typed.flag_as("local-state-dir", "--state-dir", state_dir);
+        typed.flag_as("local-pool", "--pool", pool);
+        typed.over(file, problems)
+    }
+
+    fn cluster(&mut self, args: &ClusterArgs) {
+        let ClusterArgs {
+            kubeconfig,
+            context,
+            cluster_name,
+        } = args;
+        self.flag("kubeconfig", kubeconfig);
+        self.flag("context", context);
+        self.flag("cluster-name", cluster_name);
+    }
+
+    fn claim(&mut self, args: &ClaimArgs) {
+        let ClaimArgs {
+            provider,
+            default_provider,
+            class,
+        } = args;
+        self.flag("provider", provider);
+        self.flag("default-provider", default_provider);
+        self.flag("class", class);
+    }
+
+    fn process(&mut self, args: &ProcessArgs) {
+        let ProcessArgs {
+            listen,
+            workers,
+            node_debounce,
+            resync,
+        } = args;
+        self.flag("listen", listen);
+        self.flag("workers", workers);
+        self.flag("node-debounce", node_debounce);
+        self.flag("resync", resync);
+    }
+
+    fn log(&mut self, args: &LogArgs) {
+        let LogArgs { log, log_format } = args;
+        self.flag("log", log);
+        self.flag("log-format", log_format);
+    }
+
+    fn local(&mut self, args: &LocalArgs) {
+        let LocalArgs {
+            local_socket,
+            local_state_dir,
+            local_pool,
+            local_start_dataplane,
+        } = args;
+        self.flag("local-socket", local_socket);
+        self.flag("local-state-dir", local_state_dir);
+        self.flag("local-pool", local_pool);
+        self.flag("local-start-dataplane", local_start_dataplane);
+    }
+
+    fn flag<'a>(&mut self, name: &'static str, values: impl IntoIterator<Item = &'a String>) {
+        self.flag_as(name, &format!("--{name}"), values);
+    }
+
+    fn flag_as<'a>(
+        &mut self,
+        name: &'static str,
+        place: &str,
+        values: impl IntoIterator<Item = &'a String>,
+    ) {
+        for value in values {
+            self.add(name, place, value);
+        }
+    }
+
+    /// Adds a value; of a list, all its parts. A blank value is none: templates write one where a setting is absent.
+    pub(super) fn add(&mut self, name: &'static str, place: &str, value: &str) {
+        let many = OPTIONS
+            .iter()
+            .any(|(option, many)| *option == name && *many);
+        let parts = if many {
+            value.split(',').collect()
+        } else {
+            vec![value]
+        };
+        for part in parts {
+            let text = part.trim();
+            if !text.is_empty() {
+                self.0.entry(name).or_default().push(Given {
+                    place: place.to_owned(),
+                    text: text.to_owned(),
+                });
+            }
+        }
+    }
+
+    fn over(mut self, file: Option<&File>, problems: &mut Problems) -> Self {
+        if let Some(file) = file {
+            for (name, values) in file::read(file, problems).0 {
+                self.0.entry(name).or_insert(values);
+            }
+        }
+        self
+    }
+
+    /// The one value of an option.
+    pub(super) fn given(&self, name: &'static str) -> Option<&Given> {
+        debug_assert!(
+            OPTIONS.iter().any(|(option, _)| *option == name),
+            "no option {name}"
+        );
+        self.0.get(name)?.last()
+    }
+
+    /// Its text.
+    pub(super) fn text(&self, name: &'static str) -> Option<&str> {
+        self.given(name).map(|given| given.text.as_str())
+    }
+
+    /// All values of an option.
+    pub(super) fn texts(&self, name: &'static str) -> &[Given] {
+        debug_assert!(
+            OPTIONS.iter().any(|(option, _)| *option == name),
+            "no option {name}"
+        );
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,406 @@
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+
+use super::*;
+use crate::args::{Args, Command};
+
+/// Arguments of a command line. No test reads the environment: the variables are clap's business.
+fn args(line: &str) -> RunArgs {
+    let words = ["evenkeel", "run"]
+        .into_iter()
+        .chain(line.split_whitespace());
+    match Args::try_parse_from(words).expect("parses").command {
+        Command::Run(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(text: &str) -> Option<File> {
+    (!text.is_empty()).then(|| File {
+        path: PathBuf::from("evenkeel.yaml"),
+        text: text.to_owned(),
+    })
+}
+
+fn read(line: &str, yaml: &str) -> Result<Config, String> {
+    let around = Surroundings {
+        root: true,
+        temporary: "/tmp".into(),
+        ..Surroundings::default()
+    };
+    let config = Config::of_run(&args(line), file(yaml).as_ref(), &around);
+    config.map_err(|problems| problems.to_string())
+}
+
+fn local() -> ProviderName {
+    ProviderName::from("local")
+}
+
+#[test]
+fn the_least_that_can_be_said() {
+    let config = read("--provider local", "").expect("enough");
+    let want = Config {
+        kubeconfig: None,
+        context: None,
+        cluster_name: "kubernetes".into(),
+        rules: ClaimRules::new([local()]),
+        listen: Some("127.0.0.1:10290".parse().expect("an address")),
+        workers: 8,
+        node_debounce: Duration::from_secs(2),
+        node_debounce_longest: Duration::from_secs(10),
+        resync: Duration::from_secs(600),
+        log: LogConfig {
+            filter: "info".into(),
+            format: LogFormat::Text,
+        },
+        local: LocalConfig {
+            socket: "/run/evenkeel/dataplane.sock".into(),
+            state_dir: "/var/lib/evenkeel".into(),
+            pools: vec!["127.77.0.0/24".into()],
+            start: Start::Auto,
+        },
+    };
+    assert_eq!(config, want);
+    assert_eq!(
+        config.rules.default_provider, None,
+        "nobody's Service is taken by accident"
+    );
+}
+
+#[test]
+fn every_option_can_be_typed_or_written() {
+    let typed = "--kubeconfig /k --context c --cluster-name n --provider local --default-provider local --class a/b=local:lbc \
+                 --listen [::1]:1 --workers 3 --node-debounce 500ms --resync 1h --log debug --log-format json --local-socket /s.sock \
+                 --local-state-dir /d --local-pool 127.1.0.0/24,127.2.0.1 --local-start-dataplane never";
+    let written = "{kubeconfig: /k, context: c, cluster-name: n, provider: [local], default-provider: local, class: {a/b: 'local:lbc'}, \
+                   listen: '[::1]:1', workers: 3, node-debounce: 500ms, resync: 1h, log: debug, log-format: json, local-socket: /s.sock, \
+                   local-state-dir: /d, local-pool: [127.1.0.0/24, 127.2.0.1], local-start-dataplane: never}";
+    let (typed, written) = (
+        read(typed, "").expect("typed"),
+        read("", written).expect("written"),
+    );
+    assert_eq!(typed, written);
+    assert_eq!(typed.kubeconfig.as_deref(), Some(Path::new("/k")));
+    assert_eq!(
+        typed.rules.classes["a/b"],
+        ClassRule {
+            provider: local(),
+            profile: Profile::Lbc
+        }
+    );
+    assert_eq!(
+        typed.rules.default_provider,
+        Some(ClassRule::neutral(local()))
+    );
+    assert_eq!(typed.node_debounce_longest, Duration::from_millis(2500));
+    assert_eq!(typed.local.pools, ["127.1.0.0/24", "127.2.0.1"]);
+    assert_eq!(
+        (typed.local.start, typed.log.format),
+        (Start::Never, LogFormat::Json)
+    );
+}
+
+#[test]
+fn what_is_typed_wins_over_the_file() {
+    let config = read(
+        "--provider local --workers 3 --local-pool 127.1.0.1",
+        "{workers: 5, resync: 5m, local-pool: [127.2.0.1]}",
+    );
+    let config = config.expect("reads");
+    assert_eq!(
+        (config.workers, config.resync),
+        (3, Duration::from_secs(300))
+    );
+    assert_eq!(config.local.pools, ["127.1.0.1"], "lists are not mixed");
+}
+
+#[test]
+fn nothing_is_served_where_listening_is_off() {
+    for (line, yaml) in [
+        ("--listen off", ""),
+        ("", "listen: off"),
+        ("", "listen: 'off'"),
+    ] {
+        let config = read(&format!("--provider local {line}"), yaml).expect("reads");
+        assert_eq!(config.listen, None, "{line} {yaml}");
+    }
+}
+
+#[test]
+fn a_blank_value_is_none() {
+    let config = read(
+        "--provider local",
+        "{workers: '', context: ' ', resync: null}",
+    )
+    .expect("reads");
+    assert_eq!((config.workers, config.context), (8, None));
+}
+
+#[test]
+fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
+    for (line, yaml, parts) in [
+        (
+            "",
+            "",
+            [
+                "--provider",
+                "must name at least one of local",
+                "--provider local.",
+            ],
+        ),
+        (
+            "--provider lokal",
+            "",
+            [
+                "--provider: \"lokal\"",
+                "must be one of local",
+                "Did you mean local?",
+            ],
+        ),
+        (
+            "--provider local --default-provider aws",
+            "",
+            ["--default-provider: \"aws\"", "must be one of local", "."],
+        ),
+        (
+            "--provider local --class a/b",
+            "",
+            [
+                "--class: \"a/b\"",
+                "CLASS=PROVIDER",
+                "service.k8s.aws/nlb=local:lbc",
+            ],
+        ),
+        (
+            "--provider local --class a=local:lcb",
+            "",
+            [
+                "--class: \"a=local:lcb\"",
+                "neutral, ccm, lbc, azure",
+                "Did you mean lbc?",
+            ],
+        ),
+        (
+            "--provider local --class a=local --class a=local:lbc",
+            "",
+            ["a=local:lbc", "another value", "Keep one"],
+        ),
+        (
+            "--provider local --listen here",
+            "",
+            ["--listen: \"here\"", "ADDRESS:PORT", "127.0.0.1:10290"],
+        ),
+        (
+            "--provider local --workers 0",
+            "",
+            ["--workers: \"0\"", "from 1 to 256", "Leave it out for 8."],
+        ),
+        (
+            "--provider local --workers many",
+            "",
+            ["--workers: \"many\"", "from 1 to 256", "Leave it out"],
+        ),
+        (
+            "--provider local --resync soon",
+            "",
+            ["--resync: \"soon\"", "duration", "Write it as"],
+        ),
+        (
+            "--provider local --node-debounce 0s",
+            "",
+            [
+                "--node-debounce: \"0s\"",
+                "more than nothing",
+                "leave it out for 2s",
+            ],
+        ),
+        (
+            "--provider local --log ==",
+            "",
+            ["--log: \"==\"", "log filter", "Write a level"],
+        ),
+        (
+            "--provider local --log-format yaml",
+            "",
+            [
+                "--log-format: \"yaml\"",
+                "text, json",
+                "Leave it out for text.",
+            ],
+        ),
+        (
+            "--provider local --local-pool 127.0.0",
+            "",
+            ["--local-pool: \"127.0.0\"", "a prefix", "a range"],
+        ),
+        (
+            "--provider local --local-pool 127.1.0.0/24,127.1.0.9",
+            "",
+            ["--local-pool", "127.1.0.9", "shares some"],
+        ),
+        (
+            "--provider local --local-start-dataplane maybe",
+            "",
+            [
+                "--local-start-dataplane: \"maybe\"",
+                "auto, never",
+                "Leave it out",
+            ],
+        ),
+        (
+            "--provider local",
+            "worker: 3",
+            [
+                "worker in evenkeel.yaml: \"worker\"",
+                "is no option",
+                "Did you mean workers?",
+            ],
+        ),
+        (
+            "--provider local",
+            "workers: [3, 4]",
+            [
+                "workers in evenkeel.yaml: \"[3,4]\"",
+                "a single value",
+                "key: value",
+            ],
+        ),
+        (
+            "--provider local",
+            "workers: none",
+            [
+                "workers in evenkeel.yaml: \"none\"",
+                "from 1 to 256",
+                "Leave it out",
+            ],
+        ),
+        (
+            "--provider local",
+            "- a\n- b",
+            [
+                "--config: \"evenkeel.yaml\"",
+                "YAML map",
+                "Correct the file",
+            ],
+        ),
+        (
+            "--provider local",
+            "workers: 3\nworkers: 4",
+            ["--config: \"evenkeel.yaml\"", "workers", "Correct the file"],
+        ),
+        (
+            "--provider local",
+            "a: [",
+            [
+                "--config: \"evenkeel.yaml\"",
+                "YAML map",
+                "Correct the file",
+            ],
+        ),
+    ] {
+        let error = read(line, yaml).expect_err(line);
+        for part in parts {
+            assert!(
+                error.contains(part),
+                "{line} {yaml}: {part:?} is not in {error:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let error = read(
+        "--provider local --workers x --listen y",
+        "{resync: z, nonsens: 1}",
+    )
+    .expect_err("four mistakes");
+    for part in [
+        "--workers",
+        "--listen",
+        "resync in evenkeel.yaml",
+        "nonsens in evenkeel.yaml",
+    ] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
+#[test]
+fn where_files_go_depends_on_who_we_are() {
+    let user = Surroundings {
+        root: false,
+        runtime_dir: Some("/run/user/7".into()),
+        state_home: Some("/home/a/state".into()),
+        home: Some("/home/a".into()),
+        temporary: "/tmp".into(),
+    };
+    let bare = Surroundings {
+        state_home: None,
+        runtime_dir: None,
+        ..user.clone()
+    };
+    for (name, around, socket, state) in [
+        (
+            "a user",
+            user,
+            "/run/user/7/evenkeel/dataplane.sock",
+            "/home/a/state/evenkeel",
+        ),
+        (
+            "a user without XDG",
+            bare,
+            "/tmp/evenkeel/dataplane.sock",
+            "/home/a/.local/state/evenkeel",
+        ),
+    ] {
+        let config = Config::of_run(&args("--provider local"), None, &around).expect("reads");
+        assert_eq!(
+            (config.local.socket, config.local.state_dir),
+            (socket.into(), state.into()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_data_plane_reads_the_same_file() {
+    let words = [
+        "evenkeel",
+        "dataplane",
+        "--socket",
+        "/s.sock",
+        "--pool",
+        "127.1.0.1",
+    ];
+    let Command::Dataplane(args) = Args::try_parse_from(words).expect("parses").command else {
+        panic!("another command");
+    };
+    let file = file("{provider: local, local-state-dir: /d, local-pool: 127.2.0.1}");
+    let around = Surroundings {
+        root: true,
+        ..Surroundings::default()
+    };
+    let config = DataplaneConfig::of_dataplane(&args, file.as_ref(), &around).expect("reads");
+    assert_eq!(
+        (config.local.socket, config.local.state_dir),
+        ("/s.sock".into(), "/d".into())
+    );
+    assert_eq!(config.local.pools, ["127.1.0.1"]);
+}
+
+#[test]
+fn every_flag_of_run_is_an_option_of_the_file() {
+    use clap::CommandFactory as _;
+    let command = Args::command();
+    let run = command.find_subcommand("run").expect("is there");
+    let mut flags: Vec<_> = run
+        .get_arguments()
+        .filter_map(|flag| flag.get_long())
+        .filter(|flag| *flag != "config" && *flag != "help")
+        .collect();
+    let mut options: Vec<_> = sources::OPTIONS.iter().map(|(name, _)| *name).collect();
+    flags.sort_unstable();
+    options.sort_unstable();
+    assert_eq!(flags, options);
+}

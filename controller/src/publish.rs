@@ -1,0 +1,206 @@
+//! What the world is told: the finalizer, the status, events (Writes to the API server).
+//!
+//! Everything goes through the subresource `status`: the right to write Services themselves is never needed. A write
+//! names the object's UID, so that a namesake of later times is never written. Nothing is written that would change
+//! nothing.
+
+pub mod events;
+pub mod patch;
+
+use evenkeel_core::{
+    claim::finalizer,
+    ids::{ProviderName, ServiceRef},
+};
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    Api, Client,
+    api::{GetParams, Patch, PatchParams},
+    core::{Request, Resource as _},
+};
+use serde_json::Value;
+use tracing::{debug, info};
+
+use crate::{metrics::Metrics, watch::item::Item, watch::services::reference};
+use patch::{Wanted, finalizer_patch, release_patch, status_patch};
+
+/// Who we are to the API server's field management.
+pub const FIELD_MANAGER: &str = "evenkeel";
+
+/// How often a release is patched anew, when somebody else's write came between.
+const RELEASE_TRIES: u32 = 3;
+
+/// Why a write was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// There is no such Service any more, or another of the same name.
+    #[error("the Service is gone")]
+    Gone,
+    /// It is not what it was when the write was decided: read it again.
+    #[error("the Service changed: {0}")]
+    Changed(String),
+    /// The API server refused or could not be reached.
+    #[error("{0}")]
+    Failed(#[source] Box<kube::Error>),
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => match status.code {
+                404 => Self::Gone,
+                // A UID that does not match is a 409 or a 422, depending on the kind of patch; so is a type that changed
+                // under us, or a finalizer for an object that is being deleted. Only a read tells.
+                409 | 422 => Self::Changed(status.message.clone()),
+                _ => Self::Failed(Box::new(error)),
+            },
+            _ => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
+/// Writes to Services.
+#[derive(Clone)]
+pub struct Publisher {
+    client: Client,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    /// A publisher.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics }
+    }
+
+    fn api(&self, service: &ServiceRef) -> Api<Item<Service>> {
+        Api::namespaced(self.client.clone(), &service.key.namespace)
+    }
+
+    /// Reads a Service anew; None when it is gone, or another has its name.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn read(&self, service: &ServiceRef) -> Result<Option<Item<Service>>, WriteError> {
+        let found = self.api(service).get_opt(&service.key.name).await?;
+        Ok(found.filter(|found| found.meta.uid.as_deref() == Some(service.uid.as_str())))
+    }
+
+    /// Makes sure that a provider's finalizer is on the Service. Returns the Service when it was written.
+    ///
+    /// # Errors
+    /// When it cannot be there: then nothing may be made for this Service.
+    pub async fn add_finalizer(
+        &self,
+        service: &Service,
+        provider: &ProviderName,
+    ) -> Result<Option<Item<Service>>, WriteError> {
+        let name = finalizer(provider);
+        let Some(patch) = finalizer_patch(service, &name) else {
+            return Ok(None);
+        };
+        let service = reference(service);
+        info!(finalizer = name, "adding our finalizer");
+        let written = self.json_patch(&service, patch).await?;
+        debug!(finalizer = name, "added our finalizer");
+        Ok(Some(written))
+    }
+
+    /// Publishes a status, if it is not there already. Returns the Service when it was written.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn write_status(
+        &self,
+        service: &Service,
+        wanted: &Wanted,
+    ) -> Result<Option<Item<Service>>, WriteError> {
+        let Some(patch) = status_patch(service, wanted) else {
+            return Ok(None);
+        };
+        let service = reference(service);
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        info!(addresses = wanted.addresses(), "publishing the status");
+        let written = self
+            .api(&service)
+            .patch_status(&service.key.name, &parameters, &Patch::Apply(patch))
+            .await;
+        let written = self.told(written)?;
+        self.metrics.status_written();
+        debug!("published the status");
+        Ok(Some(written))
+    }
+
+    /// Takes our hand off a Service: our finalizer, our conditions and, with `clear`, the addresses, in one patch. Done is
+    /// also when nothing of ours is there.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn release(
+        &self,
+        service: &ServiceRef,
+        provider: &ProviderName,
+        clear: bool,
+    ) -> Result<(), WriteError> {
+        let mut tries = 0;
+        loop {
+            let Some(live) = self.read_whole(service).await? else {
+                return Ok(());
+            };
+            let Some(patch) = release_patch(&live, &finalizer(provider), clear) else {
+                return Ok(());
+            };
+            info!("removing our finalizer and what we published");
+            tries += 1;
+            match self.json_patch(service, patch).await {
+                Ok(_) => {
+                    debug!("removed our finalizer");
+                    return Ok(());
+                }
+                Err(WriteError::Gone) => return Ok(()),
+                Err(WriteError::Changed(_)) if tries < RELEASE_TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The whole Service as the API server has it: a JSON patch counts positions.
+    async fn read_whole(&self, service: &ServiceRef) -> Result<Option<Value>, WriteError> {
+        let request = Request::new(Service::url_path(&(), Some(&service.key.namespace)));
+        let request = request
+            .get(&service.key.name, &GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        match self.client.request::<Value>(request).await {
+            Ok(live) => {
+                Ok(Some(live).filter(|live| live["metadata"]["uid"] == service.uid.as_str()))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn json_patch(
+        &self,
+        service: &ServiceRef,
+        patch: Value,
+    ) -> Result<Item<Service>, WriteError> {
+        let patch = serde_json::from_value(patch).expect("our patches are JSON patches");
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let written = self
+            .api(service)
+            .patch_status(&service.key.name, &parameters, &Patch::Json::<()>(patch))
+            .await;
+        self.told(written)
+    }
+
+    fn told<T>(&self, result: Result<T, kube::Error>) -> Result<T, WriteError> {
+        result.map_err(|error| {
+            let error = WriteError::from(error);
+            if matches!(error, WriteError::Changed(_)) {
+                self.metrics.conflicted();
+            }
+            error
+        })
+    }
+}

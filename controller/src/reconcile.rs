@@ -1,0 +1,635 @@
+//! One group of Services, from what Kubernetes says to what it is told back (Reads and Writes through its parts).
+//!
+//! ```text
+//! roster    who is in the group, who leaves it, on whom another's hand is
+//! ask       what that asks of the provider: serve, keep, or release
+//! prepare   our finalizer before the first write; a fresh look before a release
+//! engine    the provider makes it so, as far as it goes now
+//! publish   status and events of those who stay
+//! release   our hand off those who leave, once nothing of theirs is there
+//! retry     when to come back
+//! ```
+//!
+//! A group is worked on once at a time. Nothing here is remembered beyond the process: whatever is lost with it is found
+//! again by looking.
+
+mod census;
+mod memory;
+mod publish;
+mod release;
+mod roster;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
+    time::{Duration, Instant},
+};
+
+use evenkeel_core::{
+    claim::{ClaimRules, owned_by},
+    engine::{Ask, Report, Request},
+    error::chain,
+    ids::{Cluster, GroupKey, ProviderName, ServiceRef, ServiceUid},
+    nodes::NodeSet,
+    ticket::Ticket,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use crate::{
+    clock,
+    journal::Log,
+    metrics::{Ended, Metrics},
+    outcome::{Notice, event},
+    providers::Installed,
+    publish::{Publisher, WriteError, events::Events},
+    queue::{Next, Shared, Turn, Why},
+    sweep::sweep,
+    watch::{item::Item, nodes::NodeCache, services::ServiceCache},
+};
+use census::Census;
+use memory::Memory;
+use roster::{Group, Roster, ask};
+
+/// A cloud that takes longer than this gets its Services a first status before it has ended: nobody should look at a
+/// Service that says nothing.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// What a reconciler is made of.
+pub(crate) struct Parts {
+    pub(crate) cluster: Cluster,
+    pub(crate) rules: ClaimRules,
+    pub(crate) providers: Vec<Installed>,
+    pub(crate) publisher: Publisher,
+    pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) ticket: Ticket,
+    pub(crate) resync: Duration,
+    pub(crate) started: Instant,
+}
+
+/// Works on groups.
+pub(crate) struct Reconciler {
+    cluster: Cluster,
+    rules: ClaimRules,
+    providers: BTreeMap<ProviderName, Installed>,
+    publisher: Publisher,
+    events: Events,
+    metrics: Metrics,
+    ticket: Ticket,
+    resync: Duration,
+    started: Instant,
+    first: Once,
+    queue: Arc<Shared<GroupKey>>,
+    services: Mutex<ServiceCache>,
+    nodes: Mutex<NodeCache>,
+    memories: Mutex<HashMap<GroupKey, BTreeMap<ProviderName, Memory>>>,
+    /// The groups in which a Service may still have something. Our finalizer stays until there is none.
+    holdings: Mutex<HashMap<ServiceUid, BTreeSet<(ProviderName, GroupKey)>>>,
+    /// Foreign hands that were told of.
+    hands: Mutex<HashMap<ServiceUid, String>>,
+    census: Mutex<Census>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reconciler {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            cluster,
+            rules,
+            providers,
+            publisher,
+            events,
+            metrics,
+            ticket,
+            resync,
+            started,
+        } = parts;
+        Self {
+            services: Mutex::new(ServiceCache::new(rules.clone())),
+            cluster,
+            rules,
+            providers: providers
+                .into_iter()
+                .map(|provider| (provider.name.clone(), provider))
+                .collect(),
+            publisher,
+            events,
+            metrics,
+            ticket,
+            resync,
+            started,
+            first: Once::new(),
+            queue: Arc::default(),
+            nodes: Mutex::default(),
+            memories: Mutex::default(),
+            holdings: Mutex::default(),
+            hands: Mutex::default(),
+            census: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<Shared<GroupKey>> {
+        &self.queue
+    }
+
+    pub(crate) fn services(&self) -> MutexGuard<'_, ServiceCache> {
+        lock(&self.services)
+    }
+
+    pub(crate) fn nodes(&self) -> MutexGuard<'_, NodeCache> {
+        lock(&self.nodes)
+    }
+
+    /// Brings the gauges up to date.
+    pub(crate) fn refresh_gauges(&self) {
+        self.metrics.set_queue_depth(self.queue.depth());
+        lock(&self.census).tell(self.providers.keys(), &self.metrics, clock::now());
+    }
+
+    /// Works the sets of nodes out anew, and asks for every group of a provider whose set is another one now.
+    pub(crate) fn settle_nodes(&self) {
+        let mut nodes = self.nodes();
+        let changed = nodes.settle(
+            self.providers
+                .values()
+                .map(|provider| (&provider.name, &provider.nodes)),
+        );
+        self.metrics.nodes_settled();
+        if changed.is_empty() {
+            return;
+        }
+        self.metrics.clear_nodes_skipped();
+        for name in self.providers.keys() {
+            let set = nodes.set(name);
+            let eligible = set.eligible().count();
+            self.metrics.set_nodes(name.as_str(), eligible);
+            let mut skipped: HashMap<_, usize> = HashMap::new();
+            for (_, reason) in set.left_out() {
+                *skipped.entry(reason).or_default() += 1;
+            }
+            if changed.contains(name) {
+                let skipped = skipped.values().sum::<usize>();
+                info!(
+                    provider = name.as_str(),
+                    eligible, skipped, "the nodes changed"
+                );
+            }
+            for (reason, nodes) in skipped {
+                self.metrics.set_nodes_skipped(name.as_str(), reason, nodes);
+            }
+        }
+        drop(nodes);
+        let groups: Vec<_> = self.services().groups().cloned().collect();
+        for group in groups {
+            self.queue.ask(group, Why::WORK);
+        }
+    }
+
+    /// Takes the first look at a provider, and sorts what is there. False when it could not be asked.
+    pub(crate) async fn first_look(&self, name: &ProviderName) -> bool {
+        let Some(provider) = self.providers.get(name) else {
+            return true;
+        };
+        let found = match provider.engine.inventory().await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(
+                    provider = name.as_str(),
+                    error.class = error.class.as_str(),
+                    error = chain(&error),
+                    "the provider cannot be looked at yet"
+                );
+                return false;
+            }
+        };
+        info!(
+            provider = name.as_str(),
+            load_balancers = found.len(),
+            "looked at the provider"
+        );
+        let swept = {
+            let services = self.services();
+            sweep(
+                name,
+                found,
+                services.all().map(|(service, group)| (&**service, group)),
+            )
+        };
+        self.metrics.set_orphans(name.as_str(), swept.orphans.len());
+        for orphan in &swept.orphans {
+            warn!(
+                provider = name.as_str(),
+                identity = orphan.identity,
+                service = orphan.service,
+                objects = orphan.objects,
+                "a load balancer of this cluster has no Service any more; it is left alone: delete it by hand when nobody needs it"
+            );
+        }
+        for (group, owner) in swept.left {
+            lock(&self.memories)
+                .entry(group.clone())
+                .or_default()
+                .entry(name.clone())
+                .or_default()
+                .hold(owner.clone());
+            self.hold(&owner, name, &group);
+            self.queue.ask(group, Why::WORK);
+        }
+        true
+    }
+
+    /// Works on one group.
+    pub(crate) async fn reconcile(&self, turn: Turn<GroupKey>) -> Next {
+        let Turn { key, why, waited } = turn;
+        self.metrics.waited_in_queue(waited);
+        let members = self.services().members(&key);
+        let mut roster = Roster::of(members, &self.rules);
+        self.tell_of_hands(&roster);
+        let mut memories = lock(&self.memories).remove(&key).unwrap_or_default();
+        let mut next = Next::Rest;
+        let names: BTreeSet<_> = roster.providers().chain(memories.keys()).cloned().collect();
+        for name in names {
+            let Some(provider) = self.providers.get(&name) else {
+                continue;
+            };
+            let span = info_span!(
+                "reconcile",
+                service.namespace = key.namespace(),
+                service.name = key.name(),
+                provider = name.as_str()
+            );
+            let memory = memories.remove(&name);
+            let run = Run {
+                all: self,
+                provider,
+                key: &key,
+                group: roster.take(&name),
+            };
+            let (memory, this) = match memory {
+                Some(memory) if !why.work => run.uphold(memory).instrument(span).await,
+                memory => {
+                    run.work(memory.unwrap_or_default(), why)
+                        .instrument(span)
+                        .await
+                }
+            };
+            next = next.sooner(this);
+            if let Some(memory) = memory {
+                memories.insert(name, memory);
+            }
+        }
+        if !memories.is_empty() {
+            lock(&self.memories).insert(key, memories);
+        }
+        self.first.call_once(|| {
+            let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(duration_ms, "first reconcile after the start");
+        });
+        next
+    }
+
+    fn tell_of_hands(&self, roster: &Roster) {
+        let mut hands = lock(&self.hands);
+        for (service, hand) in &roster.foreign {
+            let text = hand.to_string();
+            if hands.insert(service.uid.clone(), text.clone()).as_ref() != Some(&text) {
+                info!(service.namespace = %service.key.namespace, service.name = %service.key.name, "left alone: {text}");
+                self.events.tell(service, hand.warning().into());
+            }
+        }
+    }
+
+    /// Takes in what a read or a write of ours showed. Returns whether it asks for something else than was known.
+    fn learn(&self, item: Item<Service>) -> bool {
+        let wakes = self.services().known(item);
+        let mut changed = false;
+        for (key, why) in wakes.into_iter().filter(|(_, why)| why.changed) {
+            changed = true;
+            self.queue.ask(key, why);
+        }
+        changed
+    }
+
+    /// Reads a Service anew. Returns whether it is another than was known.
+    async fn refresh(&self, service: &ServiceRef) -> Result<bool, WriteError> {
+        let before = self
+            .services()
+            .get(&service.key)
+            .and_then(|known| known.metadata.resource_version.clone());
+        match self.publisher.read(service).await? {
+            Some(item) => {
+                let moved = item.meta.resource_version != before;
+                Ok(self.learn(item) || moved)
+            }
+            None => {
+                for (key, why) in self.services().absent(service) {
+                    self.queue.ask(key, why);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn hold(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
+        lock(&self.holdings)
+            .entry(service.uid.clone())
+            .or_default()
+            .insert((provider.clone(), group.clone()));
+    }
+
+    /// Nothing of the Service is in this group any more. Whoever waits for that is woken.
+    fn let_go(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
+        let mut holdings = lock(&self.holdings);
+        if let Some(groups) = holdings.get_mut(&service.uid) {
+            groups.remove(&(provider.clone(), group.clone()));
+            if groups.is_empty() {
+                holdings.remove(&service.uid);
+            }
+        }
+        drop(holdings);
+        let now = self.services().group(&service.key).cloned();
+        if let Some(now) = now.filter(|now| now != group) {
+            self.queue.ask(now, Why::WORK);
+        }
+    }
+
+    /// Whether something of the Service may be in another group of the provider.
+    fn held_elsewhere(
+        &self,
+        service: &ServiceRef,
+        provider: &ProviderName,
+        group: &GroupKey,
+    ) -> bool {
+        let holdings = lock(&self.holdings);
+        let groups = holdings.get(&service.uid);
+        groups.is_some_and(|groups| {
+            groups
+                .iter()
+                .any(|(name, other)| name == provider && other != group)
+        })
+    }
+}
+
+/// Work on one group of one provider.
+struct Run<'a> {
+    all: &'a Reconciler,
+    provider: &'a Installed,
+    key: &'a GroupKey,
+    group: Group,
+}
+
+/// What became of a preparation.
+enum Prepared {
+    /// The group may be worked on.
+    Ready,
+    /// It is not what it was: it was asked for anew.
+    Stale,
+}
+
+impl Run<'_> {
+    /// From what is asked to what is told back.
+    async fn work(self, mut memory: Memory, why: Why) -> (Option<Memory>, Next) {
+        let (started, now) = (Instant::now(), clock::now());
+        let look = memory.retry.begin(why, now);
+        let Some(ask) = ask(self.key, &self.all.cluster, &self.group, memory.served()) else {
+            return self.forget(memory, now).await;
+        };
+        match self.prepare(&ask, &mut memory).await {
+            Ok(Prepared::Ready) => {}
+            Ok(Prepared::Stale) => return (Some(memory), Next::Rest),
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "the Service could not be prepared; it is tried again"
+                );
+                return self.rest(memory, &Report::default(), true, look, now);
+            }
+        }
+        for member in self
+            .group
+            .staying
+            .iter()
+            .filter(|member| matches!(ask, Ask::Serve(_)) || self.owns(&member.service))
+        {
+            memory.hold(member.reference.clone());
+            self.all
+                .hold(&member.reference, &self.provider.name, self.key);
+        }
+        let releasing = matches!(ask, Ask::Release);
+        let nodes = self.all.nodes().set(&self.provider.name);
+        let report = self
+            .converge(ask, nodes.clone(), look, why, &mut memory, now)
+            .await;
+        let mut trouble = self
+            .publish(&report, &nodes, &mut memory, clock::now())
+            .await;
+        trouble |= self
+            .release(&report, releasing, &mut memory, clock::now())
+            .await;
+        self.all.metrics.reconciled(
+            self.provider.name.as_str(),
+            ended(&report, trouble),
+            started.elapsed(),
+        );
+        if releasing && report.gone && !trouble {
+            return (None, Next::Rest);
+        }
+        self.rest(memory, &report, trouble, look, now)
+    }
+
+    /// Nothing is made before our finalizer is there; nothing is given back on an old state.
+    async fn prepare(&self, ask: &Ask, memory: &mut Memory) -> Result<Prepared, WriteError> {
+        let mut stale = false;
+        if matches!(ask, Ask::Serve(_)) {
+            for member in &self.group.staying {
+                match self
+                    .all
+                    .publisher
+                    .add_finalizer(&member.service, &self.provider.name)
+                    .await
+                {
+                    Ok(None) => {
+                        memory.finalized(&member.reference.uid);
+                    }
+                    Ok(Some(written)) => {
+                        if !memory.finalized(&member.reference.uid) {
+                            self.finalizer_lost(&member.reference);
+                        }
+                        stale |= self.all.learn(written);
+                    }
+                    Err(WriteError::Gone | WriteError::Changed(_)) => {
+                        stale |= self.reread(&member.reference).await?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        for leaving in self
+            .group
+            .leaving
+            .iter()
+            .filter(|leaving| !leaving.deleting)
+        {
+            // A deletion is never taken back; a type is.
+            stale |= match self.all.publisher.read(&leaving.reference).await? {
+                Some(item) => self.all.learn(item),
+                None => self.all.refresh(&leaving.reference).await?,
+            };
+        }
+        Ok(if stale {
+            Prepared::Stale
+        } else {
+            Prepared::Ready
+        })
+    }
+
+    /// Nothing is asked, and nothing was made. What was published of those who went is taken back.
+    async fn forget(self, memory: Memory, now: Timestamp) -> (Option<Memory>, Next) {
+        self.provider.engine.forget(self.key);
+        for service in memory.published_and_departed(&self.group) {
+            if let Err(error) = self
+                .all
+                .publisher
+                .release(&service, &self.provider.name, false)
+                .await
+            {
+                warn!(
+                    error = chain(&error),
+                    "what was published could not be taken back; it is tried again"
+                );
+                return self.rest(memory, &Report::default(), true, false, now);
+            }
+            lock(&self.all.census).gone(&service.uid);
+        }
+        (None, Next::Rest)
+    }
+
+    /// Whether the provider's finalizer is on a Service.
+    fn owns(&self, service: &Service) -> bool {
+        owned_by(service).contains(&self.provider.name)
+    }
+
+    /// A write was refused for what the Service is now. Whatever it is has been asked for when this returns true.
+    async fn reread(&self, service: &ServiceRef) -> Result<bool, WriteError> {
+        if self.all.refresh(service).await? {
+            self.all.queue.ask(self.key.clone(), Why::CHANGED);
+            return Ok(true);
+        }
+        Err(WriteError::Changed(
+            "the API server refuses what we write, though the Service is what we know".to_owned(),
+        ))
+    }
+
+    fn finalizer_lost(&self, service: &ServiceRef) {
+        self.all.metrics.finalizer_lost();
+        let note = "Somebody removed our finalizer while the load balancer exists; it was added again. Delete the Service, or \
+                    change its type, to have the load balancer given back.";
+        self.all
+            .events
+            .tell(service, Notice::warning(event::FINALIZER_LOST, note));
+    }
+
+    /// Has the provider make it so. Where that takes long, those who have no status yet get one meanwhile.
+    async fn converge(
+        &self,
+        ask: Ask,
+        nodes: Arc<NodeSet>,
+        look: bool,
+        why: Why,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> Report {
+        let approval = match &ask {
+            Ask::Serve(group) => group
+                .members
+                .iter()
+                .find_map(|member| member.options.approve.clone()),
+            Ask::Keep(_) | Ask::Release => None,
+        };
+        let request = Request {
+            key: self.key.clone(),
+            ask,
+            nodes: nodes.clone(),
+            approval,
+            paused: false,
+            look,
+            ticket: self.all.ticket.clone(),
+            now,
+        };
+        let news = memory.news(&self.group, why.changed);
+        let announce = || {
+            for (service, notice) in &news {
+                self.all.events.tell(service, notice.clone());
+            }
+        };
+        let journal = Log::new(
+            &self.provider.name,
+            &self.all.metrics,
+            memory.retry.attempts(),
+            &announce,
+        );
+        let report = {
+            let mut run = std::pin::pin!(self.provider.engine.run(request, &journal));
+            tokio::select! {
+                report = &mut run => report,
+                () = tokio::time::sleep(SLOW) => {
+                    self.publish_first(&nodes, memory).await;
+                    run.await
+                }
+            }
+        };
+        if journal.began() {
+            memory.began(&news);
+        }
+        report
+    }
+
+    /// When the group is worked on again.
+    fn rest(
+        &self,
+        mut memory: Memory,
+        report: &Report,
+        trouble: bool,
+        looked: bool,
+        now: Timestamp,
+    ) -> (Option<Memory>, Next) {
+        let at = memory.retry.ended(
+            report,
+            trouble,
+            looked,
+            self.all.resync,
+            now,
+            clock::chance(),
+        );
+        let wait = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
+        memory.planned = Next::At(Instant::now() + wait, Why::WORK);
+        let next = memory.planned;
+        (Some(memory), next)
+    }
+}
+
+fn ended(report: &Report, trouble: bool) -> Ended {
+    let hopeless = |report: &Report| {
+        report
+            .failures
+            .iter()
+            .all(|failure| failure.class.is_hopeless())
+    };
+    if trouble || !report.waits.is_empty() || !hopeless(report) {
+        Ended::Retry
+    } else if report.problems.is_some()
+        || !report.refusals.is_empty()
+        || !report.failures.is_empty()
+    {
+        Ended::Terminal
+    } else if report.applied.is_empty() {
+        Ended::Noop
+    } else {
+        Ended::Ok
+    }
+}

@@ -1,0 +1,117 @@
+//! Where every Service stands, counted when somebody asks (Decides).
+
+use std::collections::{BTreeMap, HashMap};
+
+use evenkeel_core::{
+    ids::{GroupKey, ProviderName, ServiceUid},
+    published::TargetHealth,
+};
+use jiff::Timestamp;
+
+use crate::metrics::{Metrics, State};
+
+/// Where every Service stands.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    services: HashMap<ServiceUid, (ProviderName, State, Option<Timestamp>)>,
+    targets: HashMap<(ProviderName, GroupKey), TargetHealth>,
+}
+
+impl Census {
+    /// A Service stands there; `pending` is since when it is not as asked.
+    pub(super) fn service(
+        &mut self,
+        service: &ServiceUid,
+        provider: &ProviderName,
+        state: State,
+        pending: Option<Timestamp>,
+    ) {
+        self.services
+            .insert(service.clone(), (provider.clone(), state, pending));
+    }
+
+    /// A Service is no business of ours any more.
+    pub(super) fn gone(&mut self, service: &ServiceUid) {
+        self.services.remove(service);
+    }
+
+    /// The targets of a group; None where the provider does not know, or the group is gone.
+    pub(super) fn targets(
+        &mut self,
+        provider: &ProviderName,
+        group: &GroupKey,
+        targets: Option<TargetHealth>,
+    ) {
+        let key = (provider.clone(), group.clone());
+        match targets {
+            Some(targets) => self.targets.insert(key, targets),
+            None => self.targets.remove(&key),
+        };
+    }
+
+    /// Sets the gauges.
+    pub(super) fn tell<'a>(
+        &self,
+        providers: impl IntoIterator<Item = &'a ProviderName>,
+        metrics: &Metrics,
+        now: Timestamp,
+    ) {
+        for provider in providers {
+            let name = provider.as_str();
+            let mut counts: BTreeMap<State, usize> =
+                State::ALL.into_iter().map(|state| (state, 0)).collect();
+            let mut oldest = now;
+            for (_, state, pending) in self.services.values().filter(|(of, ..)| of == provider) {
+                *counts.entry(*state).or_default() += 1;
+                oldest = oldest.min(pending.unwrap_or(now));
+            }
+            for (state, count) in counts {
+                metrics.set_services(name, state, count);
+            }
+            metrics.set_oldest_pending(name, now.duration_since(oldest).unsigned_abs());
+            let targets = self
+                .targets
+                .iter()
+                .filter(|((of, _), _)| of == provider)
+                .map(|(_, targets)| targets);
+            let (healthy, total) = targets.fold((0, 0), |(healthy, total), targets| {
+                (
+                    healthy + u64::from(targets.healthy),
+                    total + u64::from(targets.total),
+                )
+            });
+            metrics.set_targets(name, healthy, total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_states_add_up_to_the_services() {
+        let local = ProviderName::from("local");
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).expect("a time");
+        let mut census = Census::default();
+        for (uid, state, pending) in [
+            ("a", State::Active, None),
+            ("b", State::Claimed, Some(at(10))),
+            ("c", State::Claimed, Some(at(40))),
+        ] {
+            census.service(&ServiceUid::new(uid), &local, state, pending);
+        }
+        census.service(&ServiceUid::new("c"), &local, State::Active, None);
+        let metrics = Metrics::new();
+        census.tell([&local], &metrics, at(60));
+        let text = metrics.encode().expect("encodes");
+        for want in [
+            "evenkeel_services{provider=\"local\",state=\"active\"} 2",
+            "evenkeel_services{provider=\"local\",state=\"claimed\"} 1",
+            "evenkeel_services{provider=\"local\",state=\"rejected\"} 0",
+            "evenkeel_service_oldest_pending_seconds{provider=\"local\"} 50",
+        ] {
+            assert!(text.contains(want), "{want} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Status and events of the Services of a group (Writes to the API server).
+
+use evenkeel_core::{
+    condition::ConditionType,
+    engine::Report,
+    error::chain,
+    ids::ServiceRef,
+    nodes::NodeSet,
+    problem::{PortError, Problems, Warning, reason},
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Service;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{info, warn};
+
+use super::{Run, lock, memory::Memory};
+use crate::{
+    clock,
+    outcome::{Notice, View, outcome},
+    publish::{
+        WriteError,
+        patch::{Wanted, current_conditions, current_ingress, ingress, status_patch},
+    },
+    queue::{Next, Why},
+};
+
+/// Somebody who writes what we write is not fought: it is made good at most this often.
+const REPAIR: Duration = Duration::from_secs(60);
+
+/// Whether a status says that the Service is served.
+pub(super) fn says_serving(service: &Service) -> bool {
+    let serving = ConditionType::Serving.as_str();
+    current_conditions(service)
+        .iter()
+        .any(|condition| condition.type_ == serving && condition.status == "True")
+}
+
+/// What one Service has to be told beside the report.
+struct Asks<'a> {
+    reference: &'a ServiceRef,
+    problems: Option<&'a Problems>,
+    warnings: &'a [Warning],
+    port_errors: &'a [PortError],
+    no_nodes: bool,
+    leaving: bool,
+    running: bool,
+}
+
+impl Run<'_> {
+    /// Publishes what a run means for those who stay. Returns whether that failed for somebody.
+    pub(super) async fn publish(
+        &self,
+        report: &Report,
+        nodes: &NodeSet,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> bool {
+        let mut trouble = false;
+        for index in 0..self.group.staying.len() {
+            trouble |= self
+                .tell(&self.asks(index, nodes, false), report, memory, now)
+                .await;
+        }
+        let targets = report
+            .published
+            .as_ref()
+            .and_then(|published| published.targets);
+        lock(&self.all.census).targets(&self.provider.name, self.key, targets);
+        trouble
+    }
+
+    /// Publishes that work goes on, where nothing of ours is published yet.
+    pub(super) async fn publish_first(&self, nodes: &NodeSet, memory: &mut Memory) {
+        for (index, member) in self.group.staying.iter().enumerate() {
+            if current_conditions(&member.service).is_empty() {
+                self.tell(
+                    &self.asks(index, nodes, true),
+                    &Report::default(),
+                    memory,
+                    clock::now(),
+                )
+                .await;
+            }
+        }
+    }
+
+    /// Tells one who leaves what stands in the way.
+    pub(super) async fn publish_leaving(
+        &self,
+        reference: &ServiceRef,
+        report: &Report,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> bool {
+        let asks = Asks {
+            reference,
+            problems: None,
+            warnings: &[],
+            port_errors: &[],
+            no_nodes: false,
+            leaving: true,
+            running: false,
+        };
+        self.tell(&asks, report, memory, now).await
+    }
+
+    fn asks(&self, index: usize, nodes: &NodeSet, running: bool) -> Asks<'_> {
+        let member = &self.group.staying[index];
+        let reading = member.reading.as_ref();
+        Asks {
+            reference: &member.reference,
+            problems: reading.err(),
+            warnings: reading
+                .map(|reading| reading.warnings.as_slice())
+                .unwrap_or_default(),
+            port_errors: reading
+                .map(|reading| reading.port_errors.as_slice())
+                .unwrap_or_default(),
+            no_nodes: reading.is_ok() && nodes.eligible().next().is_none(),
+            leaving: false,
+            running,
+        }
+    }
+
+    async fn tell(
+        &self,
+        asks: &Asks<'_>,
+        report: &Report,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> bool {
+        let Some(service) = self.latest(asks.reference) else {
+            return false;
+        };
+        let told = memory.told(&asks.reference.uid, says_serving(&service));
+        let view = View {
+            service: asks.reference,
+            report,
+            problems: asks.problems,
+            warnings: asks.warnings,
+            port_errors: asks.port_errors,
+            no_nodes: asks.no_nodes,
+            leaving: asks.leaving,
+            running: asks.running,
+        };
+        let outcome = outcome(told, &view, current_conditions(&service), now);
+        let pending = told.pending();
+        let addresses = match &report.published {
+            Some(published) if !asks.leaving => {
+                ingress(&service, asks.reference, published, &outcome.port_errors)
+            }
+            // What could not be read stays as it was published; an address that is given back goes in the last patch.
+            _ => memory.published(&asks.reference.uid).map_or_else(
+                || current_ingress(&service).to_vec(),
+                |last| last.ingress.clone(),
+            ),
+        };
+        let wanted = Wanted {
+            ingress: addresses,
+            conditions: outcome.conditions,
+        };
+        if !asks.leaving {
+            memory.publishes(asks.reference, wanted.clone());
+        }
+        let trouble = self.write(&service, asks.reference, &wanted).await;
+        for notice in outcome.notices {
+            info!(service.namespace = %asks.reference.key.namespace, service.name = %asks.reference.key.name, reason = notice.reason, "{}", notice.note);
+            self.all.events.tell(asks.reference, notice);
+        }
+        if let Some(took) = outcome.provisioned {
+            self.all
+                .metrics
+                .provisioned(self.provider.name.as_str(), took.unsigned_abs());
+        }
+        lock(&self.all.census).service(
+            &asks.reference.uid,
+            &self.provider.name,
+            outcome.state,
+            pending,
+        );
+        trouble
+    }
+
+    /// Writes a status, if need be. Returns whether that failed.
+    async fn write(&self, service: &Service, reference: &ServiceRef, wanted: &Wanted) -> bool {
+        let error = match self.all.publisher.write_status(service, wanted).await {
+            Ok(None) => return false,
+            Ok(Some(written)) => {
+                self.all.learn(written);
+                return false;
+            }
+            Err(WriteError::Gone | WriteError::Changed(_)) => match self.reread(reference).await {
+                Ok(_) => return false,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        warn!(
+            error = chain(&error),
+            "the status could not be published; it is tried again"
+        );
+        true
+    }
+
+    /// The Service as it is known now; None when it is gone.
+    fn latest(&self, reference: &ServiceRef) -> Option<Arc<Service>> {
+        let services = self.all.services();
+        let known = services.get(&reference.key)?;
+        (known.metadata.uid.as_deref() == Some(reference.uid.as_str())).then(|| known.clone())
+    }
+
+    /// What is published must stand: what somebody else changed is made good, but not for ever and a day.
+    pub(super) async fn uphold(self, mut memory: Memory) -> (Option<Memory>, Next) {
+        let now = clock::now();
+        let mut next = memory.planned;
+        for member in &self.group.staying {
+            let Some(wanted) = memory.published(&member.reference.uid).cloned() else {
+                continue;
+            };
+            if status_patch(&member.service, &wanted).is_none() {
+                continue;
+            }
+            let repaired = memory.repaired.filter(|at| {
+                now.duration_since(*at) < SignedDuration::try_from(REPAIR).unwrap_or_default()
+            });
+            if let Some(repaired) = repaired {
+                let since = Duration::try_from(now.duration_since(repaired)).unwrap_or_default();
+                next = next.sooner(Next::At(
+                    Instant::now() + REPAIR.saturating_sub(since),
+                    Why::PUBLISHED,
+                ));
+                self.all.events.tell(&member.reference, contested());
+                continue;
+            }
+            info!(service.name = %member.reference.key.name, "what was published was changed by somebody else; publishing it again");
+            memory.repaired = Some(now);
+            if self
+                .write(&member.service, &member.reference, &wanted)
+                .await
+            {
+                next = next.sooner(Next::At(Instant::now() + REPAIR, Why::PUBLISHED));
+            }
+        }
+        (Some(memory), next)
+    }
+}
+
+fn contested() -> Notice {
+    Notice::warning(
+        reason::OWNERSHIP_CONFLICT,
+        "Somebody else keeps writing this Service's status.loadBalancer; it is made good once a minute. Look for the writer with \
+         `kubectl get service NAME -o yaml --show-managed-fields` and stop it.",
+    )
+}

@@ -1,0 +1,433 @@
+//! Wiring: everything that runs beside everything else, from start to shutdown (Reads and Writes through its parts).
+//!
+//! Nothing is spawned and forgotten: every task is in one set, and one that ends by itself ends the process with an
+//! error. On the way out no new work is begun, what runs may end, and after that nothing is written any more. The data
+//! plane is never touched.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use evenkeel_core::{
+    ids::{Cluster, ProviderName},
+    nodes::NodeFacts,
+    ticket::Ticket,
+};
+use k8s_openapi::api::core::v1::Service;
+use kube::Client;
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin, Readiness},
+    config::{Config, Start},
+    connect,
+    metrics::Metrics,
+    providers::{self, Installed},
+    publish::{Publisher, events},
+    queue,
+    reconcile::{Parts, Reconciler},
+    watch::{
+        nodes::{Debounce, Did},
+        watch,
+    },
+};
+
+/// How long what runs may go on after the process was asked to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the last events may take after that.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Nobody competes for the right to write yet; only the end of the process takes it back.
+const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// How long the first look at a provider may hold up the start.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// How often a first look that failed is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Tasks by name. All of them run until told to stop.
+type Tasks = JoinSet<(&'static str, Result<()>)>;
+
+/// What the parts share.
+struct Shared {
+    config: Config,
+    client: Client,
+    metrics: Metrics,
+    readiness: Readiness,
+    started: Instant,
+    /// No new work.
+    stop: CancellationToken,
+    /// No events any more.
+    quiet: CancellationToken,
+    /// No writes to clouds any more.
+    revoked: Arc<AtomicBool>,
+    reconciler: std::sync::OnceLock<Arc<Reconciler>>,
+}
+
+/// Runs the controller until `end` is done.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends by itself.
+pub async fn run(config: Config, end: impl Future<Output = Result<&'static str>>) -> Result<()> {
+    let client = connect::client(config.kubeconfig.as_deref(), config.context.as_deref()).await?;
+    run_with(config, client, providers::install, end).await
+}
+
+/// The same with a client and providers of the caller's: `install` makes those that the configuration enables.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    client: Client,
+    install: impl FnOnce(&Config, &Cluster) -> Vec<Installed>,
+    end: impl Future<Output = Result<&'static str>>,
+) -> Result<()> {
+    let started = Instant::now();
+    let shared = Arc::new(Shared {
+        config,
+        client,
+        metrics: Metrics::new(),
+        readiness: Readiness::default(),
+        started,
+        stop: CancellationToken::new(),
+        quiet: CancellationToken::new(),
+        revoked: Arc::default(),
+        reconciler: std::sync::OnceLock::new(),
+    });
+    let mut tasks = Tasks::new();
+    let result = tokio::select! {
+        biased;
+        signal = end => signal.map(|signal| info!(signal, "asked to end; what runs may end first")),
+        result = live(&shared, install, &mut tasks) => result,
+    };
+    if let Err(error) = &result {
+        error!(error = format!("{error:#}"), "cannot go on");
+    }
+    shut_down(&shared, tasks).await;
+    result
+}
+
+/// Starts everything in order, and watches over it. Ends only with an error.
+async fn live(
+    shared: &Arc<Shared>,
+    install: impl FnOnce(&Config, &Cluster) -> Vec<Installed>,
+    tasks: &mut Tasks,
+) -> Result<()> {
+    serve_admin(shared, tasks).await?;
+    let Some(cluster) = beside(
+        tasks,
+        connect::identity(&shared.client, &shared.config.cluster_name, &shared.stop),
+    )
+    .await?
+    else {
+        return Ok(());
+    };
+    shared.readiness.reached(IDENTITY);
+    let (events, writer) = events::channel(shared.client.clone(), shared.metrics.clone());
+    let quiet = shared.quiet.clone();
+    tasks.spawn(async move {
+        writer.run(quiet).await;
+        ("events", Ok(()))
+    });
+    let reconciler = Arc::new(Reconciler::new(Parts {
+        rules: shared.config.rules.clone(),
+        providers: install(&shared.config, &cluster),
+        cluster,
+        publisher: Publisher::new(shared.client.clone(), shared.metrics.clone()),
+        events,
+        metrics: shared.metrics.clone(),
+        ticket: Ticket::until(shared.started + FOR_GOOD, shared.revoked.clone()),
+        resync: shared.config.resync,
+        started: shared.started,
+    }));
+    // Set once, here.
+    let _ = shared.reconciler.set(reconciler.clone());
+
+    let services = watch_services(shared, &reconciler, tasks);
+    let nodes = watch_nodes(shared, &reconciler, tasks);
+    let caches = async {
+        tokio::join!(
+            services.cancelled(),
+            nodes.cancelled(),
+            start_clouds(shared)
+        );
+    };
+    beside(tasks, caches).await?;
+    if shared.config.local.start == Start::Auto && runs(shared, evenkeel_local::NAME) {
+        let (local, stop) = (shared.config.local.clone(), shared.stop.clone());
+        tasks.spawn(async move {
+            providers::local::keep(local, stop).await;
+            ("data plane", Ok(()))
+        });
+    }
+    let unseen = beside(tasks, first_looks(shared, &reconciler)).await?;
+    let (again, stop) = (reconciler.clone(), shared.stop.clone());
+    tasks.spawn(async move {
+        look_again(&again, unseen, &stop).await;
+        ("first looks", Ok(()))
+    });
+
+    let (workers, stop) = (shared.config.workers, shared.stop.clone());
+    info!(workers, "the caches are filled; work begins");
+    tasks.spawn(async move {
+        let queue = reconciler.queue().clone();
+        queue::work(queue, workers, stop, move |turn| {
+            let reconciler = reconciler.clone();
+            async move { reconciler.reconcile(turn).await }
+        })
+        .await;
+        ("workers", Ok(()))
+    });
+    beside(tasks, std::future::pending::<()>()).await
+}
+
+/// What the process needs before it is ready, in words.
+const IDENTITY: &str = "the identity of the cluster";
+const SERVICES: &str = "the list of Services";
+const NODES: &str = "the list of Nodes";
+
+fn look_of(provider: &ProviderName) -> String {
+    format!("the first look at the provider {provider}")
+}
+
+fn runs(shared: &Shared, provider: &str) -> bool {
+    shared
+        .config
+        .rules
+        .enabled
+        .contains(&ProviderName::from(provider))
+}
+
+async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
+    for what in [IDENTITY, SERVICES, NODES] {
+        shared.readiness.expect(what);
+    }
+    for provider in &shared.config.rules.enabled {
+        shared.readiness.expect(look_of(provider));
+    }
+    let Some(address) = shared.config.listen else {
+        return Ok(());
+    };
+    let listener = admin::bind(address).await?;
+    info!(%address, "serving /healthz, /readyz and /metrics");
+    let about = shared.clone();
+    let admin = Admin {
+        readiness: shared.readiness.clone(),
+        metrics: shared.metrics.clone(),
+        refresh: Arc::new(move || {
+            if let Some(reconciler) = about.reconciler.get() {
+                reconciler.refresh_gauges();
+            }
+        }),
+    };
+    let stop = shared.stop.clone();
+    tasks.spawn(async move { ("HTTP server", admin::serve(listener, admin, stop).await) });
+    Ok(())
+}
+
+/// Watches Services. The result is done when a first list is complete.
+fn watch_services(
+    shared: &Arc<Shared>,
+    reconciler: &Arc<Reconciler>,
+    tasks: &mut Tasks,
+) -> CancellationToken {
+    let listed = CancellationToken::new();
+    let (done, shared, reconciler) = (listed.clone(), shared.clone(), reconciler.clone());
+    tasks.spawn(async move {
+        let watched = watch::<Service>(
+            shared.client.clone(),
+            &shared.metrics,
+            &shared.stop,
+            |event| {
+                let (wakes, complete) = reconciler.services().event(event);
+                for (group, why) in wakes {
+                    reconciler.queue().ask(group, why);
+                }
+                if complete && !done.is_cancelled() {
+                    shared.readiness.reached(SERVICES);
+                    done.cancel();
+                }
+            },
+        );
+        ("watch of services", watched.await)
+    });
+    listed
+}
+
+/// Watches Nodes, and works their sets out anew when they have been quiet for a while. The result is done when a first
+/// list is complete and its sets are there.
+fn watch_nodes(
+    shared: &Arc<Shared>,
+    reconciler: &Arc<Reconciler>,
+    tasks: &mut Tasks,
+) -> CancellationToken {
+    let listed = CancellationToken::new();
+    let changed = Arc::new(Notify::new());
+    tasks.spawn({
+        let (done, shared, reconciler, changed) = (
+            listed.clone(),
+            shared.clone(),
+            reconciler.clone(),
+            changed.clone(),
+        );
+        async move {
+            let watched = watch::<NodeFacts>(
+                shared.client.clone(),
+                &shared.metrics,
+                &shared.stop,
+                |event| {
+                    let did = reconciler.nodes().event(event);
+                    match did {
+                        Did::Nothing => {}
+                        Did::Listed if !done.is_cancelled() => {
+                            reconciler.settle_nodes();
+                            shared.readiness.reached(NODES);
+                            done.cancel();
+                        }
+                        Did::Listed | Did::Changed => changed.notify_one(),
+                    }
+                },
+            );
+            ("watch of nodes", watched.await)
+        }
+    });
+    tasks.spawn({
+        let (done, shared, reconciler) = (listed.clone(), shared.clone(), reconciler.clone());
+        async move {
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                () = follow_nodes(&shared.config, &reconciler, &changed, &done) => {}
+            }
+            ("nodes", Ok(()))
+        }
+    });
+    listed
+}
+
+/// Never ends.
+async fn follow_nodes(
+    config: &Config,
+    reconciler: &Reconciler,
+    changed: &Notify,
+    listed: &CancellationToken,
+) {
+    // What changes while the first list comes in is part of it.
+    listed.cancelled().await;
+    let mut debounce = Debounce::new(config.node_debounce, config.node_debounce_longest);
+    loop {
+        match debounce.due() {
+            None => {
+                changed.notified().await;
+                debounce.touch(Instant::now());
+            }
+            Some(due) => {
+                if tokio::time::timeout_at(due.into(), changed.notified())
+                    .await
+                    .is_ok()
+                {
+                    debounce.touch(Instant::now());
+                } else {
+                    debounce.clear();
+                    reconciler.settle_nodes();
+                }
+            }
+        }
+    }
+}
+
+/// Starts what the providers need and nobody else has started.
+async fn start_clouds(shared: &Shared) {
+    if shared.config.local.start == Start::Auto && runs(shared, evenkeel_local::NAME) {
+        providers::local::ensure(&shared.config.local).await;
+    }
+}
+
+/// Looks at every provider once; returns those that could not be asked. They hold up nobody else.
+async fn first_looks(shared: &Shared, reconciler: &Reconciler) -> Vec<ProviderName> {
+    let mut unseen = Vec::new();
+    for provider in &shared.config.rules.enabled {
+        let look = tokio::time::timeout(FIRST_LOOK, reconciler.first_look(provider));
+        if !look.await.unwrap_or(false) {
+            unseen.push(provider.clone());
+        }
+        shared.readiness.reached(look_of(provider));
+    }
+    unseen
+}
+
+/// Looks at the providers that could not be asked, until they could; then waits for the end.
+async fn look_again(
+    reconciler: &Reconciler,
+    mut unseen: Vec<ProviderName>,
+    stop: &CancellationToken,
+) {
+    loop {
+        if unseen.is_empty() {
+            stop.cancelled().await;
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+        let mut still = Vec::new();
+        for provider in unseen {
+            if !reconciler.first_look(&provider).await {
+                still.push(provider);
+            }
+        }
+        unseen = still;
+    }
+}
+
+/// Does a step, unless a task ends meanwhile.
+async fn beside<T>(tasks: &mut Tasks, step: impl Future<Output = T>) -> Result<T> {
+    tokio::select! {
+        biased;
+        ended = ended(tasks) => Err(ended),
+        done = step => Ok(done),
+    }
+}
+
+/// Waits until a task ends, which none should.
+async fn ended(tasks: &mut Tasks) -> anyhow::Error {
+    match tasks.join_next().await {
+        None => std::future::pending().await,
+        Some(Ok((name, Ok(())))) => {
+            anyhow!("{name} ended by itself; please report this with the log")
+        }
+        Some(Ok((name, Err(error)))) => error.context(format!("{name} ended")),
+        Some(Err(error)) => {
+            anyhow!(error).context("a task ended by a bug; please report this with the log")
+        }
+    }
+}
+
+/// No new work; what runs may end; then no writes; then no events.
+async fn shut_down(shared: &Shared, mut tasks: Tasks) {
+    shared.stop.cancel();
+    let others = async {
+        // The writer of events goes last: what ends has something to tell.
+        while tasks.len() > 1 && tasks.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(GRACE, others).await.is_err() {
+        warn!("something still runs; it is cut off, and the next start goes on from there");
+    }
+    shared.revoked.store(true, Ordering::Release);
+    shared.quiet.cancel();
+    let last = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, last).await;
+    tasks.shutdown().await;
+    info!("ended; load balancers and their connections go on");
+}
