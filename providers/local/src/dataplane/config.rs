@@ -49,6 +49,31 @@ impl Config {
         }
     }
 
+    /// A configuration from what a user wrote: paths and pools as text.
+    ///
+    /// # Errors
+    /// All problems at once, those of the pools' texts included.
+    pub fn parse<S: AsRef<str>>(
+        socket: impl Into<PathBuf>,
+        state: impl Into<PathBuf>,
+        pools: &[S],
+        max_connections: Option<usize>,
+    ) -> Result<Self, ConfigError> {
+        let (pools, mut problems) = match Pool::parse_all(pools) {
+            Ok(pools) => (pools, Vec::new()),
+            Err(error) => (Vec::new(), error.problems),
+        };
+        let config = Self {
+            max_connections,
+            ..Self::new(socket, state, pools)
+        };
+        if let Err(error) = config.check() {
+            problems.extend(error.problems);
+        }
+        ConfigError::unless_empty(problems)?;
+        Ok(config)
+    }
+
     /// Finds everything that is wrong with this configuration.
     ///
     /// # Errors
@@ -178,6 +203,24 @@ mod tests {
             pools(&["127.77.0.0/24"]),
         );
         assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_user_wrote_is_read_or_refused_as_a_whole() {
+        let config =
+            Config::parse("a.sock", "a.json", &["127.77.0.9", "::1"], Some(7)).expect("it is good");
+        assert_eq!((config.pools.len(), config.max_connections), (2, Some(7)));
+        let error = Config::parse("a.sock", "", &["127.77.0.9", "x", "y/8"], Some(0))
+            .expect_err("four problems");
+        let fields: Vec<_> = error
+            .problems
+            .iter()
+            .map(|problem| problem.field.as_str())
+            .collect();
+        assert_eq!(fields, ["pools[1]", "pools[2]", "state", "max_connections"]);
+        let text = error.to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.contains("pools[1]: `x` is not allowed"), "{text}");
     }
 
     #[test]

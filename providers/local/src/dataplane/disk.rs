@@ -64,18 +64,6 @@ pub(crate) struct Disk {
     path: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    version: u64,
-    next_generation: u64,
-    #[serde(serialize_with = "values")]
-    leases: &'a Table<Held>,
-    #[serde(serialize_with = "values")]
-    backend_sets: &'a Table<BackendSetSpec>,
-    #[serde(serialize_with = "values")]
-    listeners: &'a Table<ListenerSpec>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Read {
@@ -92,11 +80,17 @@ struct Head {
     version: u64,
 }
 
-fn values<T: Serialize, S: serde::Serializer>(
-    table: &&Table<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(table.values().map(|stored| &**stored))
+/// Writes a table as a list, one object per line.
+fn write_table<T: Serialize>(to: &mut impl Write, name: &str, table: &Table<T>) -> io::Result<()> {
+    write!(to, ",\n\"{name}\":[")?;
+    for (index, stored) in table.values().enumerate() {
+        let text = stored
+            .text
+            .get_or_make(|| serde_json::to_string(&**stored))?;
+        to.write_all(if index == 0 { b"\n" } else { b",\n" })?;
+        to.write_all(text.as_bytes())?;
+    }
+    to.write_all(b"]")
 }
 
 impl Disk {
@@ -176,16 +170,14 @@ impl Disk {
             listeners,
             ..
         } = store;
-        let next_generation = *next_generation;
-        let written = Written {
-            version: VERSION,
-            next_generation,
-            leases,
-            backend_sets,
-            listeners,
-        };
-        serde_json::to_writer(&mut writer, &written)?;
-        writer.write_all(b"\n")?;
+        write!(
+            writer,
+            "{{\"version\":{VERSION},\"next_generation\":{next_generation}"
+        )?;
+        write_table(&mut writer, "leases", leases)?;
+        write_table(&mut writer, "backend_sets", backend_sets)?;
+        write_table(&mut writer, "listeners", listeners)?;
+        writer.write_all(b"}\n")?;
         let file = writer
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;

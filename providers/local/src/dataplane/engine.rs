@@ -103,6 +103,7 @@ impl View<'_> {
             marks,
             generation,
             spec,
+            ..
         } = stored.clone();
         let status = self.runtime.set_status(&name);
         Object {
@@ -120,6 +121,7 @@ impl View<'_> {
             marks,
             generation,
             spec,
+            ..
         } = stored.clone();
         let status = self.runtime.listener_status(&name);
         Object {
@@ -138,6 +140,7 @@ fn lease(stored: &Stored<Held>) -> Lease {
         marks,
         generation,
         spec: Held { asked, address },
+        ..
     } = stored.clone();
     Object {
         name,

@@ -15,7 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{backends::BackendSet, bind, proxy, traffic::Traffic};
 use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol};
@@ -91,7 +91,8 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Port {
     Open {
-        stop: CancellationToken,
+        /// Ends accepting when dropped.
+        stop: DropGuard,
         accepting: JoinHandle<()>,
     },
     Failed(ListenerPhase),
@@ -168,7 +169,7 @@ impl Listener {
     /// Closes the port. On return it is free.
     pub(crate) async fn stop_accepting(self) {
         if let Port::Open { stop, accepting } = self.port {
-            stop.cancel();
+            drop(stop);
             if let Err(error) = accepting.await {
                 tracing::error!(resource.id = self.front.name, %error, "accepting connections had failed");
             }
@@ -237,6 +238,7 @@ fn open(protocol: Protocol, front: &Arc<Front>, traffic: &Arc<Traffic>) -> Port 
             let accepting = tokio::spawn(async move {
                 task.await;
             });
+            let stop = stop.drop_guard();
             Port::Open { stop, accepting }
         }
     }

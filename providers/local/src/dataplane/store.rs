@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,41 @@ pub(crate) struct Stored<T> {
     pub(crate) marks: Marks,
     pub(crate) generation: u64,
     pub(crate) spec: T,
+    #[serde(skip)]
+    pub(crate) text: Text,
+}
+
+/// An object's JSON, made when it is first written to disk and used for every further time.
+///
+/// The state file is written as a whole with every change; of thousands of objects one has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Text(OnceLock<Box<str>>);
+
+impl Text {
+    pub(crate) fn get_or_make(
+        &self,
+        make: impl FnOnce() -> serde_json::Result<String>,
+    ) -> serde_json::Result<&str> {
+        if let Some(text) = self.0.get() {
+            return Ok(text);
+        }
+        let text = make()?.into_boxed_str();
+        Ok(self.0.get_or_init(|| text))
+    }
+}
+
+impl Clone for Text {
+    /// A copy of an object is made to be changed, so it has no text yet.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Text {
+    /// Objects are equal by what they say, not by whether it has been written down.
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
 }
 
 /// What was asked of a lease and the address it got.

@@ -1,5 +1,7 @@
 //! The API: who may change what, and what becomes of nonsense.
 
+use std::time::Duration;
+
 use evenkeel_local::{
     api::{
         ApiError, BackendSet, BackendSetSpec, Family, Info, Lease, LeaseSpec, MAX_BODY_BYTES, Put,
@@ -221,6 +223,27 @@ async fn nonsense_is_refused_with_the_field() {
         405
     );
     assert_eq!(client.get("/v1/nothing").await.code(), "NotFound");
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_to_its_end_is_given_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = config(directory.path(), &["127.0.0.9"]);
+    config.request_timeout = Duration::from_millis(100);
+    let plane = Plane::start(config).await;
+    let mut stream = UnixStream::connect(&plane.client.socket)
+        .await
+        .expect("the socket");
+    let head = b"PUT /v1/leases/a HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{";
+    stream.write_all(head).await.expect("written");
+    let mut answer = Vec::new();
+    within("an answer", stream.read_to_end(&mut answer))
+        .await
+        .expect("read");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\"code\":\"Busy\""), "{answer}");
     plane.stop().await;
 }
 

@@ -181,6 +181,9 @@ impl Connection {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .expect("a request");
+        within("the connection", self.sender.ready())
+            .await
+            .expect("an open connection");
         let answer = within(path, self.sender.send_request(request))
             .await
             .expect("an answer");

@@ -77,6 +77,7 @@ pub(super) fn write<T>(
         marks,
         generation: *next,
         spec,
+        text: Default::default(),
     });
     *next += 1;
     let before = table.insert(name.clone(), Arc::clone(&after));
