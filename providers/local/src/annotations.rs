@@ -1,0 +1,264 @@
+//! What the annotations of a Service mean here (Decides).
+//!
+//! This provider has no keys of its own: the neutral ones say all it can do, and nobody has Services to bring along from
+//! another controller of this kind. What the neutral options leave open is filled in here, and what the data plane
+//! cannot do is refused here.
+
+use evenkeel_core::{
+    annotation::{KeyTable, field, key},
+    intent::{
+        Affinity, HealthCheckOptions, HealthCheckPort, HealthCheckProtocol, Intent, TrafficPolicy,
+    },
+    problem::{Problem, Problems, Warning, reason},
+};
+
+use crate::api::{HealthCheck, HealthCheckKind};
+
+#[cfg(test)]
+mod tests;
+
+/// The keys of this provider: none beside the neutral ones.
+pub static TABLE: KeyTable = KeyTable {
+    prefixes: &[],
+    keys: &[],
+};
+
+/// Port of kube-proxy's own health: 200 while its rules are in sync and the node is neither being deleted nor marked by an
+/// autoscaler. One probe per node serves every Service.
+pub const KUBE_PROXY_HEALTH_PORT: u16 = 10256;
+
+/// The path that kube-proxy answers on both of its health ports.
+const HEALTH_PATH: &str = "/healthz";
+
+/// Time that connections of a leaving target may live on, as clouds give it (AWS: 300 s, GCP: 30 s).
+const DRAIN_SECONDS: u32 = 30;
+
+/// The longest a probe may take (see [`HealthCheck::timeout_ms`]).
+const MAX_TIMEOUT_SECONDS: u32 = 60;
+
+/// What one Service asks of its listeners and backend sets, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How targets are probed.
+    pub health_check: HealthCheck,
+    /// How long connections of a leaving target may live on, in seconds.
+    pub drain_seconds: u32,
+    /// When a silent connection is closed, in seconds. None: never.
+    pub idle_timeout_seconds: Option<u32>,
+    /// Whether targets get a PROXY protocol v2 header.
+    pub proxy_protocol: bool,
+}
+
+impl Settings {
+    /// The settings of one Service; what it should know goes to `warnings`.
+    ///
+    /// # Errors
+    /// Everything the data plane cannot do.
+    pub fn read(intent: &Intent, warnings: &mut Vec<Warning>) -> Result<Self, Problems> {
+        let mut problems = Problems::none();
+        let health_check = health_check(intent, &mut problems, warnings);
+        address_names(intent, &mut problems);
+        ignored(intent, warnings);
+        problems.check()?;
+        let options = &intent.options;
+        Ok(Self {
+            health_check,
+            drain_seconds: options.drain_seconds.unwrap_or(DRAIN_SECONDS),
+            idle_timeout_seconds: options.idle_timeout_seconds,
+            proxy_protocol: options.proxy_protocol.unwrap_or(false),
+        })
+    }
+}
+
+/// Names of reserved addresses are for clouds that have them.
+fn address_names(intent: &Intent, problems: &mut Problems) {
+    let names = &intent.options.address_names;
+    if !names.is_empty() {
+        problems.push(
+            Problem::new(
+                field(key::STATIC_ADDRESS),
+                names.join(", "),
+                "names a reserved address, and the pools of this machine have addresses only",
+                "Write the IP address itself, or remove the annotation for any free one.",
+            )
+            .with_reason(reason::UNSUPPORTED_FEATURE),
+        );
+    }
+}
+
+/// What is accepted and has no effect.
+fn ignored(intent: &Intent, warnings: &mut Vec<Warning>) {
+    if let Affinity::ClientIp { .. } = intent.affinity {
+        warnings.push(Warning::new(
+            reason::UNSUPPORTED_FEATURE,
+            "spec.sessionAffinity: ClientIP is not honoured by this load balancer, and behind it kube-proxy takes all clients \
+             for one. Set it to None, or keep sessions in the application.",
+        ));
+    }
+    if !intent.options.tags.is_empty() {
+        warnings.push(Warning::new(
+            reason::UNSUPPORTED_FEATURE,
+            format!(
+                "{}: objects of this machine's load balancer carry no tags. Remove the annotation.",
+                field(key::TAGS)
+            ),
+        ));
+    }
+}
+
+/// What is probed: with the traffic policy Local what kube-proxy says about this Service on this node, with Cluster what it
+/// says about the node.
+fn health_check(
+    intent: &Intent,
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> HealthCheck {
+    let options = &intent.options.health_check;
+    let (default_port, numbers) = match intent.traffic_policy {
+        // Pods come and go more often than nodes, and a node without a pod drops what it gets.
+        TrafficPolicy::Local {
+            health_check_node_port,
+        } => (
+            health_check_node_port,
+            Numbers {
+                interval: 1,
+                timeout: 1,
+                rise: 1,
+                fall: 2,
+            },
+        ),
+        // A probe to a node of the same network answers in milliseconds, so the clouds' 8 s would only delay.
+        TrafficPolicy::Cluster => (
+            Some(KUBE_PROXY_HEALTH_PORT),
+            Numbers {
+                interval: 2,
+                timeout: 1,
+                rise: 1,
+                fall: 3,
+            },
+        ),
+    };
+    let kind = kind(options, problems, warnings);
+    // An open port says nothing about local endpoints: kube-proxy's health ports accept connections whatever they answer.
+    // So TCP probes go to the port that gets the traffic.
+    let default_port = if kind == HealthCheckKind::Tcp {
+        Some(HealthCheckPort::Traffic)
+    } else {
+        default_port.map(HealthCheckPort::Number)
+    };
+    let port = match options.port.or(default_port) {
+        Some(HealthCheckPort::Traffic) => None,
+        Some(HealthCheckPort::Number(number)) => Some(number),
+        None => {
+            problems.push(Problem::new(
+                "spec.healthCheckNodePort",
+                "",
+                "is needed with externalTrafficPolicy Local",
+                format!(
+                    "Let the API server allocate one, or set {} and {}.",
+                    key::HEALTH_CHECK_PROTOCOL,
+                    key::HEALTH_CHECK_PORT
+                ),
+            ));
+            None
+        }
+    };
+    if port.is_none() && kind != HealthCheckKind::Tcp && intent.options.proxy_protocol == Some(true)
+    {
+        warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "{}: probes carry no PROXY protocol header, and a target that insists on one fails them. Probe another port, or \
+                 use {} tcp.",
+                field(key::HEALTH_CHECK_PORT),
+                key::HEALTH_CHECK_PROTOCOL
+            ),
+        ));
+    }
+    numbers.overridden(options, problems).check(kind, port)
+}
+
+/// What a probe does. Without a word about the protocol it is HTTP to kube-proxy's health ports, and a mere connection to
+/// the application's own port, of which nobody said that it speaks HTTP.
+fn kind(
+    options: &HealthCheckOptions,
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> HealthCheckKind {
+    let traffic_port = options.port == Some(HealthCheckPort::Traffic) && options.path.is_none();
+    let protocol = options.protocol.unwrap_or(if traffic_port {
+        HealthCheckProtocol::Tcp
+    } else {
+        HealthCheckProtocol::Http
+    });
+    let path = || options.path.as_deref().unwrap_or(HEALTH_PATH).to_owned();
+    match protocol {
+        HealthCheckProtocol::Http => HealthCheckKind::Http { path: path() },
+        HealthCheckProtocol::Tcp => {
+            if options.path.is_some() {
+                warnings.push(Warning::new(
+                    reason::INVALID_CONFIGURATION,
+                    format!(
+                        "{}: a tcp probe asks for no path. Remove the annotation, or set {} to http.",
+                        field(key::HEALTH_CHECK_PATH),
+                        key::HEALTH_CHECK_PROTOCOL
+                    ),
+                ));
+            }
+            HealthCheckKind::Tcp
+        }
+        HealthCheckProtocol::Https => {
+            problems.push(
+                Problem::new(
+                    field(key::HEALTH_CHECK_PROTOCOL),
+                    "https",
+                    "is not supported on this machine's load balancer, which probes with tcp or http",
+                    "Write tcp or http.",
+                )
+                .with_reason(reason::UNSUPPORTED_FEATURE),
+            );
+            HealthCheckKind::Http { path: path() }
+        }
+    }
+}
+
+/// The numbers of a health check, in seconds and probes.
+struct Numbers {
+    interval: u32,
+    timeout: u32,
+    rise: u32,
+    fall: u32,
+}
+
+impl Numbers {
+    fn overridden(self, options: &HealthCheckOptions, problems: &mut Problems) -> Self {
+        let timeout = options.timeout_seconds.unwrap_or(self.timeout);
+        if timeout > MAX_TIMEOUT_SECONDS {
+            problems.push(Problem::new(
+                field(key::HEALTH_CHECK_TIMEOUT),
+                timeout.to_string(),
+                format!("must be from 1 to {MAX_TIMEOUT_SECONDS} on this machine's load balancer"),
+                "Write a smaller number, or remove the annotation for the default.",
+            ));
+        }
+        Self {
+            interval: options.interval_seconds.unwrap_or(self.interval),
+            timeout,
+            rise: options.healthy_threshold.unwrap_or(self.rise),
+            fall: options.unhealthy_threshold.unwrap_or(self.fall),
+        }
+    }
+
+    fn check(&self, kind: HealthCheckKind, port: Option<u16>) -> HealthCheck {
+        // The grammar of the annotations bounds all four far below the limits of the types.
+        let count = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
+        HealthCheck {
+            kind,
+            port,
+            interval_ms: self.interval.saturating_mul(1_000),
+            timeout_ms: self.timeout.saturating_mul(1_000),
+            rise: count(self.rise),
+            fall: count(self.fall),
+        }
+    }
+}

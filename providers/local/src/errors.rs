@@ -1,0 +1,116 @@
+//! What to do about an error of the data plane: one table from its codes to classes (Decides).
+
+use std::{io, path::Path};
+
+use evenkeel_core::error::{CloudError, ErrorClass};
+use http::StatusCode;
+
+use crate::api::{ApiError, code};
+
+#[cfg(test)]
+mod tests;
+
+/// Whether a call may have changed something when its answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It changes nothing.
+    Read,
+    /// It may have had its effect: only a fresh read knows.
+    Write,
+}
+
+impl Access {
+    /// The class of a call whose fate is unknown.
+    pub fn lost(self) -> ErrorClass {
+        match self {
+            Self::Read => ErrorClass::Transient,
+            Self::Write => ErrorClass::Conflict,
+        }
+    }
+}
+
+/// The class of an answer that is not 2xx.
+pub fn class(status: StatusCode, code: &str, access: Access) -> ErrorClass {
+    match code {
+        // The address was asked for by the user, who has to ask for another.
+        code::ADDRESS_TAKEN | code::ADDRESS_NOT_IN_POOL => ErrorClass::Rejected,
+        // The request as such: a value that passed our checks and not the data plane's.
+        code::INVALID => ErrorClass::Rejected,
+        // Another object has the port of that very address; our own would have been seen.
+        code::PORT_TAKEN => ErrorClass::Rejected,
+        // The name belongs to another cluster. Never ours to change.
+        code::FOREIGN => ErrorClass::Rejected,
+        // Whoever runs the data plane has to give it a larger pool.
+        code::POOL_EXHAUSTED => ErrorClass::Quota,
+        // What we saw is not what there is: look again.
+        code::CHANGED
+        | code::EXISTS
+        | code::IN_USE
+        | code::BAD_REFERENCE
+        | code::IMMUTABLE
+        | code::NOT_FOUND => ErrorClass::Conflict,
+        // Nothing was changed; the disk may have room again.
+        code::STORAGE => ErrorClass::Transient,
+        // Stopping, or too slow: a write may have been made all the same.
+        code::BUSY => access.lost(),
+        // Never said by this data plane; by whatever stands between.
+        _ if status == StatusCode::TOO_MANY_REQUESTS => ErrorClass::Throttled { after: None },
+        _ if status.is_server_error() => access.lost(),
+        // A code of a newer data plane: slow retries, and the message for people.
+        _ => ErrorClass::Transient,
+    }
+}
+
+/// The error of an answer that is not 2xx.
+pub fn from_answer(
+    operation: &'static str,
+    access: Access,
+    status: StatusCode,
+    body: &[u8],
+) -> CloudError {
+    match serde_json::from_slice::<ApiError>(body) {
+        Ok(error) => CloudError::new(class(status, &error.code, access), operation, error.message)
+            .with_code(error.code),
+        Err(_) => {
+            let message =
+                format!("the data plane answered {status} without saying why; look at its log");
+            CloudError::new(class(status, "", access), operation, message)
+                .with_code(status.as_str())
+        }
+    }
+}
+
+/// The error of a connection that could not be made: nothing was sent.
+pub fn from_connect(operation: &'static str, socket: &Path, error: io::Error) -> CloudError {
+    let socket = socket.display();
+    let (class, message) = match error.kind() {
+        io::ErrorKind::PermissionDenied => (
+            ErrorClass::Denied,
+            format!(
+                "no permission to use {socket}; run evenkeel as the user that runs the data plane"
+            ),
+        ),
+        _ => (
+            ErrorClass::Transient,
+            format!(
+                "the data plane does not answer on {socket}; start it with `evenkeel dataplane`, or let \
+                 `evenkeel run --provider local` start one"
+            ),
+        ),
+    };
+    CloudError::new(class, operation, message).with_source(error)
+}
+
+/// The error of an answer that did not come, or came in pieces.
+pub fn from_exchange(
+    operation: &'static str,
+    access: Access,
+    what: impl Into<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> CloudError {
+    let error = CloudError::new(access.lost(), operation, what);
+    match source {
+        Some(source) => error.with_source(source),
+        None => error,
+    }
+}
