@@ -3,8 +3,14 @@
 //!
 //! Neither sleeps: what is waited for is returned to the caller, who comes back when told or when it is time.
 
+#[cfg(test)]
+mod settling;
+
+use std::{collections::BTreeMap, time::Duration};
+
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{
     digest::Digest,
@@ -12,7 +18,7 @@ use crate::{
     failure::{Failure, Failures},
     ids::{GroupKey, ResourceId},
     nodes::NodeSet,
-    plan::{Action, Change, Plan, Refusal, Until, Wait},
+    plan::{Action, Change, Plan, Planned, Refusal, Until, Wait},
     provider::{PlanInput, Provider, Want},
     ticket::Ticket,
 };
@@ -23,6 +29,9 @@ const MAX_WAVES: usize = 64;
 
 /// How often one run looks again after a conflict, before it leaves the rest to the next run.
 const MAX_CONFLICTS: usize = 3;
+
+/// When a group is looked at again whose cloud did not show yet what was just done there.
+const LAG: Duration = Duration::from_secs(5);
 
 /// Told about every write, before and after: for logs and metrics.
 pub trait Journal: Send + Sync {
@@ -122,7 +131,8 @@ pub struct Known<O> {
 ///
 /// # Guarantees
 /// A failed step stops only what depends on it: its dependants lack their input and are never planned. A conflict makes the run
-/// look again. No step is tried twice in one run.
+/// look again. No step is tried twice in one run, but for those that met a conflict: what was done and is not shown by a later
+/// read is waited for.
 ///
 /// # Errors
 /// Failures are never returned as an error: the rest of the group goes on. [`Ran::failures`] has those still in the way;
@@ -150,6 +160,7 @@ pub async fn converge<P: Provider + ?Sized>(
         reads: 0,
     };
     let mut conflicts = 0;
+    let mut done = Done::default();
     for wave in 0.. {
         if ran.seen.is_none() {
             match read(provider, &round, journal, &mut ran).await {
@@ -175,27 +186,17 @@ pub async fn converge<P: Provider + ?Sized>(
         let seen = ran.seen.take().expect("read above");
         let mut plan = round.plan(provider, &seen, fresh, failures);
         let held = failures.hold_back(&mut plan);
-        if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan) {
+        let again = done.take_out(&mut plan, ran.reads);
+        if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan, &held) {
             continue;
         }
         if plan.steps.is_empty() || wave >= MAX_WAVES {
-            ran.failures = held;
-            if wave >= MAX_WAVES {
-                let error = CloudError::new(
-                    ErrorClass::Transient,
-                    "plan",
-                    "the plan did not settle; please report this with the log",
-                );
-                let change = Change::new(
-                    Action::Change,
-                    "load balancer",
-                    ResourceId::new("lb"),
-                    "has not settled",
-                );
-                ran.failures
-                    .push(Failure::new(change, &error, desired, round.now));
+            ran.failures = in_the_way(provider, &round, &seen, fresh, failures, held);
+            if !plan.steps.is_empty() || again.contradicts {
+                ran.failures.push(unsettled(desired, round.now));
             }
             ran.waits = plan.waits;
+            ran.waits.extend(again.waits);
             ran.refusals = plan.refusals;
             ran.seen = Some(seen);
             return ran;
@@ -226,6 +227,7 @@ pub async fn converge<P: Provider + ?Sized>(
             match result {
                 Ok(effect) => {
                     provider.absorb(&mut seen, effect);
+                    done.add(&planned.step, ran.reads);
                     ran.applied.push(planned.change);
                 }
                 Err(error) => {
@@ -253,9 +255,96 @@ pub async fn converge<P: Provider + ?Sized>(
     unreachable!("the loop returns")
 }
 
-/// Whether a plan without steps still needs a fresh read: it asks for one, or absence has to be proved.
-fn needs_fresh<D, S>(want: &Want<D>, plan: &Plan<S>) -> bool {
-    matches!(want, Want::Nothing) || plan.waits.iter().any(|wait| wait.until == Until::FreshRead)
+/// Whether a plan without steps still needs a fresh read: it asks for one, or absence has to be proved. While something is
+/// waited for or could not be removed nothing is absent yet.
+fn needs_fresh<D, S>(want: &Want<D>, plan: &Plan<S>, held: &[Failure]) -> bool {
+    let asked = |wait: &Wait| wait.until == Until::FreshRead;
+    let absent = plan.waits.is_empty() && held.is_empty();
+    plan.waits.iter().any(asked) || (matches!(want, Want::Nothing) && absent)
+}
+
+/// The steps done in one run, each with the number of reads before it.
+#[derive(Default)]
+struct Done(BTreeMap<Digest, usize>);
+
+/// What came of steps that are planned though they were done.
+#[derive(Default)]
+struct Again {
+    /// The cloud was read since, and does not show them yet.
+    waits: Vec<Wait>,
+    /// Their own effects do not satisfy the plan.
+    contradicts: bool,
+}
+
+impl Done {
+    fn add<S: Serialize>(&mut self, step: &S, reads: usize) {
+        self.0.insert(Digest::of(step), reads);
+    }
+
+    /// Takes the steps out of a plan that were done in this run. Many clouds show what was done only after a while;
+    /// doing it over and over until they do would be a storm.
+    fn take_out<S: Serialize>(&self, plan: &mut Plan<S>, reads: usize) -> Again {
+        let mut again = Again::default();
+        if self.0.is_empty() {
+            return again;
+        }
+        plan.steps.retain(|Planned { step, change }| {
+            let Some(before) = self.0.get(&Digest::of(step)) else {
+                return true;
+            };
+            if reads > *before {
+                again.waits.push(Wait {
+                    id: change.id.clone(),
+                    what: format!(
+                        "the cloud to show what was done to {} {}",
+                        change.kind, change.id
+                    ),
+                    until: Until::After(LAG),
+                });
+            } else {
+                again.contradicts = true;
+            }
+            false
+        });
+        again
+    }
+}
+
+/// The failures still in the way: of the steps that were held back, and of those that would be planned had they not failed. A
+/// plan may take steps that failed into account by itself, so that the loop never sees them.
+fn in_the_way<P: Provider + ?Sized>(
+    provider: &P,
+    round: &Round<'_, P>,
+    seen: &P::Observed,
+    fresh: bool,
+    failures: &Failures,
+    mut held: Vec<Failure>,
+) -> Vec<Failure> {
+    if failures.is_empty() {
+        return held;
+    }
+    let mut unaware = round.plan(provider, seen, fresh, &Failures::default());
+    for failure in failures.hold_back(&mut unaware) {
+        if !held.contains(&failure) {
+            held.push(failure);
+        }
+    }
+    held
+}
+
+fn unsettled(desired: Digest, now: Timestamp) -> Failure {
+    let error = CloudError::new(
+        ErrorClass::Transient,
+        "plan",
+        "the plan did not settle; please report this with the log",
+    );
+    let change = Change::new(
+        Action::Change,
+        "load balancer",
+        ResourceId::new("lb"),
+        "has not settled",
+    );
+    Failure::new(change, &error, desired, now)
 }
 
 async fn read<P: Provider + ?Sized>(
@@ -271,7 +360,7 @@ async fn read<P: Provider + ?Sized>(
     Ok(())
 }
 
-fn note<S: serde::Serialize>(
+fn note<S: Serialize>(
     failures: &mut Failures,
     step: &S,
     change: Change,

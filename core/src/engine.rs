@@ -4,13 +4,19 @@
 //! desired state and in the nodes makes no call; a group that was rejected keeps what it has while its targets follow
 //! the nodes; a restart takes its first look from one snapshot.
 
+#[cfg(test)]
+mod looking;
+#[cfg(test)]
+mod pausing;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
@@ -162,10 +168,44 @@ struct Memory<P: Provider> {
     want: Want<P::Desired>,
     nodes: Digest,
     approval: Option<Arc<str>>,
+    paused: bool,
+    /// What is there, where the last run left it in peace; anything else is read again.
     seen: Option<P::Observed>,
     failures: Failures,
     /// What the last run reported, when it left nothing to do.
     quiet: Option<Report>,
+}
+
+/// When a group is looked at again whose run ended before the fresh read that it needs.
+const FRESH_READ: Duration = Duration::from_secs(5);
+
+/// How long a first look may stand for the cloud, counted from the first run after the inventory.
+const FIRST_LOOK: SignedDuration = SignedDuration::from_mins(10);
+
+/// What an inventory has of the groups that have not run yet.
+struct FirstLooks<O> {
+    since: Option<Timestamp>,
+    groups: BTreeMap<String, O>,
+}
+
+impl<O> FirstLooks<O> {
+    fn new(groups: BTreeMap<String, O>) -> Self {
+        Self {
+            since: None,
+            groups,
+        }
+    }
+
+    fn take(&mut self, key: &GroupKey, now: Timestamp) -> Option<O> {
+        if self.groups.is_empty() {
+            return None;
+        }
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= FIRST_LOOK {
+            self.groups.clear();
+        }
+        self.groups.remove(&key.identity())
+    }
 }
 
 /// A provider with a memory.
@@ -173,7 +213,7 @@ pub struct Engine<P: Provider> {
     provider: P,
     /// Every group that has run; None while a run lasts, and after one that was cut.
     memory: Mutex<HashMap<GroupKey, Option<Memory<P>>>>,
-    first_look: Mutex<BTreeMap<String, P::Observed>>,
+    first_looks: Mutex<FirstLooks<P::Observed>>,
 }
 
 impl<P: Provider> Engine<P> {
@@ -182,7 +222,7 @@ impl<P: Provider> Engine<P> {
         Self {
             provider,
             memory: Mutex::default(),
-            first_look: Mutex::default(),
+            first_looks: Mutex::new(FirstLooks::new(BTreeMap::new())),
         }
     }
 
@@ -193,12 +233,12 @@ impl<P: Provider> Engine<P> {
 
     /// Takes out what is remembered of a group while its run lasts: a run that is cut leaves no memory, and the next one
     /// looks. The first look of an inventory is only for a group that has not run since; any later it is old.
-    fn take(&self, key: &GroupKey) -> (Option<Memory<P>>, Option<P::Observed>) {
+    fn take(&self, key: &GroupKey, now: Timestamp) -> (Option<Memory<P>>, Option<P::Observed>) {
         let first_look = self
-            .first_look
+            .first_looks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key.identity());
+            .take(key, now);
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         match memory.get_mut(key) {
             Some(memory) => (memory.take(), None),
@@ -263,9 +303,12 @@ impl<P: Provider> AnyProvider for Engine<P> {
             now,
         } = request;
         let (mut want, mut report) = self.judge(&ask);
-        let (memory, first_look) = self.take(&key);
+        let (memory, first_look) = self.take(&key, now);
         let unchanged = memory.as_ref().is_some_and(|m| {
-            m.want == want && m.nodes == nodes.version() && m.approval == approval
+            m.want == want
+                && m.nodes == nodes.version()
+                && m.approval == approval
+                && m.paused == paused
         });
         let memory = match memory {
             Some(memory) if unchanged && !look && memory.quiet.is_some() => {
@@ -284,33 +327,46 @@ impl<P: Provider> AnyProvider for Engine<P> {
         };
         let (seen, mut failures) = match memory {
             None => (first_look, Failures::default()),
-            // Only what the last run left in peace is known; anything else is read again.
-            Some(memory) => (memory.quiet.and(memory.seen), memory.failures),
+            // Who pauses does so to work by hand: what was seen before does not stand any more.
+            Some(memory) if memory.paused && !paused => (None, memory.failures),
+            Some(memory) => (memory.seen, memory.failures),
         };
-        let seen = if look { None } else { seen };
-        failures.begin(Digest::of(&want), now);
+        let seen = seen.filter(|_| !look);
 
         let mut known = seen.map(|seen| Known { seen, fresh: false });
-        if want == Want::Nothing {
+        if want == Want::Nothing || (paused && known.is_none()) {
             // Retaining is stamped on the cloud object: a deletion may not depend on parsing annotations. Without that
             // read nothing is known to be ours to destroy.
             let looked = self.provider.observe(&key, &want).await;
             journal.observed(&key, looked.as_ref().map(|_| ()));
             report.reads = 1;
             match looked {
-                Ok(seen) => {
-                    if self.provider.retained(&seen) {
-                        want = Want::Released;
-                    }
-                    known = Some(Known { seen, fresh: true });
-                }
+                Ok(seen) => known = Some(Known { seen, fresh: true }),
                 Err(error) => {
                     let failure = unreadable(&error, Digest::of(&want), now);
                     report.failures.push(failure);
+                    let memory = Memory {
+                        want,
+                        nodes: nodes.version(),
+                        approval,
+                        paused,
+                        seen: None,
+                        failures,
+                        quiet: None,
+                    };
+                    self.keep(key, memory);
                     return report;
                 }
             }
         }
+        if want == Want::Nothing
+            && known
+                .as_ref()
+                .is_some_and(|known| self.provider.retained(&known.seen))
+        {
+            want = Want::Released;
+        }
+        failures.begin(Digest::of(&want), now);
 
         let round = Round {
             key: &key,
@@ -319,63 +375,57 @@ impl<P: Provider> AnyProvider for Engine<P> {
             approval: approval.as_deref(),
             now,
         };
-        if paused {
-            let seen = match known {
-                Some(known) => Ok(known.seen),
-                None => self.provider.observe(&key, &want).await,
-            };
-            match seen {
-                Ok(seen) => {
-                    report.published = Some(self.provider.published(&key, &seen));
-                    let rehearsed = rehearse(&self.provider, round, seen, &failures);
-                    report.withheld = rehearsed.waves.into_iter().flatten().collect();
-                    report.waits = rehearsed.waits;
-                    report.refusals = rehearsed.refusals;
-                }
-                Err(error) => {
-                    let failure = unreadable(&error, Digest::of(&want), now);
-                    report.failures.push(failure);
-                }
+        let seen = match (paused, known) {
+            (true, Some(Known { seen, .. })) => {
+                report.published = Some(self.provider.published(&key, &seen));
+                let rehearsed = rehearse(&self.provider, round, seen.clone(), &failures);
+                report.withheld = rehearsed.waves.into_iter().flatten().collect();
+                report.waits = rehearsed.waits;
+                report.refusals = rehearsed.refusals;
+                Some(seen)
             }
-            return report;
-        }
-
-        let ran = converge(
-            &self.provider,
-            round,
-            known,
-            &mut failures,
-            &ticket,
-            journal,
-        )
-        .await;
-        report.applied = ran.applied;
-        report.waits = ran.waits;
-        report.refusals = ran.refusals;
-        report.failures = ran.failures;
-        report.reads += ran.reads;
-        report.published = ran
-            .seen
-            .as_ref()
-            .map(|seen| self.provider.published(&key, seen));
-        let done = report.waits.is_empty() && report.failures.is_empty() && ran.trusted;
-        report.gone =
-            matches!(want, Want::Nothing | Want::Released) && done && report.refusals.is_empty();
+            (_, known) => {
+                let ran = converge(
+                    &self.provider,
+                    round,
+                    known,
+                    &mut failures,
+                    &ticket,
+                    journal,
+                )
+                .await;
+                report.applied = ran.applied;
+                report.waits = ran.waits;
+                report.refusals = ran.refusals;
+                report.failures = ran.failures;
+                report.reads += ran.reads;
+                report.published = ran
+                    .seen
+                    .as_ref()
+                    .map(|seen| self.provider.published(&key, seen));
+                ran.seen.filter(|_| ran.trusted)
+            }
+        };
+        let done = report.waits.is_empty() && report.failures.is_empty() && seen.is_some();
+        report.gone = matches!(want, Want::Nothing | Want::Released) && done && report.settled();
         if report.gone {
             self.forget(&key);
         } else {
-            let quiet = done.then(|| report.clone());
-            self.keep(
-                key,
-                Memory {
-                    want,
-                    nodes: nodes.version(),
-                    approval,
-                    seen: ran.seen.filter(|_| ran.trusted),
-                    failures,
-                    quiet,
+            let memory = Memory {
+                // Whether it is retained is asked each time anew.
+                want: if want == Want::Released {
+                    Want::Nothing
+                } else {
+                    want
                 },
-            );
+                nodes: nodes.version(),
+                approval,
+                paused,
+                seen: seen.filter(|_| done),
+                failures,
+                quiet: done.then(|| report.clone()),
+            };
+            self.keep(key, memory);
         }
         report
     }
@@ -440,9 +490,9 @@ impl<P: Provider> AnyProvider for Engine<P> {
             }
         }
         *self
-            .first_look
+            .first_looks
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = looks;
+            .unwrap_or_else(PoisonError::into_inner) = FirstLooks::new(looks);
         Ok(found)
     }
 
@@ -451,7 +501,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
     }
 
     fn forget(&self, key: &GroupKey) {
-        self.take(key);
+        self.first_looks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .groups
+            .remove(&key.identity());
         self.memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -460,13 +514,15 @@ impl<P: Provider> AnyProvider for Engine<P> {
 }
 
 /// When a group should be looked at again by itself: the earliest of its waits. None when it will be told.
-pub fn next_look(report: &Report) -> Option<std::time::Duration> {
+pub fn next_look(report: &Report) -> Option<Duration> {
     report
         .waits
         .iter()
         .filter_map(|wait| match wait.until {
             Until::After(after) => Some(after),
-            Until::Told | Until::FreshRead => None,
+            // Left over where the run could not read: nobody will tell.
+            Until::FreshRead => Some(FRESH_READ),
+            Until::Told => None,
         })
         .min()
 }

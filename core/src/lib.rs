@@ -37,6 +37,8 @@ pub mod ports;
 pub mod problem;
 pub mod provider;
 pub mod published;
+#[cfg(test)]
+mod scripted;
 pub mod shared;
 pub mod ticket;
 
