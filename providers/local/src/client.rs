@@ -9,7 +9,7 @@ mod tests;
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use evenkeel_core::{error::CloudError, ticket::Ticket};
+use evenkeel_core::{error::CloudError, ids::GroupKey, ticket::Ticket};
 use futures::future::{Either, select};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -65,16 +65,17 @@ impl Client {
     /// # Errors
     /// When the data plane does not answer.
     pub async fn info(&self) -> Result<Info, CloudError> {
-        self.read("GET health", "/v1/health".into()).await
+        self.read("GET health", "/v1/health".into(), &[]).await
     }
 
-    /// Everything of the cluster.
+    /// Everything of the cluster. Asked about one group, the data plane may leave out the others.
     ///
     /// # Errors
     /// When the data plane does not answer.
-    pub async fn objects(&self) -> Result<Objects, CloudError> {
+    pub async fn objects(&self, group: Option<&GroupKey>) -> Result<Objects, CloudError> {
         let path = format!("/v1/objects?cluster={}", encoded(&self.cluster));
-        self.read("GET objects", path).await
+        let group = group.map(|group| (api::header::GROUP, group.identity()));
+        self.read("GET objects", path, group.as_slice()).await
     }
 
     /// The object of this name, if there is one.
@@ -175,8 +176,9 @@ impl Client {
         &self,
         operation: &'static str,
         path: String,
+        headers: &[(&str, String)],
     ) -> Result<T, CloudError> {
-        let request = self.request(Method::GET, path, &[], Bytes::new());
+        let request = self.request(Method::GET, path, headers, Bytes::new());
         let (status, body) = self
             .call(operation, Access::Read, self.timeout, request)
             .await?;

@@ -18,7 +18,7 @@ pub async fn observe(
     cluster: &Cluster,
     key: &GroupKey,
 ) -> Result<Observed, CloudError> {
-    let objects = client.objects().await?;
+    let objects = client.objects(Some(key)).await?;
     let identity = key.identity();
     Ok(client.observed(objects, |marks| {
         names::is_ours(marks, &cluster.uid, &identity)

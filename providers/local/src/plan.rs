@@ -26,7 +26,7 @@ use evenkeel_core::{
     ids::ServiceUid,
     net::IpFamily,
     nodes::NodeSet,
-    plan::{Change, Plan, Until},
+    plan::{Plan, Until},
     problem::{Problem, reason},
     provider::{PlanInput, Want},
 };
@@ -378,10 +378,4 @@ fn differs<Spec: PartialEq, Status>(
     write: &Write<Spec>,
 ) -> bool {
     found.is_none_or(|found| found.marks != write.put.marks || found.spec != write.put.spec)
-}
-
-/// A step with its change, before it is known whether it will be planned.
-struct Draft {
-    step: Step,
-    change: Change,
 }

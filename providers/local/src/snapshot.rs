@@ -22,7 +22,7 @@ pub async fn snapshot(
     client: &Client,
     cluster: &Cluster,
 ) -> Result<Snapshot<Observed>, CloudError> {
-    let parts = by_group(client.objects().await?, &cluster.uid);
+    let parts = by_group(client.objects(None).await?, &cluster.uid);
     let groups = parts.into_iter().map(|(identity, objects)| {
         let observed = client.observed(objects, |_| true);
         let part = SnapshotPart {

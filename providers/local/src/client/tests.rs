@@ -94,7 +94,7 @@ async fn without_a_data_plane_nothing_has_happened() {
     drop(UnixListener::bind(&refusing).expect("a socket"));
     for client in [missing, client(&refusing, LONG)] {
         for error in [
-            client.objects().await.expect_err("nobody answers"),
+            client.objects(None).await.expect_err("nobody answers"),
             put_lease(&client, &Ticket::unlimited())
                 .await
                 .expect_err("nobody answers"),
@@ -121,7 +121,7 @@ async fn a_lost_answer_leaves_a_write_in_doubt() {
     ] {
         let rude = Rude::new(Some(says));
         let client = rude.client(LONG);
-        let read = client.objects().await.expect_err(says);
+        let read = client.objects(None).await.expect_err(says);
         assert_eq!(
             read.class,
             ErrorClass::Transient,
@@ -157,7 +157,7 @@ async fn no_call_takes_longer_than_it_may() {
     let rude = Rude::new(None);
     let slow = rude.client(Duration::from_millis(20));
     assert_eq!(
-        slow.objects().await.expect_err("it hangs").class,
+        slow.objects(None).await.expect_err("it hangs").class,
         ErrorClass::Transient
     );
     let error = put_lease(&slow, &Ticket::unlimited())
@@ -201,4 +201,32 @@ fn a_query_carries_any_identity() {
     assert_eq!(encoded("0d3b6f7e-1111"), "0d3b6f7e-1111");
     assert_eq!(encoded("shop/edge"), "shop%2Fedge");
     assert_eq!(encoded("a&b=c d%é"), "a%26b%3Dc%20d%25%C3%A9");
+}
+
+#[tokio::test]
+async fn asked_about_one_group_the_data_plane_is_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let listener = UnixListener::bind(dir.path().join("dataplane.sock")).expect("a socket");
+    let client = client(&dir.path().join("dataplane.sock"), LONG);
+    let edge = GroupKey::Shared {
+        namespace: "shop".into(),
+        name: "edge".into(),
+    };
+    let request = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = vec![0; 4096];
+        let read = stream.read(&mut request).await.expect("a request");
+        request.truncate(read);
+        String::from_utf8(request).expect("text")
+    };
+    let (request, answer) = tokio::join!(request, client.objects(Some(&edge)));
+    assert!(answer.is_err(), "nobody answered");
+    assert!(
+        request.starts_with("GET /v1/objects?cluster=cluster HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        request.contains("\r\nx-evenkeel-group: shop/edge\r\n"),
+        "{request}"
+    );
 }

@@ -8,7 +8,7 @@ use evenkeel_core::{
     provider::PlanInput,
 };
 
-use super::{Draft, changes, differs};
+use super::{changes, differs};
 use crate::{
     Local,
     api::{LeaseSpec, Marks},
@@ -140,4 +140,10 @@ fn given_up(seen: &Observed, desired: &Desired) -> Vec<Change> {
     }
     pending.append(&mut begun);
     pending
+}
+
+/// A step with its change, before it is known whether it will be planned.
+struct Draft {
+    step: Step,
+    change: Change,
 }

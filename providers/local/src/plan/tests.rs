@@ -11,7 +11,7 @@ use evenkeel_core::{
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef},
     intent::{Affinity, Intent, Options, PortIntent, ReclaimPolicy, SourceRanges, TrafficPolicy},
     nodes::{Node, NodeReason, Placement},
-    plan::{Action, Refusal},
+    plan::{Action, Change, Refusal},
     ports::{PortKey, Protocol},
     provider::{Provider, Verdict},
 };

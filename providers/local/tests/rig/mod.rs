@@ -110,6 +110,11 @@ impl Rig for LocalRig {
         true
     }
 
+    /// A world is threads, sockets and files, and the machine may be busy.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     fn ask_the_refused(&self, intent: &mut Intent) -> bool {
         // In none of the pools.
         intent.options.addresses = vec![std::net::IpAddr::from([127, 0, 3, 1])];
