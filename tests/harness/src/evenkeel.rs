@@ -57,8 +57,15 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let janitor = Arc::new(Janitor::start()?);
     let output = janitor.directory("cargo", None)?.join("output");
-    let mut build = Supervised::builder(cargo)
-        .args(["build", "--package", "evenkeel", "--bin", "evenkeel"])
+    let foreign = std::env::vars_os()
+        .map(|(variable, _)| variable)
+        .filter(|variable| is_of_this_package(variable));
+    let mut build = Supervised::builder("env")
+        .args(foreign.flat_map(|variable| ["-u".into(), variable]))
+        .arg(cargo)
+        // The whole workspace is selected because its features then are those that its tests are built with: libraries are not
+        // built a second time.
+        .args(["build", "--workspace", "--bin", "evenkeel"])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .log_file(&output)
@@ -88,6 +95,22 @@ fn build() -> Result<PathBuf> {
     }
     executable(&std::fs::read_to_string(&output)?)
         .context("cargo built evenkeel but did not say where it is")
+}
+
+/// Whether cargo set a variable for the package whose test or program this is. Build scripts look at some of them: left in place
+/// they would have ring, and all that stands on it, built anew in turn for us and for whoever calls cargo from a shell.
+fn is_of_this_package(variable: &OsStr) -> bool {
+    let variable = variable.to_string_lossy();
+    [
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+        "OUT_DIR",
+    ]
+    .iter()
+    .any(|prefix| variable.starts_with(prefix))
 }
 
 /// The path of the program in cargo's messages, one JSON object a line.

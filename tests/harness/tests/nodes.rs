@@ -191,6 +191,7 @@ on_both_forms!(
     an_unready_pod_leaves_the_slices,
     a_deleted_pod_is_replaced,
     a_leaving_pod_serves_for_its_shutdown_delay,
+    a_node_without_pods_takes_new_ones,
     a_pod_goes_with_its_node,
     a_connection_lives_as_long_as_its_pod,
     readiness_of_a_node_is_a_condition_only,
@@ -570,6 +571,29 @@ async fn a_leaving_pod_serves_for_its_shutdown_delay(corner: &Corner) {
         corner.nodes().ask(&Origin::Here, to).await.is_err(),
         "it still answers"
     );
+}
+
+async fn a_node_without_pods_takes_new_ones(corner: &Corner) {
+    // A node of its own: no other test's pods keep its network awake.
+    let name = format!("idle-{}", corner.nodes().nodes().len());
+    corner.nodes().add_node(&name).await.unwrap();
+    corner.pod("first", &name, json!({})).await;
+    let service = corner.service(json!({})).await;
+    let to = corner.node_port(&name, &service);
+    corner.answers(to, "first").await;
+    let pods = corner.api::<Pod>();
+    pods.delete("first", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the pod to go", SOON, || async {
+        ensure!(pods.get_opt("first").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    corner.pod("second", &name, json!({})).await;
+    corner.answers(to, "second").await;
+    corner.nodes().remove_node(&name).await.unwrap();
 }
 
 async fn a_pod_goes_with_its_node(corner: &Corner) {

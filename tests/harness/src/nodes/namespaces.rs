@@ -193,6 +193,8 @@ impl Namespaces {
         let mut pod_lines = vec![
             "link set lo up".to_owned(),
             "link set eth0 up".to_owned(),
+            // With its last address a device loses its routes: this one stays while pods come and go.
+            "addr add 169.254.0.1/32 dev eth0 scope link".to_owned(),
             format!("route add {gateway} dev eth0"),
             format!("route add default via {gateway}"),
         ];
