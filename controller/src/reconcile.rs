@@ -517,7 +517,7 @@ impl Run<'_> {
     /// A write was refused for what the Service is now. Whatever it is has been asked for when this returns true.
     async fn reread(&self, service: &ServiceRef) -> Result<bool, WriteError> {
         if self.all.refresh(service).await? {
-            self.all.queue.ask(self.key.clone(), Why::CHANGED);
+            self.all.queue.ask(self.key.clone(), Why::WORK);
             return Ok(true);
         }
         Err(WriteError::Changed(

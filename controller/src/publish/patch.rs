@@ -136,7 +136,8 @@ pub fn current_conditions(service: &Service) -> &[Condition] {
 
 /// The server-side apply that makes a Service's status say what is wanted; None when it says so already.
 ///
-/// It holds our fields alone. An ingress that shall be empty is written as such: left out, entries that another manager
+/// It holds our fields alone, and holds for the state that was read: in another one the Service may have another class.
+/// An ingress that shall be empty is written as such: left out, entries that another manager
 /// owns too would stay.
 pub fn status_patch(service: &Service, wanted: &Wanted) -> Option<Value> {
     let type_ = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
@@ -156,6 +157,7 @@ pub fn status_patch(service: &Service, wanted: &Wanted) -> Option<Value> {
             "name": service.metadata.name,
             "namespace": service.metadata.namespace,
             "uid": service.metadata.uid,
+            "resourceVersion": service.metadata.resource_version,
         },
         "status": {
             "loadBalancer": { "ingress": wanted.ingress },

@@ -1,6 +1,7 @@
 //! Status and events of the Services of a group (Writes to the API server).
 
 use evenkeel_core::{
+    claim::{Claim, claim, leaving},
     condition::ConditionType,
     engine::Report,
     error::chain,
@@ -132,7 +133,7 @@ impl Run<'_> {
         memory: &mut Memory,
         now: Timestamp,
     ) -> bool {
-        let Some(service) = self.latest(asks.reference) else {
+        let Some(service) = self.latest(asks.reference, asks.leaving) else {
             return false;
         };
         let told = memory.told(&asks.reference.uid, says_serving(&service));
@@ -205,11 +206,19 @@ impl Run<'_> {
         true
     }
 
-    /// The Service as it is known now; None when it is gone.
-    fn latest(&self, reference: &ServiceRef) -> Option<Arc<Service>> {
+    /// The Service as it is known now. None when it is gone, or is another's business by now: then it was asked for
+    /// anew.
+    fn latest(&self, reference: &ServiceRef, leaves: bool) -> Option<Arc<Service>> {
         let services = self.all.services();
         let known = services.get(&reference.key)?;
-        (known.metadata.uid.as_deref() == Some(reference.uid.as_str())).then(|| known.clone())
+        let name = &self.provider.name;
+        let ours = if leaves {
+            leaving(known, &self.all.rules).contains(name)
+        } else {
+            matches!(claim(known, &self.all.rules), Claim::Ours(rule) if rule.provider == *name)
+        };
+        let same = known.metadata.uid.as_deref() == Some(reference.uid.as_str());
+        (ours && same && services.group(&reference.key) == Some(self.key)).then(|| known.clone())
     }
 
     /// What is published must stand: what somebody else changed is made good, but not for ever and a day.

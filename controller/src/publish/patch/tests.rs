@@ -17,7 +17,7 @@ fn reference() -> ServiceRef {
 
 fn service(status: Value) -> Service {
     serde_json::from_value(json!({
-        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u1", "finalizers": ["other.example/x"]},
+        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u1", "resourceVersion": "7", "finalizers": ["other.example/x"]},
         "spec": {"type": "LoadBalancer", "ports": [
             {"port": 443, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}, {"port": 53}, {"port": 99, "protocol": "SCTP"},
         ]},
@@ -149,7 +149,7 @@ fn a_patch_has_our_fields_alone_and_names_the_uid() {
     let want = json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u1"},
+        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u1", "resourceVersion": "7"},
         "status": {"loadBalancer": {"ingress": []}, "conditions": []},
     });
     assert_eq!(patch, Some(want), "emptied, not left out");
