@@ -8,7 +8,7 @@
 //! | method and path | does |
 //! | --- | --- |
 //! | `GET /v1/health` | who runs: version, process id, limits |
-//! | `GET /v1/objects?cluster=UID` | everything one cluster owns, in one answer (all clusters without the query) |
+//! | `GET /v1/objects?cluster=UID&group=IDENTITY` | everything one cluster, or one of its groups, owns, in one answer (everything without the query) |
 //! | `GET /v1/{kind}/{name}` | one object |
 //! | `PUT /v1/{kind}/{name}` | create or change one object |
 //! | `DELETE /v1/{kind}/{name}` | remove one object; 409 `InUse` while another object refers to it |
@@ -343,9 +343,6 @@ impl ApiError {
 
 /// Request headers beside HTTP's own `If-Match` and `If-None-Match`.
 pub mod header {
-    /// On `GET /v1/objects`: identity of the one group that is asked about. The answer may be narrowed to it; whoever asks
-    /// filters all the same.
-    pub const GROUP: &str = "x-evenkeel-group";
     /// On `DELETE`: UID of the cluster that owns the object.
     pub const CLUSTER: &str = "x-evenkeel-cluster";
 }

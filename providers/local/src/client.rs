@@ -65,17 +65,19 @@ impl Client {
     /// # Errors
     /// When the data plane does not answer.
     pub async fn info(&self) -> Result<Info, CloudError> {
-        self.read("GET health", "/v1/health".into(), &[]).await
+        self.read("GET health", "/v1/health".into()).await
     }
 
-    /// Everything of the cluster. Asked about one group, the data plane may leave out the others.
+    /// Everything of the cluster, or of one of its groups.
     ///
     /// # Errors
     /// When the data plane does not answer.
     pub async fn objects(&self, group: Option<&GroupKey>) -> Result<Objects, CloudError> {
-        let path = format!("/v1/objects?cluster={}", encoded(&self.cluster));
-        let group = group.map(|group| (api::header::GROUP, group.identity()));
-        self.read("GET objects", path, group.as_slice()).await
+        let mut path = format!("/v1/objects?cluster={}", encoded(&self.cluster));
+        if let Some(group) = group {
+            path.push_str(&format!("&group={}", group.identity()));
+        }
+        self.read("GET objects", path).await
     }
 
     /// The object of this name, if there is one.
@@ -176,9 +178,8 @@ impl Client {
         &self,
         operation: &'static str,
         path: String,
-        headers: &[(&str, String)],
     ) -> Result<T, CloudError> {
-        let request = self.request(Method::GET, path, headers, Bytes::new());
+        let request = self.request(Method::GET, path, &[], Bytes::new());
         let (status, body) = self
             .call(operation, Access::Read, self.timeout, request)
             .await?;

@@ -222,11 +222,7 @@ async fn asked_about_one_group_the_data_plane_is_told_so() {
     let (request, answer) = tokio::join!(request, client.objects(Some(&edge)));
     assert!(answer.is_err(), "nobody answered");
     assert!(
-        request.starts_with("GET /v1/objects?cluster=cluster HTTP/1.1\r\n"),
-        "{request}"
-    );
-    assert!(
-        request.contains("\r\nx-evenkeel-group: shop/edge\r\n"),
+        request.starts_with("GET /v1/objects?cluster=cluster&group=shop/edge HTTP/1.1\r\n"),
         "{request}"
     );
 }

@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::route::Which;
 use super::{
     disk::Disk,
     runtime::Runtime,
@@ -70,15 +71,14 @@ impl View<'_> {
         })
     }
 
-    /// All objects, or those of one cluster.
-    pub(crate) fn objects(&self, cluster: Option<&str>) -> Objects {
-        fn all<T, O>(
-            table: &Table<T>,
-            cluster: Option<&str>,
-            object: impl Fn(&Stored<T>) -> O,
-        ) -> Vec<O> {
+    /// All objects, or those of one cluster or group.
+    pub(crate) fn objects(&self, which: &Which) -> Objects {
+        fn all<T, O>(table: &Table<T>, which: &Which, object: impl Fn(&Stored<T>) -> O) -> Vec<O> {
             let wanted = |stored: &&Arc<Stored<T>>| {
-                cluster.is_none_or(|cluster| stored.marks.cluster == cluster)
+                let is = |asked: &Option<String>, mark: &str| {
+                    asked.as_deref().is_none_or(|asked| asked == mark)
+                };
+                is(&which.cluster, &stored.marks.cluster) && is(&which.group, &stored.marks.group)
             };
             table
                 .values()
@@ -87,11 +87,9 @@ impl View<'_> {
                 .collect()
         }
         Objects {
-            leases: all(&self.store.leases, cluster, lease),
-            backend_sets: all(&self.store.backend_sets, cluster, |set| {
-                self.backend_set(set)
-            }),
-            listeners: all(&self.store.listeners, cluster, |listener| {
+            leases: all(&self.store.leases, which, lease),
+            backend_sets: all(&self.store.backend_sets, which, |set| self.backend_set(set)),
+            listeners: all(&self.store.listeners, which, |listener| {
                 self.listener(listener)
             }),
         }

@@ -8,14 +8,21 @@ use super::{
 };
 use crate::api::{ApiError, code, header};
 
+/// Which objects are asked about; nothing said is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Which {
+    /// UID of the cluster that owns them.
+    pub(crate) cluster: Option<String>,
+    /// Identity of the group that owns them.
+    pub(crate) group: Option<String>,
+}
+
 /// A request without its body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Route {
     Health,
     Metrics,
-    Objects {
-        cluster: Option<String>,
-    },
+    Objects(Which),
     Get {
         kind: Kind,
         name: String,
@@ -63,9 +70,7 @@ pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<R
         ["v1", "metrics"] => only_get(method, uri).map(|()| Route::Metrics),
         ["v1", "objects"] => {
             allow(method, &[Method::GET])?;
-            Ok(Route::Objects {
-                cluster: cluster_query(uri).map_err(refuse)?,
-            })
+            Ok(Route::Objects(which(uri).map_err(refuse)?))
         }
         ["v1", kind, name] => {
             let Some(kind) = Kind::from_path(kind) else {
@@ -171,18 +176,33 @@ fn no_query(uri: &Uri) -> Result<(), ApiError> {
     }
 }
 
-fn cluster_query(uri: &Uri) -> Result<Option<String>, ApiError> {
-    match uri.query().unwrap_or("").split_once('=') {
-        None if uri.query().unwrap_or("").is_empty() => Ok(None),
-        // UIDs are plain characters, so there is nothing to decode.
-        Some(("cluster", uid)) if !uid.is_empty() && !uid.contains(['&', '=', '%', '+']) => {
-            Ok(Some(uid.to_owned()))
+fn which(uri: &Uri) -> Result<Which, ApiError> {
+    let refused = || {
+        let allowed = "it can only be cluster=UID and group=IDENTITY, each once; correct it, or remove it to see everything";
+        invalid("query", allowed)
+    };
+    let mut which = Which::default();
+    for pair in uri
+        .query()
+        .unwrap_or("")
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
+        let (key, value) = pair.split_once('=').ok_or_else(refused)?;
+        let place = match key {
+            "cluster" => &mut which.cluster,
+            "group" => &mut which.group,
+            _ => return Err(refused()),
+        };
+        // UIDs and names of Kubernetes are plain characters, so there is nothing to decode.
+        if value.is_empty()
+            || value.contains(['=', '%', '+'])
+            || place.replace(value.to_owned()).is_some()
+        {
+            return Err(refused());
         }
-        _ => Err(invalid(
-            "query",
-            "it can only be cluster=UID; correct it, or remove it to see all clusters",
-        )),
     }
+    Ok(which)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
@@ -261,14 +281,24 @@ mod tests {
         for (method, path, headers, want) in [
             ("GET", "/v1/health", &[][..], Route::Health),
             ("GET", "/v1/metrics", &[], Route::Metrics),
-            ("GET", "/v1/objects", &[], Route::Objects { cluster: None }),
+            ("GET", "/v1/objects", &[], Route::Objects(Which::default())),
             (
                 "GET",
                 "/v1/objects?cluster=u-1",
                 &[],
-                Route::Objects {
+                Route::Objects(Which {
                     cluster: Some("u-1".into()),
-                },
+                    group: None,
+                }),
+            ),
+            (
+                "GET",
+                "/v1/objects?cluster=u-1&group=shop/edge",
+                &[],
+                Route::Objects(Which {
+                    cluster: Some("u-1".into()),
+                    group: Some("shop/edge".into()),
+                }),
             ),
             (
                 "GET",

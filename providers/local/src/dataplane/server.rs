@@ -54,10 +54,10 @@ impl Api {
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 Ok(([(header::CONTENT_TYPE, kind)], metrics::render(&facts)).into_response())
             }
-            Route::Objects { cluster } => {
+            Route::Objects(which) => {
                 let objects = self
                     .engine
-                    .read(move |view| view.objects(cluster.as_deref()))
+                    .read(move |view| view.objects(&which))
                     .await
                     .map_err(refuse)?;
                 Ok(json(StatusCode::OK, &objects))

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use evenkeel_local::{
     api::{
-        ApiError, BackendSet, BackendSetSpec, Family, Info, Lease, LeaseSpec, MAX_BODY_BYTES, Put,
+        ApiError, BackendSet, BackendSetSpec, Family, Info, Lease, LeaseSpec, MAX_BODY_BYTES,
+        Objects, Put,
     },
     dataplane::Config,
 };
@@ -22,6 +23,55 @@ fn lease() -> Put<LeaseSpec> {
         family: Family::V4,
         address: None,
     })
+}
+
+#[tokio::test]
+async fn one_is_told_of_the_cluster_and_the_group_one_asks_about() {
+    let (_directory, plane, _) = plane().await;
+    for (name, cluster, group) in [
+        ("a", "here", "u-1"),
+        ("b", "here", "shop/edge"),
+        ("c", "there", "u-1"),
+    ] {
+        let mut set = body(BackendSetSpec::default());
+        set.marks.cluster = cluster.into();
+        set.marks.group = group.into();
+        plane
+            .client
+            .create(&format!("/v1/backendsets/{name}"), &set)
+            .await
+            .done();
+    }
+    for (query, want) in [
+        ("", "a b c"),
+        ("?cluster=here", "a b"),
+        ("?cluster=here&group=shop/edge", "b"),
+        ("?group=u-1", "a c"),
+        ("?cluster=nowhere", ""),
+    ] {
+        let objects: Objects = plane
+            .client
+            .get(&format!("/v1/objects{query}"))
+            .await
+            .object();
+        let names: Vec<_> = objects
+            .backend_sets
+            .iter()
+            .map(|set| set.name.as_str())
+            .collect();
+        assert_eq!(names.join(" "), want, "{query}");
+    }
+    for query in ["?cluster=", "?clustr=x", "?group=a&group=b", "?cluster"] {
+        assert_eq!(
+            plane
+                .client
+                .get(&format!("/v1/objects{query}"))
+                .await
+                .code(),
+            "Invalid",
+            "{query}"
+        );
+    }
 }
 
 #[tokio::test]
