@@ -109,6 +109,12 @@ impl Reconciler {
             resync,
             started,
         } = parts;
+        let queue: Arc<Shared<GroupKey>> = Arc::default();
+        for provider in &providers {
+            let queue = queue.clone();
+            let wake = move |group: &GroupKey| queue.ask(group.clone(), Why::WORK);
+            provider.engine.attach(Arc::new(wake));
+        }
         Self {
             services: Mutex::new(ServiceCache::new(rules.clone())),
             cluster,
@@ -124,7 +130,7 @@ impl Reconciler {
             resync,
             started,
             first: Once::new(),
-            queue: Arc::default(),
+            queue,
             nodes: Mutex::default(),
             memories: Mutex::default(),
             holdings: Mutex::default(),
