@@ -86,8 +86,9 @@ pub async fn watch<T: Trim>(
     }
 }
 
-/// Whether the server says that it does not know streaming lists: 1.32 and 1.33 have them behind a gate, and answer 422
-/// (`sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled`).
+/// Whether the server says that it does not know streaming lists. They are behind the gate `WatchList`, which is off in
+/// 1.33 and may be switched off later; then the answer is 422 (`sendInitialEvents is forbidden for watch unless the
+/// WatchList feature gate is enabled`).
 fn cannot_stream(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {

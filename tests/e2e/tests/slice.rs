@@ -2,17 +2,13 @@
 //! are addresses of 127.0.0.0/8, so that it runs anywhere.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_e2e::{World, WorldOptions};
-use evenkeel_harness::control_plane::{ControlPlane, Options};
-use evenkeel_harness::evenkeel::Evenkeel;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions, http_get};
-use evenkeel_harness::supervise::Janitor;
 use evenkeel_harness::wait::eventually;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -23,7 +19,7 @@ use kube::api::{
 };
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 const NAMESPACE: &str = "default";
 const FINALIZER: &str = "evenkeel.dev/local";
@@ -439,6 +435,9 @@ async fn outages_are_survived() -> Result<()> {
     a_restart_writes_nothing(&mut world)
         .await
         .context("restart")?;
+    what_nobody_asks_for_is_reported_and_left_alone(&mut world)
+        .await
+        .context("orphan")?;
     world.stop().await
 }
 
@@ -627,6 +626,21 @@ async fn a_restart_writes_nothing(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+async fn what_nobody_asks_for_is_reported_and_left_alone(world: &mut World) -> Result<()> {
+    world.kill_controller()?;
+    // Somebody forces a Service away while nobody looks.
+    delete(world, "web-0").await?;
+    patch(world, "web-0", json!({"metadata": {"finalizers": []}})).await?;
+    world.gone(NAMESPACE, "web-0").await?;
+    world.start_controller().await?;
+    ensure!(metric(world, "evenkeel_orphans").await? == 1.0);
+    create(world, "later", json!({})).await?;
+    serves(world, "later", 8080).await?;
+    let count = world.object_count().await?;
+    ensure!(count == (SERVICES + 1) * OBJECTS, "{count} objects");
+    Ok(())
+}
+
 async fn versions(world: &World) -> Result<BTreeMap<String, Option<String>>> {
     let services = world
         .services(NAMESPACE)
@@ -673,96 +687,4 @@ async fn metric(world: &World, name: &str) -> Result<f64> {
     Ok(lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum())
-}
-
-/// A data plane that nobody else has started belongs to nobody: it outlives who started it, and is started again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_data_plane_is_started_outlives_the_controller_and_is_started_again() -> Result<()> {
-    let plane = ControlPlane::start(Options {
-        controller_manager: false,
-        ..Options::default()
-    })
-    .await?;
-    let directory = plane.directory().join("alone");
-    let socket = directory.join("dataplane.sock");
-    let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let args: Vec<String> = vec![
-        "--provider".into(),
-        "local".into(),
-        "--listen".into(),
-        admin.to_string(),
-        "--local-socket".into(),
-        socket.display().to_string(),
-        "--local-state-dir".into(),
-        directory.display().to_string(),
-        "--local-pool".into(),
-        pool(),
-    ];
-    let janitor = Janitor::start()?;
-    let mut controller = Evenkeel::run(&plane, &args, Some(admin)).await?;
-    let first = DataPlane::find(&socket, &janitor).await?;
-
-    controller.kill()?;
-    ensure!(
-        DataPlane::find(&socket, &janitor).await?.pid == first.pid,
-        "it outlives a controller that is killed"
-    );
-    let controller = Evenkeel::run(&plane, &args, Some(admin)).await?;
-    ensure!(
-        DataPlane::find(&socket, &janitor).await?.pid == first.pid,
-        "one that answers is not started anew"
-    );
-
-    first.kill()?;
-    let second = eventually("another data plane", LIMIT, || async {
-        let found = DataPlane::find(&socket, &janitor).await?;
-        ensure!(found.pid != first.pid, "it is the old one");
-        Ok(found)
-    })
-    .await
-    .with_context(|| controller.log_tail(20))?;
-    let status = controller.stop()?;
-    ensure!(status.success(), "{status}");
-    ensure!(
-        DataPlane::find(&socket, &janitor).await?.pid == second.pid,
-        "it outlives a controller that ends"
-    );
-    second.kill()
-}
-
-/// A data plane that is no child of ours. The janitor ends it, should we not come to it.
-struct DataPlane {
-    pid: u64,
-    socket: PathBuf,
-}
-
-impl DataPlane {
-    async fn find(socket: &std::path::Path, janitor: &Janitor) -> Result<Self> {
-        let stream = UnixStream::connect(socket).await?;
-        let answer = http_get(stream, "dataplane", "/v1/health").await?;
-        let health: Value = serde_json::from_str(&answer.body)?;
-        let pid = health["pid"].as_u64().context("no pid")?;
-        let found = Self {
-            pid,
-            socket: socket.to_owned(),
-        };
-        janitor.clean_up(["sh", "-c", &found.kill_command()])?;
-        Ok(found)
-    }
-
-    /// Ends the process if it is still the one that was found.
-    fn kill_command(&self) -> String {
-        let (pid, socket) = (self.pid, self.socket.display());
-        format!(
-            "! tr '\\0' ' ' </proc/{pid}/cmdline 2>/dev/null | grep -qF '{socket}' || kill -KILL {pid}"
-        )
-    }
-
-    fn kill(&self) -> Result<()> {
-        let status = std::process::Command::new("sh")
-            .args(["-c", &self.kill_command()])
-            .status()?;
-        ensure!(status.success(), "{status}");
-        Ok(())
-    }
 }
