@@ -6,14 +6,14 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_harness::{
     control_plane::{ControlPlane, Options},
+    evenkeel::evenkeel_release_binary,
     nodes::http_get,
     supervise::Supervised,
     wait::eventually,
@@ -48,7 +48,7 @@ async fn bench() -> Result<()> {
         scale("EVENKEEL_BENCH_SERVICES"),
         scale("EVENKEEL_BENCH_NODES"),
     );
-    let binary = release_binary()?;
+    let binary = evenkeel_release_binary()?;
     let size = std::fs::metadata(&binary)?.len();
     row(
         "release binary",
@@ -131,34 +131,6 @@ async fn bench() -> Result<()> {
 
 fn row(what: &str, figure: String) {
     println!("{what:<55} {figure}");
-}
-
-fn release_binary() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "evenkeel",
-            "--bin",
-            "evenkeel",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "cannot build evenkeel:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)?
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "evenkeel")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo does not say where the binary is")
 }
 
 async fn create_nodes(plane: &ControlPlane, count: usize) -> Result<()> {

@@ -48,12 +48,20 @@ pub fn evenkeel_binary() -> Result<PathBuf> {
     if let Some(path) = &*known {
         return Ok(path.clone());
     }
-    let path = build()?;
+    let path = build(&[])?;
     *known = Some(path.clone());
     Ok(path)
 }
 
-fn build() -> Result<PathBuf> {
+/// The same as it is shipped: optimised, which takes minutes to build. For benches.
+///
+/// # Errors
+/// When the build fails: with the compiler's errors.
+pub fn evenkeel_release_binary() -> Result<PathBuf> {
+    build(&["--release"])
+}
+
+fn build(profile: &[&str]) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let janitor = Arc::new(Janitor::start()?);
     let output = janitor.directory("cargo", None)?.join("output");
@@ -66,6 +74,7 @@ fn build() -> Result<PathBuf> {
         // The whole workspace is selected because its features then are those that its tests are built with: libraries are not
         // built a second time.
         .args(["build", "--workspace", "--bin", "evenkeel"])
+        .args(profile)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .log_file(&output)
