@@ -351,6 +351,12 @@ async fn controller_gone(scene: &mut Scene, show: &mut Show, address: SocketAddr
             Err(error) => Err(error),
         },
     );
+    eventually("the first reconcile after the restart", LIMIT, || async {
+        let runs = scene.world.metric("evenkeel_reconcile_total").await?;
+        ensure!(runs >= 1.0, "no reconcile yet");
+        Ok(())
+    })
+    .await?;
     let after = scene.services().get(FRONT).await?.resource_version();
     show.check(
         "the restart wrote nothing to the Service",

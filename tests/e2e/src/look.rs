@@ -12,7 +12,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::World;
 
@@ -140,6 +140,30 @@ impl World {
                 self.controller_log()
             )
         })
+    }
+
+    /// A path of the controller's own HTTP server: status and body.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let stream = TcpStream::connect(self.admin).await?;
+        let answer = http_get(stream, "evenkeel", path).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    /// The sum of one of the controller's metrics over its labels.
+    ///
+    /// # Errors
+    /// When the controller does not answer.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, body) = self.get("/metrics").await?;
+        let lines = body
+            .lines()
+            .filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 
     /// One request through an address, from this machine.

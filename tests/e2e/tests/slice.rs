@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_e2e::{World, WorldOptions};
-use evenkeel_harness::nodes::{NodesKind, NodesOptions, http_get};
+use evenkeel_harness::nodes::{NodesKind, NodesOptions};
 use evenkeel_harness::wait::eventually;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -452,13 +452,13 @@ async fn the_api_server_goes_away_and_comes_back(world: &World) -> Result<()> {
     // It stays ready: a restart would not help.
     eventually("the outage to be noticed", LIMIT, || async {
         ensure!(
-            metric(world, "evenkeel_watch_failures_total").await? > 0.0,
+            world.metric("evenkeel_watch_failures_total").await? > 0.0,
             "it was not"
         );
         Ok(())
     })
     .await?;
-    ensure!(get(world, "/readyz").await?.0 == 200);
+    ensure!(world.get("/readyz").await?.0 == 200);
     world.plane.start_api_server().await?;
     // Without a restart it sees what comes next.
     patch(
@@ -505,7 +505,7 @@ async fn the_data_plane_dies_and_comes_back(world: &mut World) -> Result<()> {
         "what cannot be read is not taken back"
     );
     ensure!(
-        get(world, "/readyz").await?.0 == 200,
+        world.get("/readyz").await?.0 == 200,
         "one provider's trouble is not the process's"
     );
     world.start_data_plane().await?;
@@ -612,7 +612,7 @@ async fn a_restart_writes_nothing(world: &mut World) -> Result<()> {
     world.kill_controller()?;
     world.start_controller().await?;
     eventually("every Service to be looked at", LIMIT, || async {
-        let runs = metric(world, "evenkeel_reconcile_total").await?;
+        let runs = world.metric("evenkeel_reconcile_total").await?;
         ensure!(runs >= SERVICES as f64, "{runs} runs");
         Ok(())
     })
@@ -622,7 +622,7 @@ async fn a_restart_writes_nothing(world: &mut World) -> Result<()> {
         generations(&world.objects().await?) == generations(&objects),
         "the data plane was written"
     );
-    ensure!(metric(world, "evenkeel_writes_total").await? == 0.0);
+    ensure!(world.metric("evenkeel_writes_total").await? == 0.0);
     Ok(())
 }
 
@@ -633,7 +633,7 @@ async fn what_nobody_asks_for_is_reported_and_left_alone(world: &mut World) -> R
     patch(world, "web-0", json!({"metadata": {"finalizers": []}})).await?;
     world.gone(NAMESPACE, "web-0").await?;
     world.start_controller().await?;
-    ensure!(metric(world, "evenkeel_orphans").await? == 1.0);
+    ensure!(world.metric("evenkeel_orphans").await? == 1.0);
     create(world, "later", json!({})).await?;
     serves(world, "later", 8080).await?;
     let count = world.object_count().await?;
@@ -669,22 +669,4 @@ fn generations(objects: &Value) -> BTreeMap<String, u64> {
             )
         })
         .collect()
-}
-
-/// Status and body of the controller's own HTTP server.
-async fn get(world: &World, path: &str) -> Result<(u16, String)> {
-    let stream = TcpStream::connect(world.admin).await?;
-    let answer = http_get(stream, "evenkeel", path).await?;
-    Ok((answer.status, answer.body))
-}
-
-/// The sum of a metric over its labels.
-async fn metric(world: &World, name: &str) -> Result<f64> {
-    let (_, body) = get(world, "/metrics").await?;
-    let lines = body
-        .lines()
-        .filter(|line| line.starts_with(name) && !line.starts_with('#'));
-    Ok(lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum())
 }
