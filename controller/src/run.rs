@@ -431,3 +431,39 @@ async fn shut_down(shared: &Shared, mut tasks: Tasks) {
     tasks.shutdown().await;
     info!("ended; load balancers and their connections go on");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_ends_the_process_and_is_named() {
+        for (ending, want) in [
+            (Ok(()), "watch of nodes ended by itself"),
+            (
+                Err(anyhow!("the stream closed")),
+                "watch of nodes ended: the stream closed",
+            ),
+        ] {
+            let mut tasks = Tasks::new();
+            tasks.spawn(async move { ("watch of nodes", ending) });
+            let error = beside(&mut tasks, std::future::pending::<()>())
+                .await
+                .expect_err("ended");
+            assert!(format!("{error:#}").contains(want), "{error:#}");
+        }
+        let mut tasks = Tasks::new();
+        tasks.spawn(async { panic!("on purpose") });
+        let error = beside(&mut tasks, std::future::pending::<()>())
+            .await
+            .expect_err("panicked");
+        assert!(format!("{error:#}").contains("on purpose"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn a_step_beside_running_tasks_is_done() {
+        let mut tasks = Tasks::new();
+        tasks.spawn(std::future::pending());
+        assert_eq!(beside(&mut tasks, async { 7 }).await.expect("done"), 7);
+    }
+}

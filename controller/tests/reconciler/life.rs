@@ -206,7 +206,7 @@ async fn what_is_not_ours_is_not_touched() -> Result<()> {
 #[tokio::test]
 async fn a_service_without_a_class_is_taken_where_a_default_is_set_and_no_other_hand_is_on_it()
 -> Result<()> {
-    let mut scene = Scene::prepare().await?;
+    let mut scene = Scene::prepare_alone().await?;
     scene.default_provider = true;
     scene
         .create("free", json!({"spec": {"loadBalancerClass": null}}))

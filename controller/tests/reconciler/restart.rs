@@ -1,6 +1,8 @@
-//! Whatever happens while we are away, and wherever we are cut.
+//! Whatever happens while we are away or do not look, and wherever we are cut.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use evenkeel_laws::tap::Fault;
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -65,37 +67,72 @@ async fn what_happened_while_we_were_away_is_found() -> Result<()> {
 }
 
 #[tokio::test]
-async fn wherever_it_is_cut_the_end_is_the_same() -> Result<()> {
+async fn what_changed_in_the_cloud_is_found_by_looking() -> Result<()> {
     let mut scene = Scene::prepare().await?;
-    for fault in [Fault::KilledBefore, Fault::KilledAfter] {
-        let mut cuts = 0;
-        // More calls than a life has: the round that is not cut ends it.
-        for call in 0..64 {
-            scene.tap.reset();
-            scene.tap.fail(call, fault);
-            scene.run();
-            scene.create("checkout", json!({})).await?;
-            let mut cut = again_if_cut(&mut scene, Step::Served).await?;
-            ensure!(
-                scene.objects().values().all(|count| *count == 1),
-                "{fault:?} at call {call}: {:?}",
-                scene.cloud.list()
-            );
-            scene.delete("checkout").await?;
-            cut |= again_if_cut(&mut scene, Step::Gone).await?;
-            ensure!(
-                scene.cloud.list().is_empty(),
-                "{fault:?} at call {call}: {:?}",
-                scene.cloud.list()
-            );
-            scene.crash().await;
-            if !cut {
-                break;
-            }
-            cuts += 1;
+    scene.resync = Duration::from_secs(1);
+    scene.run();
+    scene.create("checkout", json!({})).await?;
+    scene.served("checkout").await?;
+    let objects = scene.cloud.list();
+    let listener = objects
+        .iter()
+        .find(|object| object.spec.kind() == "listener");
+    let listener = listener.context("no listener")?;
+    scene
+        .cloud
+        .delete(&listener.name)
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    evenkeel_harness::wait::eventually("the listener to be back", crate::scene::LIMIT, || async {
+        ensure!(
+            scene.objects().get("listener") == Some(&1),
+            "{:?}",
+            scene.objects()
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn wherever_it_is_cut_before_a_call_the_end_is_the_same() -> Result<()> {
+    cut_everywhere(Fault::KilledBefore).await
+}
+
+#[tokio::test]
+async fn wherever_it_is_cut_after_a_call_the_end_is_the_same() -> Result<()> {
+    cut_everywhere(Fault::KilledAfter).await
+}
+
+/// A life for every call that a life has, each cut at another one.
+async fn cut_everywhere(fault: Fault) -> Result<()> {
+    let mut scene = Scene::prepare().await?;
+    let mut cuts = 0;
+    // The round that is not cut ends it.
+    for call in 0..64 {
+        scene.tap.reset();
+        scene.tap.fail(call, fault);
+        scene.run();
+        scene.create("checkout", json!({})).await?;
+        let mut cut = again_if_cut(&mut scene, Step::Served).await?;
+        let objects = scene.objects();
+        ensure!(
+            objects.len() == 3 && objects.values().all(|count| *count == 1),
+            "call {call}: {objects:?}"
+        );
+        scene.delete("checkout").await?;
+        cut |= again_if_cut(&mut scene, Step::Gone).await?;
+        ensure!(
+            scene.cloud.list().is_empty(),
+            "call {call}: {:?}",
+            scene.cloud.list()
+        );
+        scene.crash().await;
+        if !cut {
+            break;
         }
-        ensure!((4..64).contains(&cuts), "{cuts} cuts with {fault:?}");
+        cuts += 1;
     }
+    ensure!((4..64).contains(&cuts), "{cuts} cuts");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use evenkeel::{
 };
 use evenkeel_core::{claim::ClaimRules, engine::Engine, ids::ProviderName, nodes::NodeRules};
 use evenkeel_harness::{
-    control_plane::{ControlPlane, TestNamespace},
+    control_plane::{ControlPlane, Options, TestNamespace},
     wait::eventually,
 };
 use evenkeel_laws::{
@@ -50,9 +50,13 @@ pub(crate) struct Scene {
     /// Also the end of the class and of the finalizer.
     pub(crate) provider: String,
     pub(crate) default_provider: bool,
+    /// How often the cloud is looked at though nothing changed.
+    pub(crate) resync: Duration,
     controller: Option<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
     time: JoinHandle<()>,
     namespace: TestNamespace,
+    // Declared last, dropped last.
+    _alone: Option<Arc<ControlPlane>>,
 }
 
 impl Scene {
@@ -65,7 +69,16 @@ impl Scene {
 
     /// A scene without a controller.
     pub(crate) async fn prepare() -> Result<Self> {
-        let plane = ControlPlane::shared().await?;
+        Self::on(ControlPlane::shared().await?, None).await
+    }
+
+    /// The same on a control plane of its own, for a controller that takes more than its class.
+    pub(crate) async fn prepare_alone() -> Result<Self> {
+        let plane = Arc::new(ControlPlane::start(Options::default()).await?);
+        Self::on(&plane.clone(), Some(plane)).await
+    }
+
+    async fn on(plane: &ControlPlane, alone: Option<Arc<ControlPlane>>) -> Result<Self> {
         let cloud = Arc::new(Cloud::default());
         // What takes time in the cloud takes a little of it.
         let time = tokio::spawn({
@@ -88,9 +101,11 @@ impl Scene {
                 NUMBER.fetch_add(1, Ordering::Relaxed)
             ),
             default_provider: false,
+            resync: Duration::from_secs(600),
             controller: None,
             time,
             namespace: plane.namespace("reconciler").await?,
+            _alone: alone,
         })
     }
 
@@ -110,7 +125,7 @@ impl Scene {
             workers: 4,
             node_debounce: Duration::from_millis(100),
             node_debounce_longest: Duration::from_millis(500),
-            resync: Duration::from_secs(600),
+            resync: self.resync,
             log: LogConfig {
                 filter: "off".into(),
                 format: LogFormat::Text,

@@ -1,10 +1,14 @@
 //! What is wrong is told, and takes nothing down.
 
 use anyhow::{Result, ensure};
+use evenkeel::{
+    metrics::Metrics, outcome::Notice, publish::events::channel, watch::services::reference,
+};
 use evenkeel_harness::wait::eventually;
 use evenkeel_laws::tap::Fault;
 use kube::ResourceExt as _;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::scene::{LIMIT, Scene, condition, conditions, ingress, status};
 
@@ -195,4 +199,32 @@ async fn a_port_that_nobody_serves_is_an_error_of_that_port() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn an_event_that_repeats_is_one_object_whose_count_grows() -> Result<()> {
+    let scene = Scene::prepare().await?;
+    let service = scene.create("checkout", json!({})).await?;
+    let (events, writer) = channel(scene.client.clone(), Metrics::new());
+    let quiet = CancellationToken::new();
+    let writer = tokio::spawn(writer.run(quiet.clone()));
+    let about = reference(&service);
+    for note in ["no answer", "no answer", "another cause", "no answer"] {
+        events.tell(&about, Notice::warning("SyncLoadBalancerFailed", note));
+    }
+    eventually("the events", LIMIT, || async {
+        let mut found = scene.events("checkout").await?;
+        found.sort();
+        let want = [("another cause", 1), ("no answer", 3)];
+        let found: Vec<_> = found
+            .iter()
+            .map(|(_, note, count)| (note.as_str(), *count))
+            .collect();
+        ensure!(found == want, "{found:?}");
+        Ok(())
+    })
+    .await?;
+    quiet.cancel();
+    writer.await?;
+    Ok(())
 }
