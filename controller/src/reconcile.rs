@@ -18,6 +18,7 @@ mod memory;
 mod publish;
 mod release;
 mod roster;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,22 +27,17 @@ use std::{
 };
 
 use evenkeel_core::{
-    claim::{ClaimRules, owned_by},
-    engine::{Ask, Report, Request},
+    claim::ClaimRules,
     error::chain,
     ids::{Cluster, GroupKey, ProviderName, ServiceRef, ServiceUid},
-    nodes::NodeSet,
     ticket::Ticket,
 };
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     clock,
-    journal::Log,
-    metrics::{Ended, Metrics},
-    outcome::{Notice, event},
+    metrics::Metrics,
     providers::Installed,
     publish::{Publisher, WriteError, events::Events},
     queue::{Next, Shared, Turn, Why},
@@ -50,11 +46,8 @@ use crate::{
 };
 use census::Census;
 use memory::Memory;
-use roster::{Group, Roster, ask};
-
-/// A cloud that takes longer than this gets its Services a first status before it has ended: nobody should look at a
-/// Service that says nothing.
-const SLOW: Duration = Duration::from_secs(3);
+use roster::Roster;
+use work::Run;
 
 /// What a reconciler is made of.
 pub(crate) struct Parts {
@@ -290,7 +283,11 @@ impl Reconciler {
             }
         }
         if !memories.is_empty() {
-            lock(&self.memories).insert(key, memories);
+            // A look at the provider may have left something here meanwhile.
+            lock(&self.memories)
+                .entry(key)
+                .or_default()
+                .extend(memories);
         }
         self.first.call_once(|| {
             let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -378,264 +375,5 @@ impl Reconciler {
                 .iter()
                 .any(|(name, other)| name == provider && other != group)
         })
-    }
-}
-
-/// Work on one group of one provider.
-struct Run<'a> {
-    all: &'a Reconciler,
-    provider: &'a Installed,
-    key: &'a GroupKey,
-    group: Group,
-}
-
-/// What became of a preparation.
-enum Prepared {
-    /// The group may be worked on.
-    Ready,
-    /// It is not what it was: it was asked for anew.
-    Stale,
-}
-
-impl Run<'_> {
-    /// From what is asked to what is told back.
-    async fn work(self, mut memory: Memory, why: Why) -> (Option<Memory>, Next) {
-        let (started, now) = (Instant::now(), clock::now());
-        let look = memory.retry.begin(why, now);
-        let Some(ask) = ask(self.key, &self.all.cluster, &self.group, memory.served()) else {
-            return self.forget(memory, now).await;
-        };
-        match self.prepare(&ask, &mut memory).await {
-            Ok(Prepared::Ready) => {}
-            Ok(Prepared::Stale) => return (Some(memory), Next::Rest),
-            Err(error) => {
-                warn!(
-                    error = chain(&error),
-                    "the Service could not be prepared; it is tried again"
-                );
-                return self.rest(memory, &Report::default(), true, look, now);
-            }
-        }
-        for member in self
-            .group
-            .staying
-            .iter()
-            .filter(|member| matches!(ask, Ask::Serve(_)) || self.owns(&member.service))
-        {
-            memory.hold(member.reference.clone());
-            self.all
-                .hold(&member.reference, &self.provider.name, self.key);
-        }
-        let releasing = matches!(ask, Ask::Release);
-        let nodes = self.all.nodes().set(&self.provider.name);
-        let report = self
-            .converge(ask, nodes.clone(), look, why, &mut memory, now)
-            .await;
-        let mut trouble = self
-            .publish(&report, &nodes, &mut memory, clock::now())
-            .await;
-        trouble |= self
-            .release(&report, releasing, &mut memory, clock::now())
-            .await;
-        self.all.metrics.reconciled(
-            self.provider.name.as_str(),
-            ended(&report, trouble),
-            started.elapsed(),
-        );
-        if releasing && report.gone && !trouble {
-            return (None, Next::Rest);
-        }
-        self.rest(memory, &report, trouble, look, now)
-    }
-
-    /// Nothing is made before our finalizer is there; nothing is given back on an old state.
-    async fn prepare(&self, ask: &Ask, memory: &mut Memory) -> Result<Prepared, WriteError> {
-        let mut stale = false;
-        if matches!(ask, Ask::Serve(_)) {
-            for member in &self.group.staying {
-                match self
-                    .all
-                    .publisher
-                    .add_finalizer(&member.service, &self.provider.name)
-                    .await
-                {
-                    Ok(None) => {
-                        memory.finalized(&member.reference.uid);
-                    }
-                    Ok(Some(written)) => {
-                        if !memory.finalized(&member.reference.uid) {
-                            self.finalizer_lost(&member.reference);
-                        }
-                        stale |= self.all.learn(written);
-                    }
-                    Err(WriteError::Gone | WriteError::Changed(_)) => {
-                        stale |= self.reread(&member.reference).await?
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        for leaving in self
-            .group
-            .leaving
-            .iter()
-            .filter(|leaving| !leaving.deleting)
-        {
-            // A deletion is never taken back; a type is.
-            stale |= match self.all.publisher.read(&leaving.reference).await? {
-                Some(item) => self.all.learn(item),
-                None => self.all.refresh(&leaving.reference).await?,
-            };
-        }
-        Ok(if stale {
-            Prepared::Stale
-        } else {
-            Prepared::Ready
-        })
-    }
-
-    /// Nothing is asked, and nothing was made. What was published of those who went is taken back.
-    async fn forget(self, memory: Memory, now: Timestamp) -> (Option<Memory>, Next) {
-        self.provider.engine.forget(self.key);
-        for service in memory.published_and_departed(&self.group) {
-            if let Err(error) = self
-                .all
-                .publisher
-                .release(&service, &self.provider.name, false)
-                .await
-            {
-                warn!(
-                    error = chain(&error),
-                    "what was published could not be taken back; it is tried again"
-                );
-                return self.rest(memory, &Report::default(), true, false, now);
-            }
-            lock(&self.all.census).gone(&service.uid);
-        }
-        (None, Next::Rest)
-    }
-
-    /// Whether the provider's finalizer is on a Service.
-    fn owns(&self, service: &Service) -> bool {
-        owned_by(service).contains(&self.provider.name)
-    }
-
-    /// A write was refused for what the Service is now. Whatever it is has been asked for when this returns true.
-    async fn reread(&self, service: &ServiceRef) -> Result<bool, WriteError> {
-        if self.all.refresh(service).await? {
-            self.all.queue.ask(self.key.clone(), Why::WORK);
-            return Ok(true);
-        }
-        Err(WriteError::Changed(
-            "the API server refuses what we write, though the Service is what we know".to_owned(),
-        ))
-    }
-
-    fn finalizer_lost(&self, service: &ServiceRef) {
-        self.all.metrics.finalizer_lost();
-        let note = "Somebody removed our finalizer while the load balancer exists; it was added again. Delete the Service, or \
-                    change its type, to have the load balancer given back.";
-        self.all
-            .events
-            .tell(service, Notice::warning(event::FINALIZER_LOST, note));
-    }
-
-    /// Has the provider make it so. Where that takes long, those who have no status yet get one meanwhile.
-    async fn converge(
-        &self,
-        ask: Ask,
-        nodes: Arc<NodeSet>,
-        look: bool,
-        why: Why,
-        memory: &mut Memory,
-        now: Timestamp,
-    ) -> Report {
-        let approval = match &ask {
-            Ask::Serve(group) => group
-                .members
-                .iter()
-                .find_map(|member| member.options.approve.clone()),
-            Ask::Keep(_) | Ask::Release => None,
-        };
-        let request = Request {
-            key: self.key.clone(),
-            ask,
-            nodes: nodes.clone(),
-            approval,
-            paused: false,
-            look,
-            ticket: self.all.ticket.clone(),
-            now,
-        };
-        let news = memory.news(&self.group, why.changed);
-        let announce = || {
-            for (service, notice) in &news {
-                self.all.events.tell(service, notice.clone());
-            }
-        };
-        let journal = Log::new(
-            &self.provider.name,
-            &self.all.metrics,
-            memory.retry.attempts(),
-            &announce,
-        );
-        let report = {
-            let mut run = std::pin::pin!(self.provider.engine.run(request, &journal));
-            tokio::select! {
-                report = &mut run => report,
-                () = tokio::time::sleep(SLOW) => {
-                    self.publish_first(&nodes, memory).await;
-                    run.await
-                }
-            }
-        };
-        if journal.began() {
-            memory.began(&news);
-        }
-        report
-    }
-
-    /// When the group is worked on again.
-    fn rest(
-        &self,
-        mut memory: Memory,
-        report: &Report,
-        trouble: bool,
-        looked: bool,
-        now: Timestamp,
-    ) -> (Option<Memory>, Next) {
-        let at = memory.retry.ended(
-            report,
-            trouble,
-            looked,
-            self.all.resync,
-            now,
-            clock::chance(),
-        );
-        let wait = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
-        memory.planned = Next::At(Instant::now() + wait, Why::WORK);
-        let next = memory.planned;
-        (Some(memory), next)
-    }
-}
-
-fn ended(report: &Report, trouble: bool) -> Ended {
-    let hopeless = |report: &Report| {
-        report
-            .failures
-            .iter()
-            .all(|failure| failure.class.is_hopeless())
-    };
-    if trouble || !report.waits.is_empty() || !hopeless(report) {
-        Ended::Retry
-    } else if report.problems.is_some()
-        || !report.refusals.is_empty()
-        || !report.failures.is_empty()
-    {
-        Ended::Terminal
-    } else if report.applied.is_empty() {
-        Ended::Noop
-    } else {
-        Ended::Ok
     }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-use super::{Run, lock, memory::Memory};
+use super::{lock, memory::Memory, work::Run};
 use crate::{
     clock,
     outcome::{Notice, View, outcome},

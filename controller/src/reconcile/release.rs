@@ -8,7 +8,7 @@ use evenkeel_core::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Run, lock, memory::Memory};
+use super::{lock, memory::Memory, work::Run};
 
 impl Run<'_> {
     /// Lets those go of whom nothing is left. Returns whether that failed for somebody.
