@@ -110,8 +110,8 @@ impl<R: Rig> Operator<'_, R> {
                 ));
             };
             // Where no node may stay, those that are there stay: a target set is never emptied.
-            if !eligible.is_empty() && !(eligible.is_subset(targets) && targets.is_subset(&allowed))
-            {
+            let follows = eligible.is_subset(targets) && targets.is_subset(&allowed);
+            if !eligible.is_empty() && !follows {
                 return Err(format!(
                     "{member} {port} has targets {targets:?}; the nodes are {eligible:?}, allowed to stay {allowed:?}"
                 ));

@@ -10,7 +10,7 @@ pub use converging::{deterministic, quiet, rehearsal_equals_execution, repeatabl
 pub use owning::{
     approval_works_once, deletes_cleanly, foreign_objects_stay, retained_objects_stay,
 };
-pub use restarting::{restartable, retained_whatever_fails};
+pub use restarting::{deleted_half_way, restartable, retained_whatever_fails};
 pub use serving::{broken_annotation_stops_nobody, make_before_break, unknown_claims_stay};
 pub use writing::{
     ended_ticket_writes_nothing, hopeless_writes_are_not_repeated, refused_stop_no_neighbours,
@@ -37,6 +37,7 @@ macro_rules! all_laws {
             deterministic
             quiet
             restartable
+            deleted_half_way
             retained_whatever_fails
             make_before_break
             broken_annotation_stops_nobody

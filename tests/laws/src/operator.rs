@@ -6,15 +6,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use evenkeel_core::{
     Timestamp,
-    converge::NoJournal,
+    converge::Journal,
     engine::{AnyProvider, Ask, Engine, Report, Request},
-    failure::HOLD,
+    error::CloudError,
+    failure::{Failure, HOLD},
     ids::GroupKey,
     plan::{Change, Until},
     ticket::Ticket,
@@ -76,6 +80,22 @@ impl Told {
     }
 }
 
+/// Sees whether a step begins after the right to write has ended.
+struct Witness<'a> {
+    ticket: Ticket,
+    late: &'a AtomicUsize,
+}
+
+impl Journal for Witness<'_> {
+    fn begins(&self, _: &GroupKey, _: &Change) {
+        if self.ticket.remaining().is_err() {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    fn ended(&self, _: &GroupKey, _: &Change, _: Result<(), &CloudError>) {}
+    fn observed(&self, _: &GroupKey, _: Result<(), &CloudError>) {}
+}
+
 /// The controller in miniature.
 pub struct Operator<'r, R: Rig> {
     /// What it drives.
@@ -94,6 +114,10 @@ pub struct Operator<'r, R: Rig> {
     pub reports: BTreeMap<GroupKey, Report>,
     /// Every write reported, in order.
     pub applied: Vec<Change>,
+    /// Every failure reported, in order.
+    pub failed: Vec<Failure>,
+    /// Steps begun after the right to write had ended.
+    pub late: AtomicUsize,
     /// Groups that have been served and are not known to be gone.
     pub(crate) owned: BTreeSet<GroupKey>,
     /// Groups whose owner has approved something in this scene.
@@ -117,6 +141,8 @@ impl<'r, R: Rig> Operator<'r, R> {
             ticket: Ticket::unlimited(),
             reports: BTreeMap::new(),
             applied: Vec::new(),
+            failed: Vec::new(),
+            late: AtomicUsize::new(0),
             owned: BTreeSet::new(),
             approved: BTreeSet::new(),
             frozen_clock: false,
@@ -204,15 +230,22 @@ impl<'r, R: Rig> Operator<'r, R> {
     /// # Errors
     /// When the process is killed, or the run does not end.
     pub async fn run(&mut self, request: Request) -> Result<Report, Stop> {
-        let key = request.key.clone();
+        let (key, ticket) = (request.key.clone(), request.ticket.clone());
         self.told.keys().remove(&key);
         let report = self
             .bounded(
                 &format!("a run of {key}"),
-                self.engine().run(request, &NoJournal),
+                self.engine().run(
+                    request,
+                    &Witness {
+                        ticket,
+                        late: &self.late,
+                    },
+                ),
             )
             .await?;
         self.applied.extend(report.applied.iter().cloned());
+        self.failed.extend(report.failures.iter().cloned());
         if report.gone {
             self.owned.remove(&key);
         }
@@ -234,6 +267,22 @@ impl<'r, R: Rig> Operator<'r, R> {
     pub fn set(&mut self, scene: &Scene) {
         self.scene = scene.clone();
         self.approved.clear();
+    }
+
+    /// Runs every group once, as far as it goes; a process that is killed is started again.
+    ///
+    /// # Errors
+    /// When a run does not end.
+    pub async fn once(&mut self) -> Result<(), String> {
+        for (key, ask) in self.asks() {
+            let request = self.request(&key, ask);
+            match self.run(request).await {
+                Ok(_) => {}
+                Err(Stop::Killed) => self.restart().await,
+                Err(Stop::Stuck(why)) => return Err(why),
+            }
+        }
+        Ok(())
     }
 
     /// Runs every group until nothing is left to do or only failures are left.
@@ -290,13 +339,7 @@ impl<'r, R: Rig> Operator<'r, R> {
             if !self.frozen_clock {
                 self.now += HOLD + HOLD;
             }
-            due.extend(
-                self.told
-                    .keys()
-                    .iter()
-                    .filter(|key| groups.contains(key))
-                    .cloned(),
-            );
+            due.extend(self.told(&groups));
             if due.is_empty() {
                 let Some(key) = waiting.first().cloned() else {
                     return Ok(());
@@ -311,27 +354,27 @@ impl<'r, R: Rig> Operator<'r, R> {
         }
     }
 
+    /// Those of these groups that were told since they ran. A group that is gone may still be told, and nobody cares.
+    fn told(&self, groups: &BTreeSet<GroupKey>) -> BTreeSet<GroupKey> {
+        let mut told = self.told.keys();
+        told.retain(|key| self.owned.contains(key));
+        told.intersection(groups).cloned().collect()
+    }
+
     /// The groups that were told, or None when nobody is.
     async fn wait_to_be_told(
         &self,
         groups: &BTreeSet<GroupKey>,
     ) -> Result<Option<BTreeSet<GroupKey>>, Stop> {
-        let told = || -> BTreeSet<_> {
-            self.told
-                .keys()
-                .iter()
-                .filter(|key| groups.contains(key))
-                .cloned()
-                .collect()
-        };
         let told = async {
             for look in 0_usize.. {
                 self.world.advance().await;
                 // What is in this process needs a turn or two; anything else needs time.
                 for _ in 0..TURNS {
                     tokio::task::yield_now().await;
-                    if !told().is_empty() {
-                        return told();
+                    let told = self.told(groups);
+                    if !told.is_empty() {
+                        return told;
                     }
                 }
                 if look >= QUICK_LOOKS {

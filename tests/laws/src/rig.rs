@@ -101,6 +101,11 @@ pub trait Rig: Send + Sync + Sized {
         (0..calls).collect()
     }
 
+    /// How many random ways are taken in one test, beside those that failed before. Fewer where worlds are dear.
+    fn ways(&self) -> u32 {
+        48
+    }
+
     /// How long something that must happen may take before it counts as never. Only ever waited out by a law that fails.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)

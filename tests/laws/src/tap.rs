@@ -203,7 +203,7 @@ impl Tap {
         let mut gate = self.0.gate.subscribe();
         // The sender lives as long as this tap, so waiting cannot fail.
         let _ = gate
-            .wait_for(|gate| !gate.dead && !(gate.writes_blocked && call.kind == Kind::Write))
+            .wait_for(|gate| !gate.dead && (call.kind == Kind::Read || !gate.writes_blocked))
             .await;
         fault
     }

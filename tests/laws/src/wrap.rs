@@ -1,4 +1,5 @@
-//! A provider around a provider: one that does every step twice, and the rig for it. Broken ones are made the same way.
+//! A provider around a provider that does some things otherwise, and the rig for it: one that does every step twice. Broken ones
+//! are made the same way.
 
 use async_trait::async_trait;
 use evenkeel_core::{
@@ -105,6 +106,9 @@ impl<R: Rig, Q: Provider<Observed = Observed<R>>> Rig for Over<'_, R, Q> {
     fn fault_points(&self, calls: usize) -> Vec<usize> {
         self.rig.fault_points(calls)
     }
+    fn ways(&self) -> u32 {
+        self.rig.ways()
+    }
     fn patience(&self) -> Duration {
         self.patience
     }
@@ -137,53 +141,126 @@ impl<W: World, Q: Provider> World for OverWorld<W, Q> {
     }
 }
 
-/// A provider that does every step twice.
-pub struct Twice<P>(P);
+/// What a provider does otherwise than the one it wraps. Without a method it does the same.
+#[async_trait]
+pub trait Tweak<P: Provider>: Default + Send + Sync + 'static {
+    /// Instead of [`Provider::desired`].
+    fn desired(&self, inner: &P, group: &Group) -> Verdict<P::Desired> {
+        inner.desired(group)
+    }
+    /// Instead of [`Provider::plan`].
+    fn plan(&self, inner: &P, input: PlanInput<'_, P>) -> Plan<P::Step> {
+        inner.plan(input)
+    }
+    /// Instead of [`Provider::predict`].
+    fn predict(&self, inner: &P, step: &P::Step, seen: &P::Observed) -> P::Effect {
+        inner.predict(step, seen)
+    }
+    /// Instead of [`Provider::retained`].
+    fn retained(&self, inner: &P, seen: &P::Observed) -> bool {
+        inner.retained(seen)
+    }
+    /// Instead of [`Provider::observe`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn observe(
+        &self,
+        inner: &P,
+        key: &GroupKey,
+        want: &Want<P::Desired>,
+    ) -> Result<P::Observed, CloudError> {
+        inner.observe(key, want).await
+    }
+    /// Instead of [`Provider::apply`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn apply(
+        &self,
+        inner: &P,
+        key: &GroupKey,
+        step: &P::Step,
+        seen: &P::Observed,
+        ticket: &Ticket,
+    ) -> Result<P::Effect, CloudError> {
+        inner.apply(key, step, seen, ticket).await
+    }
+}
 
-impl<P> Twice<P> {
+/// A provider that does some things otherwise.
+pub struct Tweaked<P, T> {
+    inner: P,
+    tweak: T,
+}
+
+impl<P: Provider, T: Tweak<P>> Tweaked<P, T> {
     /// Around this one.
-    pub fn new(provider: P) -> Self {
-        Self(provider)
+    pub fn new(inner: P) -> Self {
+        Self {
+            inner,
+            tweak: T::default(),
+        }
     }
 }
 
 #[async_trait]
-impl<P: Provider> Provider for Twice<P> {
+impl<P: Provider, T: Tweak<P>> Provider for Tweaked<P, T> {
     type Desired = P::Desired;
     type Observed = P::Observed;
     type Step = P::Step;
     type Effect = P::Effect;
 
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.inner.name()
     }
     fn desired(&self, group: &Group) -> Verdict<P::Desired> {
-        self.0.desired(group)
+        self.tweak.desired(&self.inner, group)
     }
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<P::Step> {
-        self.0.plan(inner(input))
+        let PlanInput {
+            key,
+            want,
+            seen,
+            fresh,
+            nodes,
+            failures,
+            approval,
+            now,
+        } = input;
+        let input = PlanInput {
+            key,
+            want,
+            seen,
+            fresh,
+            nodes,
+            failures,
+            approval,
+            now,
+        };
+        self.tweak.plan(&self.inner, input)
     }
     fn predict(&self, step: &P::Step, seen: &P::Observed) -> P::Effect {
-        self.0.predict(step, seen)
+        self.tweak.predict(&self.inner, step, seen)
     }
     fn absorb(&self, seen: &mut P::Observed, effect: P::Effect) {
-        self.0.absorb(seen, effect);
+        self.inner.absorb(seen, effect);
     }
     fn published(&self, key: &GroupKey, seen: &P::Observed) -> Published {
-        self.0.published(key, seen)
+        self.inner.published(key, seen)
     }
     fn retained(&self, seen: &P::Observed) -> bool {
-        self.0.retained(seen)
+        self.tweak.retained(&self.inner, seen)
     }
     async fn observe(
         &self,
         key: &GroupKey,
         want: &Want<P::Desired>,
     ) -> Result<P::Observed, CloudError> {
-        self.0.observe(key, want).await
+        self.tweak.observe(&self.inner, key, want).await
     }
     async fn snapshot(&self) -> Result<Snapshot<P::Observed>, CloudError> {
-        self.0.snapshot().await
+        self.inner.snapshot().await
     }
     async fn apply(
         &self,
@@ -192,8 +269,32 @@ impl<P: Provider> Provider for Twice<P> {
         seen: &P::Observed,
         ticket: &Ticket,
     ) -> Result<P::Effect, CloudError> {
-        let first = self.0.apply(key, step, seen, ticket).await?;
-        match self.0.apply(key, step, seen, ticket).await {
+        self.tweak.apply(&self.inner, key, step, seen, ticket).await
+    }
+    fn attach(&self, wake: Wake) {
+        self.inner.attach(wake);
+    }
+    fn parallelism(&self) -> usize {
+        self.inner.parallelism()
+    }
+}
+
+/// Does every step twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Twice;
+
+#[async_trait]
+impl<P: Provider> Tweak<P> for Twice {
+    async fn apply(
+        &self,
+        inner: &P,
+        key: &GroupKey,
+        step: &P::Step,
+        seen: &P::Observed,
+        ticket: &Ticket,
+    ) -> Result<P::Effect, CloudError> {
+        let first = inner.apply(key, step, seen, ticket).await?;
+        match inner.apply(key, step, seen, ticket).await {
             Ok(_) => Ok(first),
             // A change of a version that is gone may be refused: whoever is told so looks again.
             Err(error) if error.class == ErrorClass::Conflict => Err(error),
@@ -201,39 +302,5 @@ impl<P: Provider> Provider for Twice<P> {
                 CloudError::new(error.class, "second time", error.to_string()).with_source(error),
             ),
         }
-    }
-    fn attach(&self, wake: Wake) {
-        self.0.attach(wake);
-    }
-    fn parallelism(&self) -> usize {
-        self.0.parallelism()
-    }
-}
-
-/// The input of a wrapper's plan as its inner provider takes it.
-pub fn inner<P, Q>(input: PlanInput<'_, Q>) -> PlanInput<'_, P>
-where
-    P: Provider,
-    Q: Provider<Desired = P::Desired, Observed = P::Observed>,
-{
-    let PlanInput {
-        key,
-        want,
-        seen,
-        fresh,
-        nodes,
-        failures,
-        approval,
-        now,
-    } = input;
-    PlanInput {
-        key,
-        want,
-        seen,
-        fresh,
-        nodes,
-        failures,
-        approval,
-        now,
     }
 }

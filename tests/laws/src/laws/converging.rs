@@ -3,6 +3,7 @@
 use evenkeel_core::{
     converge::{Rehearsed, Round, rehearse},
     engine::Ask,
+    error::ErrorClass,
     failure::Failures,
     group::Group,
     ids::GroupKey,
@@ -15,7 +16,7 @@ use super::in_every_scenario;
 use crate::{
     operator::Operator,
     rig::{Rig, World},
-    wrap::{Over, Twice},
+    wrap::{Over, Tweaked, Twice},
 };
 
 /// Every scenario settles, serves what it says it serves, and publishes that.
@@ -99,13 +100,20 @@ pub async fn rehearsal_equals_execution<R: Rig>(rig: &R) -> Result<(), String> {
 /// # Errors
 /// With the scenario and the difference.
 pub async fn repeatable<R: Rig>(rig: &R) -> Result<(), String> {
-    let twice = Over::new(rig, Twice::new);
+    let twice = Over::new(rig, Tweaked::<_, Twice>::new);
     in_every_scenario(rig, async |scenario| {
         let mut doubled = Operator::new(&twice).await;
         let mut plain = Operator::new(rig).await;
         for scene in &scenario.scenes {
             plain.play(scene).await?;
             doubled.play(scene).await?;
+            if let Some(failure) = doubled
+                .failed
+                .iter()
+                .find(|failure| failure.class != ErrorClass::Conflict)
+            {
+                return Err(format!("done twice, it failed: {failure:#?}"));
+            }
             plain.state().await.expect(&doubled.state().await)?;
         }
         Ok(())

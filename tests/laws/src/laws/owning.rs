@@ -22,17 +22,20 @@ pub async fn deletes_cleanly<R: Rig>(rig: &R) -> Result<(), String> {
             operator.world.plant_neighbours().await;
             let foreign = operator.foreign().await;
             for scene in &scenario.scenes {
-                operator.play(scene).await?;
+                operator.set(scene);
+                operator.settle().await?;
             }
             if restart {
                 operator.restart().await;
             }
-            operator.play(&Scene::default()).await?;
+            operator.set(&Scene::default());
+            operator.settle().await?;
+            unchanged(&foreign, &operator.foreign().await)?;
             let left = operator.ours().await;
             if !left.is_empty() {
                 return Err(format!("left over: {left:#?}"));
             }
-            unchanged(&foreign, &operator.foreign().await)
+            operator.expect_clean()
         })
         .await?;
     }
@@ -53,9 +56,11 @@ pub async fn foreign_objects_stay<R: Rig>(rig: &R) -> Result<(), String> {
             return Err("the rig planted nothing".to_owned());
         }
         for scene in &scenario.scenes {
-            operator.play(scene).await?;
-            operator.expect_served().await?;
+            operator.set(scene);
+            operator.settle().await?;
             unchanged(&foreign, &operator.foreign().await)?;
+            operator.expect_clean()?;
+            operator.expect_served().await?;
         }
         Ok(())
     })

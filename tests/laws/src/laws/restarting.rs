@@ -62,6 +62,44 @@ pub async fn restartable<R: Rig>(rig: &R) -> Result<(), String> {
     .await
 }
 
+/// A Service that is deleted while its load balancer is being made, or after the process that made it was killed, leaves
+/// nothing behind.
+///
+/// # Errors
+/// With how far it was made, and what is left.
+pub async fn deleted_half_way<R: Rig>(rig: &R) -> Result<(), String> {
+    let whole = Scene::new(
+        [rig.service("checkout"), rig.service("search")],
+        three_nodes(rig),
+    );
+    let rest = whole.without("checkout");
+    let mut operator = Operator::new(rig).await;
+    operator.play(&rest).await?;
+    let direct = operator.state().await;
+    operator.world.tap().reset();
+    operator.play(&whole).await?;
+    let calls = operator.world.tap().calls().len();
+    for number in rig.fault_points(calls) {
+        for fault in Fault::ALL {
+            let mut operator = Operator::after(rig, std::slice::from_ref(&rest)).await?;
+            operator.world.tap().reset();
+            operator.world.tap().fail(number, fault);
+            operator.set(&whole);
+            let outcome = async {
+                operator.once().await?;
+                operator.set(&rest);
+                operator.persist(number % 2 == 0).await?;
+                operator.expect_clean()?;
+                direct.expect(&operator.state().await)
+            };
+            outcome
+                .await
+                .map_err(|why| format!("call {number} is {fault:?}: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// What shall be retained is retained, whichever call of the release fails.
 ///
 /// # Errors

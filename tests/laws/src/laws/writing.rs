@@ -220,6 +220,11 @@ pub async fn ended_ticket_writes_nothing<R: Rig>(rig: &R) -> Result<(), String> 
                 .skip(number + 1)
                 .filter(|call| call.kind == Kind::Write)
                 .count();
+            if operator.late.load(Ordering::Relaxed) > 0 {
+                return Err(format!(
+                    "the right to write ended in call {number}, and a step began after it"
+                ));
+            }
             // Those of the same wave were on their way.
             if late >= operator.provider().parallelism() {
                 return Err(format!(

@@ -57,6 +57,11 @@ impl Own {
         Self { cluster, client }
     }
 
+    /// The cluster it serves.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Its client.
     pub fn client(&self) -> &Client {
         &self.client

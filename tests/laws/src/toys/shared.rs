@@ -82,6 +82,18 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The cluster it serves.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The writer of the shared object.
+    pub fn writer(&self) -> &Writer<Balancer> {
+        &self.writer
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.work.abort();

@@ -25,10 +25,8 @@ pub async fn apply(
     match step {
         Step::Create { marks, spec } => {
             let name = names::object(cluster, key, &marks.id);
-            Ok(Effect::Is(
-                marks.id.clone(),
-                client.create(&name, marks, spec).await?,
-            ))
+            let made = client.create(&name, marks, spec).await?;
+            Ok(Effect::Is(marks.id.clone(), Box::new(made)))
         }
         Step::Change { marks, spec } => {
             let Some(object) = seen.objects.get(&marks.id) else {
@@ -38,10 +36,8 @@ pub async fn apply(
                     format!("{} is gone", marks.id),
                 ));
             };
-            Ok(Effect::Is(
-                marks.id.clone(),
-                client.change(object, marks, spec).await?,
-            ))
+            let changed = client.change(object, marks, spec).await?;
+            Ok(Effect::Is(marks.id.clone(), Box::new(changed)))
         }
         Step::Destroy { id } => {
             if let Some(object) = seen.objects.get(id) {

@@ -165,7 +165,7 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The object is this now.
-    Is(ResourceId, Object),
+    Is(ResourceId, Box<Object>),
     /// It is gone.
     Gone(ResourceId),
 }

@@ -10,7 +10,7 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
     match step {
         Step::Create { marks, spec } => Effect::Is(
             marks.id.clone(),
-            Object {
+            Box::new(Object {
                 name: format!("known after apply: {}", marks.id),
                 id: 0,
                 version: 0,
@@ -18,7 +18,7 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
                 spec: spec.clone(),
                 ip: None,
                 ready_in: 0,
-            },
+            }),
         ),
         Step::Change { marks, spec } => {
             let object = seen
@@ -28,11 +28,11 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
                 .expect("a step changes what was seen");
             Effect::Is(
                 marks.id.clone(),
-                Object {
+                Box::new(Object {
                     marks: Some(marks.clone()),
                     spec: spec.clone(),
                     ..object
-                },
+                }),
             )
         }
         Step::Destroy { id } => Effect::Gone(id.clone()),
@@ -42,7 +42,7 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
 /// Takes an effect in.
 pub fn absorb(seen: &mut Observed, effect: Effect) {
     match effect {
-        Effect::Is(id, object) => drop(seen.objects.insert(id, object)),
+        Effect::Is(id, object) => drop(seen.objects.insert(id, *object)),
         Effect::Gone(id) => drop(seen.objects.remove(&id)),
     }
 }

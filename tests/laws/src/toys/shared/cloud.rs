@@ -38,6 +38,8 @@ pub const REFUSED_UNNAMED: &str = "leaden";
 pub struct Body {
     /// Counts writes.
     pub version: u64,
+    /// Whether a write is in progress. What it makes is shown from its start, as clouds do; clients meet it at its end.
+    pub updating: bool,
     /// Everything in it, by name.
     pub parts: BTreeMap<String, Value>,
 }
@@ -109,7 +111,14 @@ pub struct Cloud {
 impl Cloud {
     /// The object.
     pub fn get(&self) -> Body {
-        self.state().live.clone()
+        let state = self.state();
+        match &state.next {
+            Some((next, _)) => Body {
+                updating: true,
+                ..next.clone()
+            },
+            None => state.live.clone(),
+        }
     }
 
     /// Begins to write it whole.
@@ -159,6 +168,7 @@ impl Cloud {
             Body {
                 version: version + 1,
                 parts,
+                updating: false,
             },
             TAKES,
         ));

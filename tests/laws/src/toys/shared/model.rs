@@ -126,6 +126,8 @@ pub struct Observed {
     pub part: Option<Part>,
     /// Somebody else's part has our part's name.
     pub in_the_way: bool,
+    /// A write of the object is in progress.
+    pub updating: bool,
     /// What it claims.
     pub claim: Option<(Claim<Part>, Standing)>,
 }

@@ -34,12 +34,16 @@ pub async fn observe(
 /// A group's part of a body.
 pub fn of(body: &Body, cluster: &Cluster, key: &GroupKey) -> Observed {
     match body.parts.get(&names::part(cluster, key)) {
-        None => Observed::default(),
+        None => Observed {
+            updating: body.updating,
+            ..Observed::default()
+        },
         Some(raw) => {
             let part = part_of(raw, cluster);
             Observed {
                 in_the_way: part.is_none(),
                 part,
+                updating: body.updating,
                 claim: None,
             }
         }

@@ -1,7 +1,10 @@
 //! The claim to hand in (Decides). Nothing is written here in any order: a claim says what shall be, and the writer puts it into the
 //! one object. What still needs an order are replacements: the new front is live before the old one goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use evenkeel_core::{
     ids::{Cluster, NodeName},
@@ -17,6 +20,9 @@ use super::{
     model::{Desired, Front, Observed, Part, Step},
     names,
 };
+
+/// How soon a write in progress that nobody will tell of is looked at again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Decides the claim.
 pub fn plan(cluster: &Cluster, input: PlanInput<'_, Shared>) -> Plan<Step> {
@@ -52,6 +58,14 @@ pub fn plan(cluster: &Cluster, input: PlanInput<'_, Shared>) -> Plan<Step> {
         (Want::Nothing, Some(part)) => {
             let change = Change::new(Action::Destroy, "part", names::part_id(), part.to_string());
             (Claim::Gone, change.disturbing(Disturbance::Interrupts))
+        }
+        // A part that is still on its way is called back.
+        (Want::Nothing, None) if !seen.in_the_way => {
+            let detail = "what is claimed and not there yet";
+            (
+                Claim::Gone,
+                Change::new(Action::Destroy, "part", names::part_id(), detail),
+            )
         }
         (Want::Frozen | Want::Nothing, None) | (Want::Released, _) => return plan,
     };
@@ -120,15 +134,12 @@ fn exists(
     Some((Claim::Want(wanted), change))
 }
 
-/// Hands a claim in, unless the live object shows it or the writer has it.
+/// Hands a claim in, unless the live object shows it and no other is on its way, or the writer has it.
 fn hand_in(claim: Claim<Part>, change: Change, seen: &Observed, plan: &mut Plan<Step>) {
     let live = match &seen.part {
         Some(part) => Claim::Want(part.as_claimed()),
         None => Claim::Gone,
     };
-    if live == claim {
-        return;
-    }
     match &seen.claim {
         Some((queued, Standing::Queued)) if *queued == claim => {
             plan.wait(
@@ -137,7 +148,14 @@ fn hand_in(claim: Claim<Part>, change: Change, seen: &Observed, plan: &mut Plan<
                 Until::Told,
             );
         }
-        _ => plan.step(Step { claim }, change),
+        Some((other, Standing::Queued)) if *other != claim => plan.step(Step { claim }, change),
+        _ if live != claim => plan.step(Step { claim }, change),
+        _ if seen.updating => plan.wait(
+            names::part_id(),
+            "a write of the balancer",
+            Until::After(SOON),
+        ),
+        _ => {}
     }
 }
 

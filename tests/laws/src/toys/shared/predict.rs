@@ -31,6 +31,7 @@ pub fn absorb(seen: &mut Observed, effect: Effect) {
         Effect::Handed(claim) => seen.claim = Some((claim, Standing::Queued)),
         Effect::Live(part) => {
             seen.part = part;
+            seen.updating = false;
             seen.claim = None;
         }
     }

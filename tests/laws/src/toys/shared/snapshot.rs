@@ -27,6 +27,7 @@ pub async fn snapshot(
             objects: part.fronts.len(),
             observed: Observed {
                 part: Some(part.clone()),
+                updating: live.updating,
                 ..Observed::default()
             },
         };
