@@ -13,7 +13,8 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// When a subscriber is set already.
 pub fn start(log: &LogConfig) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).context("the log filter was checked before")?;
+    let filter =
+        EnvFilter::try_new(directives(&log.filter)).context("the log filter was checked before")?;
     let builder = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -30,7 +31,32 @@ pub fn start(log: &LogConfig) -> Result<()> {
     done.map_err(|error| anyhow::anyhow!("logging was started twice: {error}"))
 }
 
+/// The filter, without the Kubernetes client's own words: each of its failures is told once by whoever meets it, and an
+/// API server that is away would fill the log. Who names it in the filter gets them.
+fn directives(filter: &str) -> String {
+    if filter.contains("kube") {
+        return filter.to_owned();
+    }
+    format!("{filter},kube_client=off,kube_runtime=off")
+}
+
 fn is_terminal() -> bool {
     use std::io::IsTerminal as _;
     std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_silent_unless_named() {
+        for (filter, want) in [
+            ("info", "info,kube_client=off,kube_runtime=off"),
+            ("info,kube_client=debug", "info,kube_client=debug"),
+        ] {
+            assert_eq!(directives(filter), want);
+            assert!(EnvFilter::try_new(directives(filter)).is_ok(), "{filter}");
+        }
+    }
 }
