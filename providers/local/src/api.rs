@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `GET /v1/health` | who runs: version, process id, limits |
 //! | `GET /v1/objects?cluster=UID&group=IDENTITY` | everything one cluster, or one of its groups, owns, in one answer (everything without the query) |
+//! | `GET /v1/snapshot?cluster=UID` | the same in far fewer bytes, for a first look |
 //! | `GET /v1/{kind}/{name}` | one object |
 //! | `PUT /v1/{kind}/{name}` | create or change one object |
 //! | `DELETE /v1/{kind}/{name}` | remove one object; 409 `InUse` while another object refers to it |
@@ -293,6 +294,51 @@ pub struct Objects {
     pub backend_sets: Vec<BackendSet>,
     /// All listeners.
     pub listeners: Vec<Listener>,
+}
+
+/// Answer of `GET /v1/snapshot`: the same as [`Objects`] in far fewer bytes. A thousand backend sets with the same thousand nodes
+/// tell them once, and of health only how many are healthy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// All address leases.
+    pub leases: Vec<Lease>,
+    /// All listeners.
+    pub listeners: Vec<Listener>,
+    /// Lists of targets, without their port.
+    pub lists: Vec<Vec<TargetAddress>>,
+    /// All backend sets.
+    pub backend_sets: Vec<BackendSetSummary>,
+}
+
+/// A target without its port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TargetAddress {
+    /// The node's name.
+    pub node: String,
+    /// The node's address.
+    pub address: IpAddr,
+}
+
+/// A backend set in a [`Snapshot`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendSetSummary {
+    /// Its name.
+    pub name: String,
+    /// The owner.
+    pub marks: Marks,
+    /// Its generation.
+    pub generation: u64,
+    /// Index of its targets in [`Snapshot::lists`].
+    pub list: usize,
+    /// The port of all its targets; None when it has none, or they differ.
+    pub port: Option<u16>,
+    /// How its targets are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// How long connections of a removed target may live on, in seconds.
+    pub drain_seconds: u32,
+    /// How many targets are healthy.
+    pub healthy: u32,
 }
 
 /// Answer of `GET /v1/health`.

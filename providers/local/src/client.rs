@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 
 use self::seen::Interner;
 use crate::{
-    api::{self, Info, Object, Objects, Put},
+    api::{self, Info, Object, Objects, Put, Snapshot},
     errors::{self, Access},
     model::Kind,
 };
@@ -28,8 +28,8 @@ use crate::{
 /// The longest a call may take. The data plane answers in milliseconds and gives up by itself after ten seconds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read: a thousand Services on a thousand nodes take some 200 MB.
-const MAX_ANSWER_BYTES: usize = 1 << 30;
+/// The largest answer that is read: a thousand Services take about a megabyte.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 /// The data plane, at the other end of a Unix socket.
 #[derive(Debug)]
@@ -78,6 +78,15 @@ impl Client {
             path.push_str(&format!("&group={}", group.identity()));
         }
         self.read("GET objects", path).await
+    }
+
+    /// Everything of the cluster, in the fewest bytes.
+    ///
+    /// # Errors
+    /// When the data plane does not answer.
+    pub async fn snapshot(&self) -> Result<Snapshot, CloudError> {
+        let path = format!("/v1/snapshot?cluster={}", encoded(&self.cluster));
+        self.read("GET snapshot", path).await
     }
 
     /// The object of this name, if there is one.

@@ -1,18 +1,12 @@
 //! Everything of this cluster in one call: for restarts, drift, and objects whose Service is gone (Reads).
 
-use std::collections::BTreeMap;
-
 use evenkeel_core::{
     error::CloudError,
     ids::Cluster,
     provider::{Snapshot, SnapshotPart},
 };
 
-use crate::{
-    api::{Marks, Objects},
-    client::Client,
-    model::Observed,
-};
+use crate::{api::Marks, client::Client, model::Observed};
 
 /// Reads what every group of the cluster has.
 ///
@@ -22,58 +16,30 @@ pub async fn snapshot(
     client: &Client,
     cluster: &Cluster,
 ) -> Result<Snapshot<Observed>, CloudError> {
-    let parts = by_group(client.objects(None).await?, &cluster.uid);
-    let groups = parts.into_iter().map(|(identity, objects)| {
-        let observed = client.observed(objects, |_| true);
-        let part = SnapshotPart {
-            service: service(&observed),
-            objects: observed.len(),
-            observed,
-        };
-        (identity, part)
-    });
+    let mut snapshot = client.snapshot().await?;
+    // The data plane was asked about our cluster only; what it says is checked all the same.
+    let ours = |marks: &Marks| *marks.cluster == *cluster.uid;
+    snapshot.leases.retain(|lease| ours(&lease.marks));
+    snapshot.backend_sets.retain(|set| ours(&set.marks));
+    snapshot.listeners.retain(|listener| ours(&listener.marks));
+    let part = |(identity, observed): (String, Observed)| {
+        let (service, objects) = (service(&observed), observed.len());
+        (
+            identity,
+            SnapshotPart {
+                observed,
+                service,
+                objects,
+            },
+        )
+    };
     Ok(Snapshot {
-        groups: groups.collect(),
+        groups: client
+            .observed_by_group(snapshot)
+            .into_iter()
+            .map(part)
+            .collect(),
     })
-}
-
-fn by_group(objects: Objects, cluster: &str) -> BTreeMap<String, Objects> {
-    let mut parts: BTreeMap<String, Objects> = BTreeMap::new();
-    let ours = |marks: &Marks| marks.cluster == cluster;
-    for lease in objects
-        .leases
-        .into_iter()
-        .filter(|lease| ours(&lease.marks))
-    {
-        parts
-            .entry(lease.marks.group.clone())
-            .or_default()
-            .leases
-            .push(lease);
-    }
-    for set in objects
-        .backend_sets
-        .into_iter()
-        .filter(|set| ours(&set.marks))
-    {
-        parts
-            .entry(set.marks.group.clone())
-            .or_default()
-            .backend_sets
-            .push(set);
-    }
-    for listener in objects
-        .listeners
-        .into_iter()
-        .filter(|listener| ours(&listener.marks))
-    {
-        parts
-            .entry(listener.marks.group.clone())
-            .or_default()
-            .listeners
-            .push(listener);
-    }
-    parts
 }
 
 /// The Service, or the shared group, as the marks tell it.

@@ -1,7 +1,7 @@
 //! From the objects of the API to what we keep of them (Decides).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -11,7 +11,7 @@ use evenkeel_core::ids::NodeName;
 
 use super::Client;
 use crate::{
-    api::{self, Lease, Listener, Marks, Objects},
+    api::{self, BackendSetSummary, Lease, Listener, Marks, Objects, Snapshot, TargetAddress},
     model::{BackendSetSpec, Member, Observed, Seen},
     names::label,
 };
@@ -102,23 +102,59 @@ impl Client {
         }
     }
 
+    /// What every group has, by its identity.
+    pub(crate) fn observed_by_group(&self, snapshot: Snapshot) -> BTreeMap<String, Observed> {
+        let lists: Vec<_> = snapshot
+            .lists
+            .into_iter()
+            .map(|list| self.member_list(list))
+            .collect();
+        let mut groups: BTreeMap<String, Observed> = BTreeMap::new();
+        for lease in snapshot.leases {
+            let group = groups.entry(lease.marks.group.clone()).or_default();
+            group
+                .leases
+                .insert(lease.name.clone(), self.seen_lease(lease));
+        }
+        for set in snapshot.backend_sets {
+            // A list that is not there is a broken answer; an empty one makes the next look find the difference.
+            let members = lists.get(set.list).cloned().unwrap_or_default();
+            let group = groups.entry(set.marks.group.clone()).or_default();
+            group
+                .backend_sets
+                .insert(set.name.clone(), seen_summary(set, members));
+        }
+        for listener in snapshot.listeners {
+            let group = groups.entry(listener.marks.group.clone()).or_default();
+            group
+                .listeners
+                .insert(listener.name.clone(), self.seen_listener(listener));
+        }
+        groups
+    }
+
+    fn member_list(&self, list: Vec<TargetAddress>) -> Arc<[Member]> {
+        let member = |target: TargetAddress| Member {
+            node: NodeName::new(target.node),
+            address: target.address,
+        };
+        let mut members: Vec<Member> = list.into_iter().map(member).collect();
+        members.sort();
+        self.members.intern(members)
+    }
+
     fn seen_spec(&self, spec: api::BackendSetSpec, marks: &Marks) -> BackendSetSpec {
         let api::BackendSetSpec {
             targets,
             health_check,
             drain_seconds,
         } = spec;
-        let node_port = match targets.first() {
-            Some(first) => targets
-                .iter()
-                .all(|target| target.port == first.port)
-                .then_some(first.port),
-            // Without targets only the label remembers what the port of the next one is.
-            None => marks
-                .labels
-                .get(label::NODE_PORT)
-                .and_then(|port| port.parse().ok()),
-        };
+        let port = targets.first().map(|first| first.port);
+        let node_port = node_port(
+            port.filter(|port| targets.iter().all(|t| t.port == *port)),
+            targets.is_empty(),
+            marks,
+        );
         let mut members: Vec<Member> = targets
             .into_iter()
             .map(|target| Member {
@@ -133,6 +169,32 @@ impl Client {
             health_check,
             drain_seconds,
         }
+    }
+}
+
+fn seen_summary(set: BackendSetSummary, members: Arc<[Member]>) -> Seen<BackendSetSpec, u32> {
+    Seen {
+        spec: BackendSetSpec {
+            node_port: node_port(set.port, members.is_empty(), &set.marks),
+            members,
+            health_check: set.health_check,
+            drain_seconds: set.drain_seconds,
+        },
+        marks: set.marks,
+        generation: Some(set.generation),
+        status: Some(set.healthy),
+    }
+}
+
+/// The port of all targets of a set. Without targets only the label remembers what the port of the next one is.
+fn node_port(common: Option<u16>, empty: bool, marks: &Marks) -> Option<u16> {
+    if empty {
+        marks
+            .labels
+            .get(label::NODE_PORT)
+            .and_then(|port| port.parse().ok())
+    } else {
+        common
     }
 }
 

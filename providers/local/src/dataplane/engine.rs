@@ -7,7 +7,7 @@
 //! ## Guarantees
 //! What was answered survives a crash. A read sees every change answered before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -23,8 +23,8 @@ use super::{
     store::{Change, Edit, Held, Kind, Request, Store, Stored, Table},
 };
 use crate::api::{
-    ApiError, BackendSet, BackendSetSpec, Lease, LeaseStatus, Listener, ListenerSpec, Object,
-    Objects, code,
+    ApiError, BackendSet, BackendSetSpec, BackendSetSummary, Health, Lease, LeaseStatus, Listener,
+    ListenerSpec, Object, Objects, Snapshot, Target, TargetAddress, code,
 };
 
 /// Requests that may wait; more are told to come back.
@@ -59,6 +59,45 @@ pub(crate) struct View<'a> {
     pub(crate) runtime: &'a Runtime,
 }
 
+/// What a table has of a cluster, or of a group.
+fn all<T, O>(table: &Table<T>, which: &Which, object: impl FnMut(&Stored<T>) -> O) -> Vec<O> {
+    let is =
+        |asked: &Option<String>, mark: &str| asked.as_deref().is_none_or(|asked| asked == mark);
+    let wanted = |stored: &&Stored<T>| {
+        is(&which.cluster, &stored.marks.cluster) && is(&which.group, &stored.marks.group)
+    };
+    table
+        .values()
+        .map(AsRef::as_ref)
+        .filter(wanted)
+        .map(object)
+        .collect()
+}
+
+/// Lists of targets, each once.
+#[derive(Default)]
+struct Lists(HashMap<Vec<TargetAddress>, usize>);
+
+impl Lists {
+    fn index(&mut self, targets: &[Target]) -> usize {
+        let next = self.0.len();
+        let address = |target: &Target| TargetAddress {
+            node: target.node.clone(),
+            address: target.address,
+        };
+        *self
+            .0
+            .entry(targets.iter().map(address).collect())
+            .or_insert(next)
+    }
+
+    fn in_order(self) -> Vec<Vec<TargetAddress>> {
+        let mut lists: Vec<_> = self.0.into_iter().collect();
+        lists.sort_by_key(|(_, index)| *index);
+        lists.into_iter().map(|(list, _)| list).collect()
+    }
+}
+
 impl View<'_> {
     /// One object.
     pub(crate) fn object(&self, kind: Kind, name: &str) -> Option<AnyObject> {
@@ -73,25 +112,49 @@ impl View<'_> {
 
     /// All objects, or those of one cluster or group.
     pub(crate) fn objects(&self, which: &Which) -> Objects {
-        fn all<T, O>(table: &Table<T>, which: &Which, object: impl Fn(&Stored<T>) -> O) -> Vec<O> {
-            let wanted = |stored: &&Arc<Stored<T>>| {
-                let is = |asked: &Option<String>, mark: &str| {
-                    asked.as_deref().is_none_or(|asked| asked == mark)
-                };
-                is(&which.cluster, &stored.marks.cluster) && is(&which.group, &stored.marks.group)
-            };
-            table
-                .values()
-                .filter(wanted)
-                .map(|stored| object(stored))
-                .collect()
-        }
         Objects {
             leases: all(&self.store.leases, which, lease),
             backend_sets: all(&self.store.backend_sets, which, |set| self.backend_set(set)),
             listeners: all(&self.store.listeners, which, |listener| {
                 self.listener(listener)
             }),
+        }
+    }
+
+    /// The same with the targets of all backend sets told once.
+    pub(crate) fn snapshot(&self, which: &Which) -> Snapshot {
+        let mut lists = Lists::default();
+        let backend_sets = all(&self.store.backend_sets, which, |set| {
+            self.summary(set, &mut lists)
+        });
+        Snapshot {
+            leases: all(&self.store.leases, which, lease),
+            listeners: all(&self.store.listeners, which, |listener| {
+                self.listener(listener)
+            }),
+            lists: lists.in_order(),
+            backend_sets,
+        }
+    }
+
+    fn summary(&self, stored: &Stored<BackendSetSpec>, lists: &mut Lists) -> BackendSetSummary {
+        let targets = &stored.spec.targets;
+        let status = self.runtime.set_status(&stored.name);
+        let healthy = status
+            .targets
+            .iter()
+            .filter(|target| target.health == Health::Healthy)
+            .count();
+        let port = targets.first().map(|first| first.port);
+        BackendSetSummary {
+            name: stored.name.clone(),
+            marks: stored.marks.clone(),
+            generation: stored.generation,
+            list: lists.index(targets),
+            port: port.filter(|port| targets.iter().all(|target| target.port == *port)),
+            health_check: stored.spec.health_check.clone(),
+            drain_seconds: stored.spec.drain_seconds,
+            healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) enum Route {
     Health,
     Metrics,
     Objects(Which),
+    Snapshot(Which),
     Get {
         kind: Kind,
         name: String,
@@ -71,6 +72,10 @@ pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<R
         ["v1", "objects"] => {
             allow(method, &[Method::GET])?;
             Ok(Route::Objects(which(uri).map_err(refuse)?))
+        }
+        ["v1", "snapshot"] => {
+            allow(method, &[Method::GET])?;
+            Ok(Route::Snapshot(which(uri).map_err(refuse)?))
         }
         ["v1", kind, name] => {
             let Some(kind) = Kind::from_path(kind) else {
@@ -282,6 +287,12 @@ mod tests {
             ("GET", "/v1/health", &[][..], Route::Health),
             ("GET", "/v1/metrics", &[], Route::Metrics),
             ("GET", "/v1/objects", &[], Route::Objects(Which::default())),
+            (
+                "GET",
+                "/v1/snapshot",
+                &[],
+                Route::Snapshot(Which::default()),
+            ),
             (
                 "GET",
                 "/v1/objects?cluster=u-1",

@@ -62,6 +62,14 @@ impl Api {
                     .map_err(refuse)?;
                 Ok(json(StatusCode::OK, &objects))
             }
+            Route::Snapshot(which) => {
+                let snapshot = self
+                    .engine
+                    .read(move |view| view.snapshot(&which))
+                    .await
+                    .map_err(refuse)?;
+                Ok(json(StatusCode::OK, &snapshot))
+            }
             Route::Get { kind, name } => {
                 let found = {
                     let name = name.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_local::{
     api::{
         ApiError, BackendSet, BackendSetSpec, Family, Info, Lease, LeaseSpec, MAX_BODY_BYTES,
-        Objects, Put,
+        Objects, Put, Snapshot, Target,
     },
     dataplane::Config,
 };
@@ -71,6 +71,72 @@ async fn one_is_told_of_the_cluster_and_the_group_one_asks_about() {
             "Invalid",
             "{query}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_tells_equal_targets_once() {
+    let (_directory, plane, address) = plane().await;
+    let target = |node: &str, port| Target {
+        node: node.into(),
+        address: if node == "n-1" {
+            address.into()
+        } else {
+            [127, 0, 0, 1].into()
+        },
+        port,
+    };
+    let made = [
+        ("a", vec![target("n-1", 1001), target("n-2", 1001)]),
+        ("b", vec![target("n-1", 1002), target("n-2", 1002)]),
+        ("c", vec![target("n-1", 1003), target("n-1", 1004)]),
+        ("d", vec![]),
+    ];
+    for (name, targets) in &made {
+        let set = body(BackendSetSpec {
+            targets: targets.clone(),
+            ..Default::default()
+        });
+        plane
+            .client
+            .create(&format!("/v1/backendsets/{name}"), &set)
+            .await
+            .done();
+    }
+    let snapshot: Snapshot = plane.client.get("/v1/snapshot").await.object();
+    let sets: Vec<_> = snapshot
+        .backend_sets
+        .iter()
+        .map(|s| (s.name.as_str(), s.list, s.port))
+        .collect();
+    assert_eq!(
+        sets,
+        [
+            ("a", 0, Some(1001)),
+            ("b", 0, Some(1002)),
+            ("c", 1, None),
+            ("d", 2, None)
+        ]
+    );
+    for ((name, targets), set) in made.iter().zip(&snapshot.backend_sets) {
+        let nodes: Vec<_> = snapshot.lists[set.list]
+            .iter()
+            .map(|t| (t.node.as_str(), t.address))
+            .collect();
+        let want: Vec<_> = targets
+            .iter()
+            .map(|t| (t.node.as_str(), t.address))
+            .collect();
+        assert_eq!(nodes, want, "{name}");
+    }
+    let objects: Objects = plane.client.get("/v1/objects").await.object();
+    for (set, whole) in snapshot.backend_sets.iter().zip(&objects.backend_sets) {
+        assert_eq!(
+            (&set.name, &set.marks, set.generation),
+            (&whole.name, &whole.marks, whole.generation)
+        );
+        // Without a health check every target counts as healthy.
+        assert_eq!(set.healthy as usize, whole.spec.targets.len());
     }
 }
 
