@@ -4,8 +4,6 @@
 //! not as asked its trouble is told again before the API server forgets it. The trouble's text is that of the condition
 //! `Degraded`, so that whoever reads the one has read the other.
 
-use std::collections::BTreeMap;
-
 use evenkeel_core::{
     condition::{ConditionType, FailureView, Reason, StateView, conditions},
     digest::Digest,
@@ -85,7 +83,7 @@ impl From<Warning> for Notice {
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Troubles that hold, by reason and text: when they were last told.
-    troubles: BTreeMap<(&'static str, Digest), Timestamp>,
+    troubles: Vec<(&'static str, Digest, Timestamp)>,
     /// Work was begun of which the good end was not told yet.
     ensuring: bool,
     /// The good end was told, or the load balancer was there when we came.
@@ -178,22 +176,21 @@ impl Told {
 
     /// The troubles to tell now: new ones, and those told long ago that still hold.
     pub fn troubles(&mut self, holding: Vec<(Notice, bool)>, now: Timestamp) -> Vec<Notice> {
-        let mut known = BTreeMap::new();
+        let mut known: Vec<(&'static str, Digest, Timestamp)> = Vec::new();
         let mut tell = Vec::new();
         for (notice, renew) in holding {
-            let key = (notice.reason, Digest::of(notice.note.as_str()));
-            if known.contains_key(&key) {
+            let digest = Digest::of(notice.note.as_str());
+            let same = |(reason, other, _): &&(&'static str, Digest, Timestamp)| {
+                *reason == notice.reason && *other == digest
+            };
+            if known.iter().any(|known| same(&known)) {
                 continue;
             }
-            let told = self.troubles.get(&key).copied();
-            match told.filter(|told| !renew || now.duration_since(*told) < RENEW) {
-                Some(told) => {
-                    known.insert(key, told);
-                }
-                None => {
-                    known.insert(key, now);
-                    tell.push(notice);
-                }
+            let told = self.troubles.iter().find(same).map(|(.., at)| *at);
+            let told = told.filter(|told| !renew || now.duration_since(*told) < RENEW);
+            known.push((notice.reason, digest, told.unwrap_or(now)));
+            if told.is_none() {
+                tell.push(notice);
             }
         }
         self.troubles = known;

@@ -21,7 +21,7 @@ mod roster;
 mod work;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::{Duration, Instant},
 };
@@ -77,9 +77,9 @@ pub(crate) struct Reconciler {
     queue: Arc<Shared<GroupKey>>,
     services: Mutex<ServiceCache>,
     nodes: Mutex<NodeCache>,
-    memories: Mutex<HashMap<GroupKey, BTreeMap<ProviderName, Memory>>>,
+    memories: Mutex<HashMap<(GroupKey, ProviderName), Memory>>,
     /// The groups in which a Service may still have something. Our finalizer stays until there is none.
-    holdings: Mutex<HashMap<ServiceUid, BTreeSet<(ProviderName, GroupKey)>>>,
+    holdings: Mutex<HashMap<ServiceUid, Vec<(ProviderName, GroupKey)>>>,
     /// Foreign hands that were told of.
     hands: Mutex<HashMap<ServiceUid, String>>,
     census: Mutex<Census>,
@@ -230,12 +230,8 @@ impl Reconciler {
             );
         }
         for (group, owner) in swept.left {
-            lock(&self.memories)
-                .entry(group.clone())
-                .or_default()
-                .entry(name.clone())
-                .or_default()
-                .hold(owner.clone());
+            let key = (group.clone(), name.clone());
+            lock(&self.memories).entry(key).or_default().hold(&owner);
             self.hold(&owner, name, &group);
             self.queue.ask(group, Why::WORK);
         }
@@ -249,25 +245,24 @@ impl Reconciler {
         let members = self.services().members(&key);
         let mut roster = Roster::of(members, &self.rules);
         self.tell_of_hands(&roster);
-        let mut memories = lock(&self.memories).remove(&key).unwrap_or_default();
         let mut next = Next::Rest;
-        let names: BTreeSet<_> = roster.providers().chain(memories.keys()).cloned().collect();
-        for name in names {
-            let Some(provider) = self.providers.get(&name) else {
+        for (name, provider) in &self.providers {
+            let memory = lock(&self.memories).remove(&(key.clone(), name.clone()));
+            let group = roster.take(name);
+            if memory.is_none() && group.is_empty() {
                 continue;
-            };
+            }
             let span = info_span!(
                 "reconcile",
                 service.namespace = key.namespace(),
                 service.name = key.name(),
                 provider = name.as_str()
             );
-            let memory = memories.remove(&name);
             let run = Run {
                 all: self,
                 provider,
                 key: &key,
-                group: roster.take(&name),
+                group,
             };
             let (memory, this) = match memory {
                 Some(memory) if !why.work => run.uphold(memory).instrument(span).await,
@@ -279,15 +274,8 @@ impl Reconciler {
             };
             next = next.sooner(this);
             if let Some(memory) = memory {
-                memories.insert(name, memory);
+                lock(&self.memories).insert((key.clone(), name.clone()), memory);
             }
-        }
-        if !memories.is_empty() {
-            // A look at the provider may have left something here meanwhile.
-            lock(&self.memories)
-                .entry(key)
-                .or_default()
-                .extend(memories);
         }
         self.first.call_once(|| {
             let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -339,17 +327,19 @@ impl Reconciler {
     }
 
     fn hold(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
-        lock(&self.holdings)
-            .entry(service.uid.clone())
-            .or_default()
-            .insert((provider.clone(), group.clone()));
+        let mut holdings = lock(&self.holdings);
+        let groups = holdings.entry(service.uid.clone()).or_default();
+        let place = (provider.clone(), group.clone());
+        if !groups.contains(&place) {
+            groups.push(place);
+        }
     }
 
     /// Nothing of the Service is in this group any more. Whoever waits for that is woken.
     fn let_go(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
         let mut holdings = lock(&self.holdings);
         if let Some(groups) = holdings.get_mut(&service.uid) {
-            groups.remove(&(provider.clone(), group.clone()));
+            groups.retain(|(name, other)| name != provider || other != group);
             if groups.is_empty() {
                 holdings.remove(&service.uid);
             }

@@ -1,11 +1,9 @@
 //! What is remembered of one group of one provider, for as long as the process lives (Decides).
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use evenkeel_core::ids::{ServiceRef, ServiceUid};
+use evenkeel_core::ids::ServiceRef;
 use jiff::Timestamp;
 
-use super::roster::Group;
+use super::roster::{Group, Leaving, Member};
 use crate::{
     outcome::{Notice, Told, event},
     publish::patch::Wanted,
@@ -19,16 +17,25 @@ pub(super) struct Memory {
     pub(super) retry: Retry,
     /// When it is worked on again.
     pub(super) planned: Next,
-    /// The Services that may have something in it.
-    members: BTreeMap<ServiceUid, ServiceRef>,
-    told: BTreeMap<ServiceUid, Told>,
-    wanted: BTreeMap<ServiceUid, (ServiceRef, Wanted)>,
-    /// The Services that had our finalizer when they were last looked at.
-    finalized: BTreeSet<ServiceUid>,
+    /// Nearly always one. There is a memory per group, of ten thousand: no maps, which take room for many at once.
+    services: Vec<Known>,
     /// When somebody else's writing was last made good.
     pub(super) repaired: Option<Timestamp>,
     /// When a release began.
     pub(super) leaving_since: Option<Timestamp>,
+}
+
+/// What is remembered of a Service.
+#[derive(Debug)]
+struct Known {
+    service: ServiceRef,
+    /// Something of it may be there.
+    holds: bool,
+    /// It had our finalizer when it was last looked at.
+    finalized: bool,
+    /// None before the first telling.
+    told: Option<Told>,
+    wanted: Option<Wanted>,
 }
 
 impl Default for Memory {
@@ -36,10 +43,7 @@ impl Default for Memory {
         Self {
             retry: Retry::default(),
             planned: Next::Rest,
-            members: BTreeMap::new(),
-            told: BTreeMap::new(),
-            wanted: BTreeMap::new(),
-            finalized: BTreeSet::new(),
+            services: Vec::new(),
             repaired: None,
             leaving_since: None,
         }
@@ -47,66 +51,66 @@ impl Default for Memory {
 }
 
 impl Memory {
+    fn known(&mut self, service: &ServiceRef) -> &mut Known {
+        let place = self
+            .services
+            .iter()
+            .position(|known| known.service.uid == service.uid);
+        let place = place.unwrap_or_else(|| {
+            self.services.reserve_exact(1);
+            self.services.push(Known {
+                service: service.clone(),
+                holds: false,
+                finalized: false,
+                told: None,
+                wanted: None,
+            });
+            self.services.len() - 1
+        });
+        &mut self.services[place]
+    }
+
     /// Whether something of somebody may be there.
     pub(super) fn served(&self) -> bool {
-        !self.members.is_empty()
+        self.services.iter().any(|known| known.holds)
     }
 
     /// Something of this Service may be there from now on.
-    pub(super) fn hold(&mut self, service: ServiceRef) {
-        self.members.insert(service.uid.clone(), service);
+    pub(super) fn hold(&mut self, service: &ServiceRef) {
+        self.known(service).holds = true;
     }
 
     /// Those that may have something in the group and are not in it any more.
     pub(super) fn departed(&self, group: &Group) -> Vec<ServiceRef> {
-        let stays = |uid: &ServiceUid| {
-            group
-                .staying
-                .iter()
-                .any(|member| member.reference.uid == *uid)
-        };
-        self.members
-            .values()
-            .filter(|service| !stays(&service.uid))
-            .cloned()
-            .collect()
+        let departed = self
+            .services
+            .iter()
+            .filter(|known| known.holds && !stays(known, group));
+        departed.map(|known| known.service.clone()).collect()
     }
 
     /// Nothing of this Service is there any more.
     pub(super) fn let_go(&mut self, service: &ServiceRef) {
-        self.members.remove(&service.uid);
-        self.told.remove(&service.uid);
-        self.wanted.remove(&service.uid);
-        self.finalized.remove(&service.uid);
+        self.services
+            .retain(|known| known.service.uid != service.uid);
     }
 
     /// A Service has our finalizer. Returns false when it had it before.
-    pub(super) fn finalized(&mut self, service: &ServiceUid) -> bool {
-        self.finalized.insert(service.clone())
+    pub(super) fn finalized(&mut self, service: &ServiceRef) -> bool {
+        !std::mem::replace(&mut self.known(service).finalized, true)
     }
 
     /// Those of whom something is published and who are not in the group any more.
     pub(super) fn published_and_departed(&self, group: &Group) -> Vec<ServiceRef> {
-        let here = |uid: &ServiceUid| {
-            group
-                .staying
-                .iter()
-                .any(|member| member.reference.uid == *uid)
-                || group
-                    .leaving
-                    .iter()
-                    .any(|leaving| leaving.reference.uid == *uid)
-        };
-        self.wanted
-            .iter()
-            .filter(|(uid, _)| !here(uid))
-            .map(|(_, (service, _))| service.clone())
-            .collect()
+        let departed = self.services.iter().filter(|known| {
+            known.wanted.is_some() && !stays(known, group) && !leaves(known, group)
+        });
+        departed.map(|known| known.service.clone()).collect()
     }
 
     /// What a Service was told. `serving` says that it was published as serving, should this be the first time we meet it.
-    pub(super) fn told(&mut self, service: &ServiceUid, serving: bool) -> &mut Told {
-        self.told.entry(service.clone()).or_insert_with(|| {
+    pub(super) fn told(&mut self, service: &ServiceRef, serving: bool) -> &mut Told {
+        self.known(service).told.get_or_insert_with(|| {
             let mut told = Told::default();
             if serving {
                 told.was_serving();
@@ -116,14 +120,17 @@ impl Memory {
     }
 
     /// What was last published of a Service.
-    pub(super) fn published(&self, service: &ServiceUid) -> Option<&Wanted> {
-        self.wanted.get(service).map(|(_, wanted)| wanted)
+    pub(super) fn published(&self, service: &ServiceRef) -> Option<&Wanted> {
+        let known = self
+            .services
+            .iter()
+            .find(|known| known.service.uid == service.uid);
+        known?.wanted.as_ref()
     }
 
     /// Remembers what is being published.
     pub(super) fn publishes(&mut self, service: &ServiceRef, wanted: Wanted) {
-        self.wanted
-            .insert(service.uid.clone(), (service.clone(), wanted));
+        self.known(service).wanted = Some(wanted);
     }
 
     /// What to tell when the first write of a run is made.
@@ -131,12 +138,12 @@ impl Memory {
         let mut news = Vec::new();
         for member in &group.staying {
             let serving = super::publish::says_serving(&member.service);
-            if let Some(notice) = self.told(&member.reference.uid, serving).beginning(changed) {
+            if let Some(notice) = self.told(&member.reference, serving).beginning(changed) {
                 news.push((member.reference.clone(), notice));
             }
         }
         for leaving in &group.leaving {
-            let told = self.told(&leaving.reference.uid, false);
+            let told = self.told(&leaving.reference, false);
             if let Some(notice) = told.releasing() {
                 news.push((leaving.reference.clone(), notice));
             }
@@ -147,7 +154,7 @@ impl Memory {
     /// The first write was made, and that was told.
     pub(super) fn began(&mut self, news: &[(ServiceRef, Notice)]) {
         for (service, notice) in news {
-            let told = self.told(&service.uid, false);
+            let told = self.told(service, false);
             if notice.reason == event::DELETING {
                 told.began_release();
             } else {
@@ -155,4 +162,14 @@ impl Memory {
             }
         }
     }
+}
+
+fn stays(known: &Known, group: &Group) -> bool {
+    let is = |member: &Member| member.reference.uid == known.service.uid;
+    group.staying.iter().any(is)
+}
+
+fn leaves(known: &Known, group: &Group) -> bool {
+    let is = |leaving: &Leaving| leaving.reference.uid == known.service.uid;
+    group.leaving.iter().any(is)
 }

@@ -136,7 +136,7 @@ impl Run<'_> {
         let Some(service) = self.latest(asks.reference, asks.leaving) else {
             return false;
         };
-        let told = memory.told(&asks.reference.uid, says_serving(&service));
+        let told = memory.told(asks.reference, says_serving(&service));
         let view = View {
             service: asks.reference,
             report,
@@ -154,7 +154,7 @@ impl Run<'_> {
                 ingress(&service, asks.reference, published, &outcome.port_errors)
             }
             // What could not be read stays as it was published; an address that is given back goes in the last patch.
-            _ => memory.published(&asks.reference.uid).map_or_else(
+            _ => memory.published(asks.reference).map_or_else(
                 || current_ingress(&service).to_vec(),
                 |last| last.ingress.clone(),
             ),
@@ -226,7 +226,7 @@ impl Run<'_> {
         let now = clock::now();
         let mut next = memory.planned;
         for member in &self.group.staying {
-            let Some(wanted) = memory.published(&member.reference.uid).cloned() else {
+            let Some(wanted) = memory.published(&member.reference).cloned() else {
                 continue;
             };
             if status_patch(&member.service, &wanted).is_none() {

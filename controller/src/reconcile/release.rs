@@ -59,7 +59,7 @@ impl Run<'_> {
                         error = chain(&error),
                         "our finalizer could not be removed; it is tried again"
                     );
-                    memory.hold(service.clone());
+                    memory.hold(service);
                     trouble = true;
                 }
             }
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     fn released(&self, service: &ServiceRef, memory: &mut Memory, now: Timestamp) {
         info!("released");
-        let told = memory.told(&service.uid, false).released();
+        let told = memory.told(service, false).released();
         self.all.events.tell(service, told);
         lock(&self.all.census).gone(&service.uid);
         let took = memory

@@ -76,7 +76,7 @@ impl Run<'_> {
             .iter()
             .filter(|member| matches!(ask, Ask::Serve(_)) || self.owns(&member.service))
         {
-            memory.hold(member.reference.clone());
+            memory.hold(&member.reference);
             self.all
                 .hold(&member.reference, &self.provider.name, self.key);
         }
@@ -114,10 +114,10 @@ impl Run<'_> {
                     .await
                 {
                     Ok(None) => {
-                        memory.finalized(&member.reference.uid);
+                        memory.finalized(&member.reference);
                     }
                     Ok(Some(written)) => {
-                        if !memory.finalized(&member.reference.uid) {
+                        if !memory.finalized(&member.reference) {
                             self.finalizer_lost(&member.reference);
                         }
                         stale |= self.all.learn(written);

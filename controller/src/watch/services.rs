@@ -5,7 +5,7 @@
 //! known is dropped.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -37,7 +37,7 @@ struct Entry {
 pub struct ServiceCache {
     rules: ClaimRules,
     entries: HashMap<ServiceKey, Entry>,
-    groups: HashMap<GroupKey, BTreeSet<ServiceKey>>,
+    groups: HashMap<GroupKey, Vec<ServiceKey>>,
     /// The keys that a list in progress has named so far.
     listing: Option<HashSet<ServiceKey>>,
 }
@@ -170,10 +170,9 @@ impl ServiceCache {
             None => wakes.push((group.clone(), Why::CHANGED)),
         }
         self.leave_group(&key);
-        self.groups
-            .entry(group.clone())
-            .or_default()
-            .insert(key.clone());
+        let members = self.groups.entry(group.clone()).or_default();
+        members.reserve_exact(1);
+        members.push(key.clone());
         self.entries.insert(
             key,
             Entry {
@@ -196,7 +195,7 @@ impl ServiceCache {
         if let Some(entry) = self.entries.get(key)
             && let Some(members) = self.groups.get_mut(&entry.group)
         {
-            members.remove(key);
+            members.retain(|member| member != key);
             if members.is_empty() {
                 self.groups.remove(&entry.group);
             }
