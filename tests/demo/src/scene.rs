@@ -62,7 +62,7 @@ impl Scene {
             "the controller is ready",
             anyhow::Ok(format!("health and metrics on http://{}", world.admin)),
         );
-        let front_port = match TcpListener::bind((Ipv4Addr::new(127, 77, 0, 250), 80)) {
+        let front_port = match TcpListener::bind((Ipv4Addr::new(127, 0, 0, 99), 80)) {
             Ok(_) => 80,
             Err(error) => {
                 show.note(format!(

@@ -5,4 +5,4 @@
 pub mod look;
 mod world;
 
-pub use world::{World, WorldOptions};
+pub use world::{World, WorldOptions, own_pool};

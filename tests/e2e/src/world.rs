@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -34,11 +35,19 @@ impl Default for WorldOptions {
         Self {
             plane: Options::default(),
             nodes: Some(NodesOptions::default()),
-            pools: vec!["127.77.0.0/24".to_owned()],
+            pools: vec![own_pool()],
             run: Vec::new(),
             controller: true,
         }
     }
+}
+
+/// Addresses that no other world uses: worlds of other processes, and of other tests of this one, may run at the same time.
+pub fn own_pool() -> String {
+    static WORLDS: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id() * 4 + WORLDS.fetch_add(1, Ordering::Relaxed);
+    // Nodes on loopback are below 127.128.0.0.
+    format!("127.{}.{}.0/24", 128 + number / 256 % 64, number % 256)
 }
 
 /// The running parts. Dropped in the order of the fields: what uses goes before what is used.
@@ -55,8 +64,9 @@ pub struct World {
     pub socket: PathBuf,
     /// Where the controller serves health and metrics.
     pub admin: SocketAddr,
+    /// Pools of the data plane.
+    pub pools: Vec<String>,
     state: PathBuf,
-    pools: Vec<String>,
     run: Vec<String>,
 }
 

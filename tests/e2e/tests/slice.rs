@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
@@ -24,14 +23,6 @@ use tokio::net::TcpStream;
 const NAMESPACE: &str = "default";
 const FINALIZER: &str = "evenkeel.dev/local";
 
-/// Addresses that no other data plane on this machine hands out at the same time.
-fn pool() -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let process = std::process::id();
-    let third = (process / 64 % 16) * 16 + NUMBER.fetch_add(1, Ordering::Relaxed) % 16;
-    format!("127.{}.{third}.0/24", 128 + process % 64)
-}
-
 async fn world() -> Result<World> {
     let nodes = NodesOptions {
         kind: NodesKind::Loopback,
@@ -39,7 +30,6 @@ async fn world() -> Result<World> {
     };
     let world = World::start(WorldOptions {
         nodes: Some(nodes),
-        pools: vec![pool()],
         ..WorldOptions::default()
     })
     .await?;
