@@ -8,10 +8,12 @@
 mod looking;
 #[cfg(test)]
 mod pausing;
+#[cfg(test)]
+mod waking;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -156,7 +158,7 @@ pub trait AnyProvider: Send + Sync {
     /// When the cloud cannot be asked.
     async fn inventory(&self) -> Result<Vec<Found>, CloudError>;
 
-    /// Takes the means to wake a group.
+    /// Takes the means to wake a group. A group that is woken looks at the cloud in its next run.
     fn attach(&self, wake: Wake);
 
     /// Forgets a group whose Services are gone.
@@ -175,6 +177,33 @@ struct Memory<P: Provider> {
     /// What the last run reported, when it left nothing to do.
     quiet: Option<Report>,
 }
+
+/// One group of the engine.
+struct Slot<P: Provider> {
+    /// None while a run lasts, and after one that was cut.
+    memory: Option<Memory<P>>,
+    /// Somebody woke the group while it ran.
+    woken: bool,
+}
+
+impl<P: Provider> Slot<P> {
+    /// Something has happened that the group did not see.
+    fn wake(&mut self) {
+        match &mut self.memory {
+            Some(memory) => memory.look_again(),
+            None => self.woken = true,
+        }
+    }
+}
+
+impl<P: Provider> Memory<P> {
+    fn look_again(&mut self) {
+        self.seen = None;
+        self.quiet = None;
+    }
+}
+
+type Slots<P> = HashMap<GroupKey, Slot<P>>;
 
 /// When a group is looked at again whose run ended before the fresh read that it needs.
 const FRESH_READ: Duration = Duration::from_secs(5);
@@ -211,8 +240,8 @@ impl<O> FirstLooks<O> {
 /// A provider with a memory.
 pub struct Engine<P: Provider> {
     provider: P,
-    /// Every group that has run; None while a run lasts, and after one that was cut.
-    memory: Mutex<HashMap<GroupKey, Option<Memory<P>>>>,
+    /// Every group that has run.
+    slots: Arc<Mutex<Slots<P>>>,
     first_looks: Mutex<FirstLooks<P::Observed>>,
 }
 
@@ -221,7 +250,7 @@ impl<P: Provider> Engine<P> {
     pub fn new(provider: P) -> Self {
         Self {
             provider,
-            memory: Mutex::default(),
+            slots: Arc::default(),
             first_looks: Mutex::new(FirstLooks::new(BTreeMap::new())),
         }
     }
@@ -234,26 +263,34 @@ impl<P: Provider> Engine<P> {
     /// Takes out what is remembered of a group while its run lasts: a run that is cut leaves no memory, and the next one
     /// looks. The first look of an inventory is only for a group that has not run since; any later it is old.
     fn take(&self, key: &GroupKey, now: Timestamp) -> (Option<Memory<P>>, Option<P::Observed>) {
-        let first_look = self
-            .first_looks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(key, now);
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        match memory.get_mut(key) {
-            Some(memory) => (memory.take(), None),
+        let first_look = lock(&self.first_looks).take(key, now);
+        let mut slots = lock(&self.slots);
+        match slots.get_mut(key) {
+            Some(slot) => {
+                slot.woken = false;
+                (slot.memory.take(), None)
+            }
             None => {
-                memory.insert(key.clone(), None);
+                let slot = Slot {
+                    memory: None,
+                    woken: false,
+                };
+                slots.insert(key.clone(), slot);
                 (None, first_look)
             }
         }
     }
 
-    fn keep(&self, key: GroupKey, memory: Memory<P>) {
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, Some(memory));
+    fn keep(&self, key: GroupKey, mut memory: Memory<P>) {
+        let mut slots = lock(&self.slots);
+        if slots.get(&key).is_some_and(|slot| slot.woken) {
+            memory.look_again();
+        }
+        let slot = Slot {
+            memory: Some(memory),
+            woken: false,
+        };
+        slots.insert(key, slot);
     }
 
     /// The wanted state, and the part of the report that only depends on it.
@@ -470,13 +507,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
     async fn inventory(&self) -> Result<Vec<Found>, CloudError> {
         let snapshot = self.provider.snapshot().await?;
         // Who has run knows better, or must look again.
-        let ran: HashSet<String> = self
-            .memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .map(GroupKey::identity)
-            .collect();
+        let ran: HashSet<String> = lock(&self.slots).keys().map(GroupKey::identity).collect();
         let mut found = Vec::with_capacity(snapshot.groups.len());
         let mut looks = BTreeMap::new();
         for (identity, part) in snapshot.groups {
@@ -489,28 +520,28 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 looks.insert(identity, part.observed);
             }
         }
-        *self
-            .first_looks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = FirstLooks::new(looks);
+        *lock(&self.first_looks) = FirstLooks::new(looks);
         Ok(found)
     }
 
     fn attach(&self, wake: Wake) {
-        self.provider.attach(wake);
+        let slots = self.slots.clone();
+        self.provider.attach(Arc::new(move |key| {
+            if let Some(slot) = lock(&slots).get_mut(key) {
+                slot.wake();
+            }
+            wake(key);
+        }));
     }
 
     fn forget(&self, key: &GroupKey) {
-        self.first_looks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .groups
-            .remove(&key.identity());
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        lock(&self.first_looks).groups.remove(&key.identity());
+        lock(&self.slots).remove(key);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When a group should be looked at again by itself: the earliest of its waits. None when it will be told.

@@ -23,7 +23,7 @@ use crate::{
     nodes::{Node, NodeSet, Placement},
     plan::{Action, Change, Plan, Until},
     problem::{Problem, Problems},
-    provider::{PlanInput, Provider, Snapshot, SnapshotPart, Verdict, Want},
+    provider::{PlanInput, Provider, Snapshot, SnapshotPart, Verdict, Wake, Want},
     published::{Ingress, Published},
     ticket::Ticket,
 };
@@ -64,25 +64,34 @@ pub(crate) struct Manners {
     pub(crate) forgets_effects: bool,
     /// It waits to be told while anything is left.
     pub(crate) waits: bool,
+    /// Each write wakes the group before it ends.
+    pub(crate) wakes: bool,
 }
 
 /// The provider.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Scripted {
     cloud: Arc<Mutex<Cloud>>,
+    wake: Arc<Mutex<Option<Wake>>>,
     pub(crate) manners: Manners,
 }
 
 impl Scripted {
     pub(crate) fn new(manners: Manners) -> Self {
         Self {
-            cloud: Arc::default(),
             manners,
+            ..Self::default()
         }
     }
 
     pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
         self.cloud.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the group, as work behind its back does.
+    pub(crate) fn wake(&self) {
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        wake.as_ref().expect("it is attached")(&key());
     }
 }
 
@@ -239,7 +248,14 @@ impl Provider for Scripted {
             return Err(CloudError::new(*class, "write", "is refused"));
         }
         apply_to(&mut cloud.objects, step);
+        if self.manners.wakes {
+            self.wake();
+        }
         Ok(step.clone())
+    }
+
+    fn attach(&self, wake: Wake) {
+        *self.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
     }
 }
 

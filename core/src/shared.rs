@@ -11,6 +11,12 @@
 //!
 //! [`Desk`] is the state machine without IO, and all decisions are in it; [`Writer`] is the shell around it.
 
+#[cfg(test)]
+mod board;
+#[cfg(test)]
+mod claiming;
+#[cfg(test)]
+mod stalling;
 mod writer;
 
 use std::{
@@ -54,7 +60,8 @@ pub trait SharedObject: Send + Sync + 'static {
         claims: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
     ) -> Self::Live;
 
-    /// Whether the live object shows this claim already. Overridden where it can be told without building a body.
+    /// Whether the live object shows this claim already. Asked once for each claim whenever the live object is another:
+    /// overridden where it can be told without building a body.
     fn shows(&self, live: &Self::Live, key: &GroupKey, claim: &Claim<Self::Fragment>) -> bool {
         self.merge(live, &BTreeMap::from([(key.clone(), claim.clone())])) == *live
     }
@@ -98,7 +105,7 @@ pub enum Standing {
         /// The cloud's words.
         message: String,
     },
-    /// The last write failed as a whole; it is tried again when somebody claims who knows of it.
+    /// The last write or read failed as a whole; it is tried again when somebody claims who knows of it.
     Stalled {
         /// What to do about it.
         class: ErrorClass,
@@ -129,22 +136,25 @@ const MAX_CONFLICTS: u32 = 3;
 #[derive(Clone, Debug)]
 struct Entry<F> {
     claim: Claim<F>,
+    /// Whether the object, as it was last known, shows the claim.
+    shown: bool,
     refused: Option<(ErrorClass, String)>,
-    /// Whether the group was told of the refusal or of the stall: only who knows of it may try again.
+    /// Whether the group was told of the refusal: only who knows of it may try again.
     told: bool,
+    /// The number of the stall that the group was told of last.
+    told_of: Option<u64>,
     /// Whether the group waits to be woken.
     waiting: bool,
 }
 
-impl<F> Entry<F> {
-    fn new(claim: Claim<F>) -> Self {
-        Self {
-            claim,
-            refused: None,
-            told: false,
-            waiting: true,
-        }
-    }
+/// A call that failed as a whole, so that nothing goes on.
+#[derive(Clone, Debug)]
+struct Stall {
+    class: ErrorClass,
+    message: String,
+    number: u64,
+    /// Nothing was tried: the right to write had ended.
+    without_right: bool,
 }
 
 /// The state of a shared object's writer, without any IO.
@@ -157,7 +167,9 @@ pub struct Desk<O: SharedObject> {
     /// Sets of suspects still to be tried apart, after a refusal that named nobody.
     suspects: VecDeque<BTreeSet<GroupKey>>,
     conflicts: u32,
-    stalled: Option<(ErrorClass, String)>,
+    stalled: Option<Stall>,
+    /// How often it stalled.
+    stalls: u64,
 }
 
 impl<O: SharedObject> Desk<O> {
@@ -171,6 +183,7 @@ impl<O: SharedObject> Desk<O> {
             suspects: VecDeque::new(),
             conflicts: 0,
             stalled: None,
+            stalls: 0,
         }
     }
 
@@ -179,49 +192,85 @@ impl<O: SharedObject> Desk<O> {
         self.live.as_ref()
     }
 
-    /// Takes a group's claim. A claim of before that was refused or stalled is answered with that error once; handed in
-    /// once more it is tried again, because whoever hands it in has waited.
+    /// Takes a group's claim. One that was refused is answered with that error once; handed in once more it is tried again,
+    /// because whoever hands it in has waited.
+    ///
+    /// While the object as a whole is stalled every claim is kept and answered with the error, and the first who was told of
+    /// this very stall sets things going again. So a thousand groups, each with its own delays, make about as many tries as
+    /// one of them would.
     ///
     /// # Errors
-    /// What became of the same claim the last time.
+    /// What became of the same claim the last time, or why nothing goes on.
     pub fn claim(&mut self, key: GroupKey, claim: Claim<O::Fragment>) -> Result<(), CloudError> {
-        let stalled = self.stalled.clone().filter(|_| {
-            let entry = self.claims.get(&key);
-            entry.is_some_and(|entry| self.is_pending(&key, entry))
-        });
-        match self
-            .claims
-            .get_mut(&key)
-            .filter(|entry| entry.claim == claim)
-        {
-            Some(entry) => {
-                let trouble = entry.refused.clone().or(stalled);
-                if let (Some((class, message)), false) = (trouble, entry.told) {
-                    entry.told = true;
-                    return Err(CloudError::new(class, "shared write", message));
-                }
-                entry.refused = None;
-                entry.told = false;
-                entry.waiting = true;
-            }
-            None => drop(self.claims.insert(key, Entry::new(claim))),
+        if claim == Claim::Unknown {
+            self.claims.remove(&key);
+            return Ok(());
         }
-        self.stalled = None;
-        self.conflicts = 0;
+        if self
+            .claims
+            .get(&key)
+            .is_none_or(|entry| entry.claim != claim)
+        {
+            let live = self.live.as_ref();
+            let entry = Entry {
+                shown: live.is_some_and(|live| self.object.shows(live, &key, &claim)),
+                claim,
+                refused: None,
+                told: false,
+                told_of: None,
+                waiting: true,
+            };
+            self.claims.insert(key.clone(), entry);
+        }
+        let failed = |class, message: &str| Err(CloudError::new(class, "shared write", message));
+        let Some(entry) = self.claims.get_mut(&key) else {
+            return Ok(());
+        };
+        if let Some((class, message)) = &entry.refused {
+            if !std::mem::replace(&mut entry.told, true) {
+                return failed(*class, message);
+            }
+            entry.refused = None;
+            entry.told = false;
+        }
+        entry.waiting = true;
+        if let Some(stall) = &self.stalled
+            && self
+                .claims
+                .get(&key)
+                .is_some_and(|entry| self.is_pending(&key, entry))
+        {
+            let told_of = self.claims.get_mut(&key).map(|entry| &mut entry.told_of);
+            if let Some(told_of) = told_of.filter(|told_of| **told_of != Some(stall.number)) {
+                *told_of = Some(stall.number);
+                return failed(stall.class, &stall.message);
+            }
+            self.stalled = None;
+            self.conflicts = 0;
+        }
+        if let Some(entry) = self.claims.get_mut(&key) {
+            entry.told_of = None;
+        }
         Ok(())
     }
 
-    /// What a group claims now, and where that stands.
-    pub fn view(&self, key: &GroupKey) -> Option<(Claim<O::Fragment>, Standing)> {
-        Some((self.claims.get(key)?.claim.clone(), self.standing(key)?))
+    /// Somebody has the right to write: what stalled for want of it goes on.
+    pub fn right_is_back(&mut self) {
+        self.stalled.take_if(|stall| stall.without_right);
+    }
+
+    /// What a group claims now, and where that stands. Who sees its claim queued waits from now on and is woken, also where
+    /// the claim was done before and somebody has undone it.
+    pub fn view(&mut self, key: &GroupKey) -> Option<(Claim<O::Fragment>, Standing)> {
+        let standing = self.standing(key)?;
+        let entry = self.claims.get_mut(key)?;
+        entry.waiting |= standing == Standing::Queued;
+        Some((entry.claim.clone(), standing))
     }
 
     /// Where a group's claim stands; None when there is none.
     pub fn standing(&self, key: &GroupKey) -> Option<Standing> {
         let entry = self.claims.get(key)?;
-        if entry.claim == Claim::Unknown {
-            return None;
-        }
         if let Some((class, message)) = &entry.refused {
             return Some(Standing::Refused {
                 class: *class,
@@ -232,9 +281,9 @@ impl<O: SharedObject> Desk<O> {
             return Some(Standing::Done);
         }
         Some(match &self.stalled {
-            Some((class, message)) => Standing::Stalled {
-                class: *class,
-                message: message.clone(),
+            Some(stall) => Standing::Stalled {
+                class: stall.class,
+                message: stall.message.clone(),
             },
             None => Standing::Queued,
         })
@@ -245,7 +294,7 @@ impl<O: SharedObject> Desk<O> {
         if self.in_flight.is_some() || self.stalled.is_some() {
             return Turn::Idle;
         }
-        let Some(base) = self.live.clone() else {
+        let Some(base) = &self.live else {
             return if self.claims.is_empty() {
                 Turn::Idle
             } else {
@@ -269,7 +318,8 @@ impl<O: SharedObject> Desk<O> {
             return Turn::Idle;
         }
         let claims = self.claims_of(&batch);
-        let body = self.object.merge(&base, &claims);
+        let body = self.object.merge(base, &claims);
+        let base = base.clone();
         self.in_flight = Some(claims);
         Turn::Write { base, body }
     }
@@ -292,14 +342,17 @@ impl<O: SharedObject> Desk<O> {
                 self.settle(&batch);
                 self.lives(live)
             }
-            // A quota is somebody's too: the others may still find room.
-            Err(error) if matches!(error.class, ErrorClass::Rejected | ErrorClass::Quota) => {
+            Err(error) if error.class.is_hopeless() => {
                 let blamed = self
                     .object
                     .blamed(&error, &batch)
                     .and_then(|key| tried.get_key_value(&key));
                 if let Some((key, claim)) = blamed {
                     return self.refuse(key, claim, &error).into_iter().collect();
+                }
+                // A missing permission that names nobody is everybody's. A quota is somebody's: the others may still find room.
+                if error.class == ErrorClass::Denied {
+                    return self.stall(error);
                 }
                 self.settle(&batch);
                 if let (1, Some((key, claim))) = (tried.len(), tried.first_key_value()) {
@@ -316,8 +369,8 @@ impl<O: SharedObject> Desk<O> {
             Err(error) => {
                 // Whatever happened to it, only a read knows.
                 self.live = None;
-                self.conflicts += 1;
-                if error.class == ErrorClass::Conflict && self.conflicts <= MAX_CONFLICTS {
+                if error.class == ErrorClass::Conflict && self.conflicts < MAX_CONFLICTS {
+                    self.conflicts += 1;
                     return Vec::new();
                 }
                 self.stall(error)
@@ -325,26 +378,69 @@ impl<O: SharedObject> Desk<O> {
         }
     }
 
-    /// The object is this now. Returns the groups whose wait that ends.
-    fn lives(&mut self, live: O::Live) -> Vec<GroupKey> {
-        self.live = Some(live);
-        let pending = self.pending();
-        let mut woken = Vec::new();
-        self.claims.retain(|key, entry| {
-            let done = !pending.contains(key) && entry.refused.is_none();
-            if done && std::mem::take(&mut entry.waiting) {
-                woken.push(key.clone());
-            }
-            // A claim that something be gone has done its work when it is.
-            !(done && entry.claim == Claim::Gone)
-        });
-        woken
+    /// The write was not begun: the right to write has ended. Nothing that is known is lost. Returns the groups to wake, so
+    /// that somebody comes who has the right.
+    pub fn write_not_begun(&mut self, error: CloudError) -> Vec<GroupKey> {
+        self.in_flight = None;
+        let told = self.stall(error);
+        if let Some(stall) = &mut self.stalled {
+            stall.without_right = true;
+        }
+        told
     }
 
-    /// Nothing goes on until somebody claims who knows why. Returns everyone who waits.
+    /// The object is this now. Returns the groups whose wait that ends.
+    fn lives(&mut self, live: O::Live) -> Vec<GroupKey> {
+        for (key, entry) in &mut self.claims {
+            entry.shown = self.object.shows(&live, key, &entry.claim);
+        }
+        self.live = Some(live);
+        let done = self.take_done();
+        // Refused and gone all the same: nobody will hand it in again.
+        self.claims
+            .retain(|_, entry| entry.claim != Claim::Gone || entry.waiting || !entry.shown);
+        done
+    }
+
+    /// The groups that wait and need not: the live object shows their claims, perhaps since before they were handed in.
+    pub fn take_done(&mut self) -> Vec<GroupKey> {
+        let done: Vec<GroupKey> = self
+            .claims
+            .iter()
+            .filter(|(key, entry)| {
+                entry.waiting && entry.refused.is_none() && !self.is_pending(key, entry)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &done {
+            if let Some(entry) = self.claims.get_mut(key) {
+                entry.waiting = false;
+                // A claim that something be gone has done its work when it is.
+                if entry.claim == Claim::Gone {
+                    self.claims.remove(key);
+                }
+            }
+        }
+        done
+    }
+
+    /// Nothing goes on until somebody claims who knows why. Returns everyone who waits and was not told of a stall before:
+    /// the others come back in their own time, and waking them would make each failure the cause of the next try.
     fn stall(&mut self, error: CloudError) -> Vec<GroupKey> {
-        self.stalled = Some((error.class, error.message));
-        let waits = |(key, entry): (&GroupKey, &Entry<_>)| entry.waiting.then(|| key.clone());
+        self.stalls += 1;
+        self.stalled = Some(Stall {
+            // Read anew often enough already: whoever claims shall come back later, not look again at once.
+            class: match error.class {
+                ErrorClass::Conflict => ErrorClass::Transient,
+                class => class,
+            },
+            message: error.message,
+            number: self.stalls,
+            without_right: false,
+        });
+        let waits = |(key, entry): (&GroupKey, &Entry<_>)| {
+            (entry.waiting && entry.told_of.is_none()).then(|| key.clone())
+        };
         self.claims.iter().filter_map(waits).collect()
     }
 
@@ -365,12 +461,16 @@ impl<O: SharedObject> Desk<O> {
     }
 
     fn is_pending(&self, key: &GroupKey, entry: &Entry<O::Fragment>) -> bool {
-        entry.claim != Claim::Unknown
-            && entry.refused.is_none()
-            && self
-                .live
-                .as_ref()
-                .is_none_or(|live| !self.object.shows(live, key, &entry.claim))
+        if entry.refused.is_some() {
+            return false;
+        }
+        // What is live says nothing about a claim while a write carries another one of the same group.
+        let overtaken = self
+            .in_flight
+            .as_ref()
+            .and_then(|claims| claims.get(key))
+            .is_some_and(|claim| *claim != entry.claim);
+        overtaken || self.live.is_none() || !entry.shown
     }
 
     fn claims_of(&self, batch: &BTreeSet<GroupKey>) -> BTreeMap<GroupKey, Claim<O::Fragment>> {

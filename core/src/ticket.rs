@@ -60,4 +60,11 @@ impl Ticket {
             },
         }
     }
+
+    /// Whether this ticket is still good and ends later than the other. One without an end is of another kind, and outlasts none.
+    pub fn outlasts(&self, other: &Self) -> bool {
+        let later =
+            matches!((self.deadline, other.deadline), (Some(mine), Some(its)) if mine > its);
+        later && !self.revoked.load(Ordering::Acquire)
+    }
 }

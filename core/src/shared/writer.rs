@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use futures::{StreamExt, channel::mpsc};
@@ -22,6 +23,12 @@ pub struct Writer<B: SharedBackend> {
     wake: Wake,
     /// Counts writes: a read that one of them overtook is old.
     writes: AtomicU64,
+    /// One read at a time: who waited for it takes its result, if it began late enough.
+    reading: futures::lock::Mutex<()>,
+    /// Counts reads that began.
+    reads: AtomicU64,
+    /// The number of the last read that the desk has seen.
+    seen: AtomicU64,
 }
 
 impl<B: SharedBackend> SharedObject for Arc<B> {
@@ -56,9 +63,13 @@ impl<B: SharedBackend> Writer<B> {
             desk: Mutex::new(Desk::new(backend.clone())),
             backend,
             knock: Mutex::new(knock),
-            ticket: Mutex::new(Ticket::unlimited()),
+            // Nobody has claimed, so nobody has given the right to write.
+            ticket: Mutex::new(Ticket::until(Instant::now(), Arc::default())),
             wake,
             writes: AtomicU64::new(0),
+            reading: futures::lock::Mutex::new(()),
+            reads: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
         });
         let work = Self::work(Arc::downgrade(&writer), knocks);
         (writer, work)
@@ -74,19 +85,36 @@ impl<B: SharedBackend> Writer<B> {
         claim: Claim<B::Fragment>,
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
-        *lock(&self.ticket) = ticket.clone();
-        lock(&self.desk).claim(key, claim)?;
+        {
+            let mut held = lock(&self.ticket);
+            // A run that began long ago may come later than one with a newer ticket.
+            if !held.outlasts(ticket) {
+                *held = ticket.clone();
+            }
+        }
+        {
+            let mut desk = lock(&self.desk);
+            if ticket.remaining().is_ok() {
+                desk.right_is_back();
+            }
+            desk.claim(key, claim)?;
+        }
         // A full channel means that somebody knocked already.
         let _ = lock(&self.knock).try_send(());
         Ok(())
     }
 
-    /// What a group claims now, and where that stands.
+    /// What a group claims now, and where that stands. A group that sees its claim queued is woken when that is over.
     pub fn view(&self, key: &GroupKey) -> Option<(Claim<B::Fragment>, Standing)> {
-        lock(&self.desk).view(key)
+        let view = lock(&self.desk).view(key);
+        if matches!(view, Some((_, Standing::Queued))) {
+            let _ = lock(&self.knock).try_send(());
+        }
+        view
     }
 
-    /// The object as last read or written, read now if it is not known or shall be fresh.
+    /// The object as last read or written, read now if it is not known or shall be fresh. Groups that ask at the same time share
+    /// a read that began after they asked.
     ///
     /// # Errors
     /// When the cloud cannot be asked.
@@ -94,11 +122,20 @@ impl<B: SharedBackend> Writer<B> {
         if !fresh && let Some(live) = lock(&self.desk).live() {
             return Ok(live.clone());
         }
+        let asked = self.reads.load(Ordering::Acquire);
+        let _one = self.reading.lock().await;
+        if (!fresh || self.seen.load(Ordering::Acquire) > asked)
+            && let Some(live) = lock(&self.desk).live()
+        {
+            return Ok(live.clone());
+        }
+        let number = self.reads.fetch_add(1, Ordering::AcqRel) + 1;
         let writes = self.writes.load(Ordering::Acquire);
         let live = self.backend.read().await?;
         let told = {
             let mut desk = lock(&self.desk);
             if desk.in_flight.is_none() && self.writes.load(Ordering::Acquire) == writes {
+                self.seen.store(number, Ordering::Release);
                 desk.read_ended(Ok(live.clone()))
             } else {
                 Vec::new()
@@ -122,10 +159,10 @@ impl<B: SharedBackend> Writer<B> {
                 let result = match turn {
                     Turn::Idle => break,
                     Turn::Read => Ended::Read(backend.read().await),
-                    Turn::Write { base, body } => Ended::Write(match ticket.remaining() {
-                        Ok(_) => backend.write(&base, body, &ticket).await,
-                        Err(ended) => Err(ended),
-                    }),
+                    Turn::Write { base, body } => match ticket.remaining() {
+                        Ok(_) => Ended::Write(backend.write(&base, body, &ticket).await),
+                        Err(ended) => Ended::NotBegun(ended),
+                    },
                 };
                 let Some(writer) = writer.upgrade() else {
                     return;
@@ -136,7 +173,11 @@ impl<B: SharedBackend> Writer<B> {
     }
 
     fn turn(&self) -> (Arc<B>, Ticket, Turn<B::Live>) {
-        let turn = lock(&self.desk).turn();
+        let (turn, done) = {
+            let mut desk = lock(&self.desk);
+            (desk.turn(), desk.take_done())
+        };
+        self.tell(&done);
         if matches!(turn, Turn::Write { .. }) {
             self.writes.fetch_add(1, Ordering::AcqRel);
         }
@@ -147,6 +188,7 @@ impl<B: SharedBackend> Writer<B> {
         let told = match call {
             Ended::Read(result) => lock(&self.desk).read_ended(result),
             Ended::Write(result) => lock(&self.desk).write_ended(result),
+            Ended::NotBegun(error) => lock(&self.desk).write_not_begun(error),
         };
         self.tell(&told);
     }
@@ -156,6 +198,7 @@ impl<B: SharedBackend> Writer<B> {
 enum Ended<L> {
     Read(Result<L, CloudError>),
     Write(Result<L, CloudError>),
+    NotBegun(CloudError),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
