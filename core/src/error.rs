@@ -2,6 +2,9 @@
 //!
 //! Each provider maps its cloud's codes to a class in one table; everything above matches on the class.
 
+#[cfg(test)]
+mod tests;
+
 use std::{error::Error, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,8 @@
 //! Failures that are remembered, so that a hopeless write is not repeated for ever (Decides).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};

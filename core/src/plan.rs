@@ -1,5 +1,8 @@
 //! Plans: the writes possible now, what is waited for, what is refused and why (Decides).
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;

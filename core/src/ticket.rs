@@ -3,6 +3,9 @@
 //! A ticket is handed out by whoever holds the leader lease and ends before the lease does, so that a write that
 //! starts under it is over when another leader may begin.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,

@@ -55,6 +55,24 @@ fn what_supersedes_a_claim_in_flight_is_neither_done_nor_refused_with_it() {
 }
 
 #[test]
+fn who_sees_its_claim_queued_is_woken_also_when_it_was_done_before() {
+    let mut desk = desk(&[]);
+    desk.claim(key("a"), want("1")).expect("it is queued");
+    let done = body(desk.turn());
+    assert_eq!(names(&desk.write_ended(Ok(done))), ["a"]);
+
+    let undone = super::board::desk(&[])
+        .live()
+        .cloned()
+        .expect("it was read");
+    assert!(desk.read_ended(Ok(undone)).is_empty(), "nobody waits");
+    let (_, standing) = desk.view(&key("a")).expect("it claims");
+    assert_eq!(standing, Standing::Queued);
+    let again = body(desk.turn());
+    assert_eq!(names(&desk.write_ended(Ok(again))), ["a"]);
+}
+
+#[test]
 fn claims_that_have_done_their_work_are_forgotten() {
     let mut desk = desk(&[("a", "1"), ("b", "1"), ("c", "1")]);
     desk.claim(key("a"), Claim::Gone).expect("it is queued");
