@@ -237,7 +237,7 @@ pub fn outcome(
         }),
         waits: &waits,
         working: view.running || !report.withheld.is_empty(),
-        paused: false,
+        paused: report.paused,
     };
     let conditions = conditions(&state, previous, now);
 

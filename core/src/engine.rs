@@ -81,6 +81,8 @@ pub struct Report {
     pub published: Option<Published>,
     /// Writes made.
     pub applied: Vec<Change>,
+    /// Whether the group is paused, so that nothing was written.
+    pub paused: bool,
     /// Writes that would be made, were the group not paused.
     pub withheld: Vec<Change>,
     /// What is waited for.
@@ -412,6 +414,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             approval: approval.as_deref(),
             now,
         };
+        report.paused = paused;
         let seen = match (paused, known) {
             (true, Some(Known { seen, .. })) => {
                 report.published = Some(self.provider.published(&key, &seen));

@@ -211,12 +211,14 @@ impl Run<'_> {
                 .find_map(|member| member.options.approve.clone()),
             Ask::Keep(_) | Ask::Release => None,
         };
+        // What is rejected only follows the nodes, and a deletion never waits for an annotation.
+        let paused = matches!(&ask, Ask::Serve(group) if group.members.iter().any(|member| member.options.paused));
         let request = Request {
             key: self.key.clone(),
             ask,
             nodes: nodes.clone(),
             approval,
-            paused: false,
+            paused,
             look,
             ticket: self.all.ticket.clone(),
             now,

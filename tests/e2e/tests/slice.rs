@@ -172,6 +172,9 @@ async fn a_service_gets_an_address_keeps_it_and_gives_it_back() -> Result<()> {
     a_broken_annotation_takes_nothing_down(&world)
         .await
         .context("broken annotation")?;
+    a_paused_service_is_left_as_it_is(&world)
+        .await
+        .context("paused")?;
     a_type_change_gives_back_and_takes_again(&world)
         .await
         .context("type change")?;
@@ -305,6 +308,40 @@ async fn a_broken_annotation_takes_nothing_down(world: &World) -> Result<()> {
     let note = world.event(NAMESPACE, "shop", "UnknownAnnotation").await?;
     ensure!(note.contains("evenkeel.dev/drain"), "{note}");
     Ok(())
+}
+
+/// While it is paused, nothing is written for a Service; then everything that came together is.
+async fn a_paused_service_is_left_as_it_is(world: &World) -> Result<()> {
+    let before = world.objects().await?;
+    let paused = json!({"metadata": {"annotations": {"evenkeel.dev/paused": "true", "evenkeel.dev/idle-timeout": "90s"}}});
+    patch(world, "shop", paused).await?;
+    let condition = eventually("the condition to say paused", LIMIT, || async {
+        let now = world
+            .condition(NAMESPACE, "shop", "evenkeel.dev/Provisioning", "False")
+            .await?;
+        ensure!(now.reason == "Paused", "{now}");
+        Ok(now)
+    })
+    .await?;
+    ensure!(
+        condition.message.contains("evenkeel.dev/paused"),
+        "{condition}"
+    );
+    ensure!(
+        world.objects().await?["listeners"][0]["spec"] == before["listeners"][0]["spec"],
+        "it was written"
+    );
+    let awake = json!({"metadata": {"annotations": {"evenkeel.dev/paused": null}}});
+    patch(world, "shop", awake).await?;
+    eventually("what was asked meanwhile", LIMIT, || async {
+        let objects = world.objects().await?;
+        ensure!(
+            objects["listeners"][0]["spec"]["idle_timeout_seconds"] == 90,
+            "{objects}"
+        );
+        Ok(())
+    })
+    .await
 }
 
 /// The objects of the data plane, by kind and name.
