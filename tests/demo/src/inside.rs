@@ -40,9 +40,7 @@ pub(crate) fn enter_if_needed() -> Result<Option<ExitCode>> {
         &[Tool::Etcd, Tool::ApiServer, Tool::ControllerManager],
         &progress,
     )?;
-    let task = progress.task("building evenkeel", None);
     let evenkeel = evenkeel_binary()?;
-    task.done();
     let possible = namespaces_possible();
     let privileged = possible.is_ok();
     if privileged || user_namespace_works() {
