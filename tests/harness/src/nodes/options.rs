@@ -22,7 +22,7 @@ pub enum NodesKind {
     Namespaces,
     /// Addresses in 127.0.0.0/8 and a forwarder; IPv4 only.
     Loopback,
-    /// Namespaces where possible, else loopback; [`Nodes::fallback_reason`] says why.
+    /// Namespaces where possible, else loopback; [`super::Nodes::fallback_reason`] says why.
     Auto,
 }
 
