@@ -19,7 +19,10 @@ async fn a_broken_annotation_is_told_and_tears_nothing_down() -> Result<()> {
     let address = ingress(&scene.served("checkout").await?).to_vec();
     let before = scene.cloud.list();
     for (broken, word) in [
-        (json!({"own.toy/idle": "soon"}), "own.toy/idle"),
+        (
+            json!({"toy.evenkeel.dev/idle": "soon"}),
+            "toy.evenkeel.dev/idle",
+        ),
         (
             json!({"evenkeel.dev/scheme": "sideways"}),
             "evenkeel.dev/scheme",
@@ -48,7 +51,7 @@ async fn a_broken_annotation_is_told_and_tears_nothing_down() -> Result<()> {
     ensure!(note.contains("must be"), "{note}");
     ensure!(scene.cloud.list() == before, "nothing was touched");
 
-    scene.patch("checkout", json!({"metadata": {"annotations": {"own.toy/idle": null, "evenkeel.dev/scheme": null}}})).await?;
+    scene.patch("checkout", json!({"metadata": {"annotations": {"toy.evenkeel.dev/idle": null, "evenkeel.dev/scheme": null}}})).await?;
     scene
         .until("checkout", "all to be well", |service| {
             status(service, "evenkeel.dev/Degraded") == "False"
@@ -59,7 +62,7 @@ async fn a_broken_annotation_is_told_and_tears_nothing_down() -> Result<()> {
     scene
         .patch(
             "checkout",
-            json!({"metadata": {"annotations": {"own.toy/idle": "never"}}}),
+            json!({"metadata": {"annotations": {"toy.evenkeel.dev/idle": "never"}}}),
         )
         .await?;
     scene.delete("checkout").await?;

@@ -1,7 +1,7 @@
 //! A toy with objects of its own for every Service: an address, a target set per node port, a listener per port.
 //!
 //! ```text
-//! annotations  own.toy/pool, own.toy/idle, own.toy/tier        (Decides)
+//! annotations  pool, idle, tier; beside it, for both toys       (Decides)
 //! model        Desired, Observed, Step, Effect                 (Decides)
 //! names        what objects are called                         (Decides)
 //! desired      Group -> Desired, or every Problem              (Decides)
@@ -15,7 +15,7 @@
 //! rig          how the laws meet this toy
 //! ```
 
-pub mod annotations;
+use super::annotations;
 pub mod apply;
 pub mod client;
 pub mod cloud;

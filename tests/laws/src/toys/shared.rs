@@ -1,7 +1,7 @@
 //! A toy whose Services all share one object, which is written whole, one write at a time.
 //!
 //! ```text
-//! annotations  shared.toy/pool, shared.toy/idle, shared.toy/tier   (Decides)
+//! annotations  pool, idle, tier; beside it, for both toys       (Decides)
 //! model        Desired, Observed, Step, Effect; a group's part     (Decides)
 //! names        what parts are called                               (Decides)
 //! desired      Group -> Desired, or every Problem                  (Decides)
@@ -16,7 +16,7 @@
 //! rig          how the laws meet this toy
 //! ```
 
-pub mod annotations;
+use super::annotations;
 pub mod apply;
 pub mod client;
 pub mod cloud;

@@ -17,10 +17,10 @@ use evenkeel_core::{
     provider::{PlanInput, Provider, Verdict, Want},
     ticket::Ticket,
 };
+use evenkeel_laws::toys::annotations::Pool;
 use evenkeel_laws::{
     toys::own::{
         Own,
-        annotations::Pool,
         cloud::{Marks, Spec},
         model::{Desired, Effect, Observed, Step},
         names,

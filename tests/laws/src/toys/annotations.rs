@@ -1,22 +1,22 @@
-//! The annotations of this toy (Decides).
+//! The annotations of both toys (Decides).
 
 use evenkeel_core::{
     annotation::{Grammar, KeyDoc, KeyTable},
     intent::Intent,
     problem::{Problems, Warning},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// From which pool the address comes. Cannot be changed in place.
-pub const POOL: &str = "own.toy/pool";
+pub const POOL: &str = "toy.evenkeel.dev/pool";
 /// After how many idle seconds a connection is closed.
-pub const IDLE: &str = "own.toy/idle";
+pub const IDLE: &str = "toy.evenkeel.dev/idle";
 /// The tier of the listeners. The cloud has only some of them.
-pub const TIER: &str = "own.toy/tier";
+pub const TIER: &str = "toy.evenkeel.dev/tier";
 
 /// The keys.
 pub static KEYS: KeyTable = KeyTable {
-    prefixes: &["own.toy/"],
+    prefixes: &["toy.evenkeel.dev/"],
     keys: &[
         KeyDoc {
             key: POOL,
@@ -43,7 +43,7 @@ pub static KEYS: KeyTable = KeyTable {
 };
 
 /// From which pool an address comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
     /// The first.
