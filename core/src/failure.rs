@@ -37,7 +37,7 @@ pub struct Failure {
     pub desired: Digest,
     /// When it last failed.
     pub at: Timestamp,
-    /// How often in a row.
+    /// How often in a row, as far as it was remembered: what a new run may try again is counted anew.
     pub times: u32,
 }
 
@@ -85,6 +85,10 @@ impl Failures {
 
     /// Whether this step failed and is held back.
     pub fn holds<S: Serialize>(&self, step: &S) -> Option<&Failure> {
+        // Nearly always, and then the digests of all steps need not be worked out.
+        if self.0.is_empty() {
+            return None;
+        }
         self.0.get(&Digest::of(step))
     }
 

@@ -1,6 +1,8 @@
 //! Plans: the writes possible now, what is waited for, what is refused and why (Decides).
 
 #[cfg(test)]
+mod approving;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -101,7 +103,8 @@ pub struct Change {
     /// What the object is, in a few words: `TCP :443 -> backend set`.
     pub detail: String,
     /// Set on steps that give up an address or replace a load balancer: the cloud's identity of what is lost.
-    /// Such a step is only planned under an approval, and the identity makes that approval work once.
+    /// Such a step is only planned under an approval, and the identity makes that approval work once. Its reasons are part
+    /// of what is approved: only what makes the loss necessary, and nothing that nodes change.
     pub gives_up: Option<Arc<str>>,
 }
 
@@ -259,15 +262,28 @@ impl<S> Plan<S> {
 
 /// The digest that an approval of these destructive changes names.
 ///
-/// It covers what is given up and what for, and nothing else: nodes may come and go, and the half that is done
-/// already may be missing from what is seen, and the digest stays. It names the cloud's identity of each lost object,
-/// so an approval left in Git approves nothing later.
+/// It covers what is given up and what for (the fields of the reasons and what they shall be), and nothing else: nodes
+/// may come and go and the digest stays. It names the cloud's identity of each lost object, so an approval left in Git
+/// approves nothing later; and what shall be instead, so that it does not approve something else now.
+///
+/// To survive a crash half-way, a plan hands in the same losses for as long as the replacement lasts, also those whose
+/// successor is there already.
 pub fn approval_digest(changes: &[Change]) -> String {
-    let mut given_up: Vec<(&ResourceId, &Arc<str>)> = changes
+    let mut given_up: Vec<(&ResourceId, &str, Vec<(&str, &str)>)> = changes
         .iter()
-        .filter_map(|change| change.gives_up.as_ref().map(|lost| (&change.id, lost)))
+        .filter_map(|change| {
+            let mut what_for: Vec<(&str, &str)> = change
+                .reasons
+                .iter()
+                .map(|reason| (reason.field, reason.to.as_str()))
+                .collect();
+            what_for.sort_unstable();
+            Some((&change.id, change.gives_up.as_deref()?, what_for))
+        })
         .collect();
     given_up.sort();
+    // One loss told by two steps is one loss.
+    given_up.dedup();
     Digest::of(&given_up).short()
 }
 
