@@ -269,16 +269,20 @@ impl<S> Plan<S> {
 /// To survive a crash half-way, a plan hands in the same losses for as long as the replacement lasts, also those whose
 /// successor is there already.
 pub fn approval_digest(changes: &[Change]) -> String {
-    let mut given_up: Vec<(&ResourceId, &str, Vec<(&str, &str)>)> = changes
+    let what_for = |change: &Change| {
+        let mut wanted: Vec<_> = change
+            .reasons
+            .iter()
+            .map(|reason| (reason.field, reason.to.clone()))
+            .collect();
+        wanted.sort_unstable();
+        wanted
+    };
+    let mut given_up: Vec<_> = changes
         .iter()
         .filter_map(|change| {
-            let mut what_for: Vec<(&str, &str)> = change
-                .reasons
-                .iter()
-                .map(|reason| (reason.field, reason.to.as_str()))
-                .collect();
-            what_for.sort_unstable();
-            Some((&change.id, change.gives_up.as_deref()?, what_for))
+            let lost = change.gives_up.as_ref()?;
+            Some((&change.id, lost, what_for(change)))
         })
         .collect();
     given_up.sort();
