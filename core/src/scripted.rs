@@ -64,6 +64,8 @@ pub(crate) struct Manners {
     pub(crate) forgets_effects: bool,
     /// It waits to be told while anything is left.
     pub(crate) waits: bool,
+    /// A write has its effect and never ends.
+    pub(crate) hangs: bool,
     /// Each write wakes the group before it ends.
     pub(crate) wakes: bool,
 }
@@ -242,12 +244,17 @@ impl Provider for Scripted {
         _: &Objects,
         _: &Ticket,
     ) -> Result<Step, CloudError> {
-        let mut cloud = self.cloud();
-        cloud.writes.push(step.name().to_owned());
-        if let Some(class) = cloud.refuses.get(step.name()) {
-            return Err(CloudError::new(*class, "write", "is refused"));
+        {
+            let mut cloud = self.cloud();
+            cloud.writes.push(step.name().to_owned());
+            if let Some(class) = cloud.refuses.get(step.name()) {
+                return Err(CloudError::new(*class, "write", "is refused"));
+            }
+            apply_to(&mut cloud.objects, step);
         }
-        apply_to(&mut cloud.objects, step);
+        if self.manners.hangs {
+            std::future::pending::<()>().await;
+        }
         if self.manners.wakes {
             self.wake();
         }

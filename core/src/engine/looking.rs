@@ -4,6 +4,7 @@ use futures::FutureExt as _;
 
 use super::*;
 use crate::{
+    converge::NoJournal,
     ids::ResourceId,
     scripted::{Manners, Scripted, minute, request, run, serve},
 };
@@ -116,4 +117,34 @@ fn the_earliest_wait_that_nobody_ends_says_when_to_look() {
         };
         assert_eq!(next_look(&report), want, "{name}");
     }
+}
+
+#[test]
+fn a_run_that_was_cut_is_followed_by_a_look_whatever_an_inventory_said() {
+    let engine = Engine::new(Scripted::new(Manners {
+        hangs: true,
+        ..Manners::default()
+    }));
+    let inventory = || {
+        let found = engine
+            .inventory()
+            .now_or_never()
+            .expect("it answers at once");
+        assert_eq!(found.expect("it answers").len(), 1);
+    };
+    let ask = || request(serve(&[("lb", "1")]));
+    inventory();
+    let cut = engine.run(ask(), &NoJournal).now_or_never();
+    assert!(cut.is_none(), "it hangs");
+    inventory();
+    let reads = engine.provider().cloud().reads;
+    let report = run(&engine, ask());
+    assert_eq!(
+        (report.reads, engine.provider().cloud().reads),
+        (1, reads + 1)
+    );
+    assert!(
+        report.applied.is_empty() && report.settled(),
+        "all was written before: {report:#?}"
+    );
 }
