@@ -103,7 +103,7 @@ pub fn seconds(key: &str, value: &str, min: u32, max: u32) -> Result<u32, Proble
             key,
             value,
             allowed,
-            format!("Write whole seconds, such as {min}."),
+            format!("Write whole seconds, such as {}.", 30.clamp(min, max)),
         ));
     };
     within(number.saturating_mul(factor), min, max)

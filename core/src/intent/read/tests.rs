@@ -694,7 +694,7 @@ fn all_problems_come_at_once_and_say_what_to_do() {
         r#"spec.loadBalancerSourceRanges[1]: "nonsense" must be a CIDR. Write it as address/length, such as 10.0.0.0/8."#,
         r#"spec.loadBalancerIP: "banana" must be an IP address. Write it as 192.0.2.10 or 2001:db8::10, or remove the field for any free address."#,
         r#"metadata.annotations[evenkeel.dev/scheme]: "interal" must be one of internal, internet-facing. Did you mean "internal"?"#,
-        r#"metadata.annotations[evenkeel.dev/drain]: "soon" must be a time from 0 to 3600 seconds, written as 30, 30s, 5m or 1h. Write whole seconds, such as 0."#,
+        r#"metadata.annotations[evenkeel.dev/drain]: "soon" must be a time from 0 to 3600 seconds, written as 30, 30s, 5m or 1h. Write whole seconds, such as 30."#,
     ];
     assert_eq!(lines, want);
 }
