@@ -212,10 +212,13 @@ pub fn same(a: &[Condition], b: &[Condition]) -> bool {
 /// What stops the work: the one cause that everything else follows from.
 fn obstacle(state: &StateView<'_>) -> Option<(Reason, String)> {
     if let Some(problems) = state.problems.filter(|problems| !problems.is_empty()) {
-        return Some((Reason::Of(problems.reason()), join(problems.iter())));
+        return Some((
+            Reason::Of(problems.reason()),
+            join_problems(problems.iter()),
+        ));
     }
     if let Some(first) = state.refusals.first() {
-        return Some((Reason::Of(first.reason), join(state.refusals)));
+        return Some((Reason::Of(first.reason), join_problems(state.refusals)));
     }
     let failure = state.failure?;
     let message = format!(
@@ -357,9 +360,27 @@ fn ports_error(state: &StateView<'_>, is_there: bool) -> Option<Verdict> {
     }
 }
 
+/// How many of a list are told in full.
+const SHOWN: usize = 5;
+
+/// The first few problems in full, and of the others the fields: whoever mends the first must not meet the next.
+fn join_problems<'a>(all: impl IntoIterator<Item = &'a Problem>) -> String {
+    let mut first: Vec<_> = all.into_iter().collect();
+    let rest = first.split_off(first.len().min(SHOWN));
+    let mut text = join(first);
+    if !rest.is_empty() {
+        let fields: Vec<_> = rest.iter().map(|problem| problem.field.as_str()).collect();
+        text.push_str(&format!(
+            " And {} more, in {}; see to these, too.",
+            rest.len(),
+            fields.join(", ")
+        ));
+    }
+    text
+}
+
 /// The first few of a list, and how many more there are.
 fn join<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
-    const SHOWN: usize = 5;
     let mut texts: Vec<_> = all.into_iter().map(|one| one.to_string()).collect();
     let more = texts.len().saturating_sub(SHOWN);
     texts.truncate(SHOWN);

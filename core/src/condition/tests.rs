@@ -385,7 +385,7 @@ fn what_is_waited_for_and_what_to_know_is_said() {
 }
 
 #[test]
-fn a_long_list_is_cut() {
+fn a_long_list_is_cut_and_names_every_field() {
     let problems: Problems = (0..8)
         .map(|index| Problem::new(format!("field{index}"), "x", "is wrong", "Mend it."))
         .collect();
@@ -397,11 +397,11 @@ fn a_long_list_is_cut() {
         ConditionType::Degraded,
     );
     assert!(
-        text.contains("field4") && !text.contains("field5"),
+        text.contains("field4: \"x\" is wrong") && !text.contains("field5: "),
         "{text}"
     );
     assert!(
-        text.ends_with("Mend it. And 3 more; see to these first."),
+        text.ends_with("Mend it. And 3 more, in field5, field6, field7; see to these, too."),
         "{text}"
     );
 }
