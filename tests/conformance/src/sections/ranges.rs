@@ -1,0 +1,203 @@
+//! Source ranges: who may connect.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use evenkeel_e2e::look::LIMIT;
+use evenkeel_harness::wait::eventually;
+use k8s_openapi::api::core::v1::Service;
+use serde_json::{Value, json};
+
+use crate::row::{Row, row};
+use crate::stage::{PORT, Stage, address, answers, ips};
+
+const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+pub(crate) const ROWS: &[Row] = &[
+    row!(
+        52,
+        "none to two /32: only those allowed, probes still pass",
+        two_clients
+    ),
+    row!(
+        53,
+        "to two halves of the address space: everyone allowed",
+        two_halves
+    ),
+    row!(
+        54,
+        "to 255.0.0.0/32: nobody allowed, address identical",
+        nobody
+    ),
+    row!(55, "to none: everyone allowed", everyone_again),
+    row!(56, "field and annotation: the field only", field_wins),
+    row!(
+        57,
+        "annotation only, spaces around commas: honoured",
+        annotation_only
+    ),
+    row!(
+        58,
+        "spaces, host bits, duplicates, overlaps: normalised, no endless difference",
+        normalised
+    ),
+    row!(
+        59,
+        "IPv6 range on an IPv4 Service only: IPv4 denied, Warning",
+        other_family
+    ),
+    row!(60, "provider cannot enforce ranges: rejected", not with local: "its data plane enforces them"),
+];
+
+fn ranges(ranges: &[&str]) -> Value {
+    json!({"spec": {"loadBalancerSourceRanges": ranges}})
+}
+
+/// Waits until exactly these of three clients get an answer.
+async fn lets_in(service: &Service, expected: [bool; 3]) -> Result<()> {
+    let to = address(service, PORT)?;
+    eventually("exactly the allowed clients to get in", LIMIT, || async {
+        let mut let_in = [false; 3];
+        for (client, last) in let_in
+            .iter_mut()
+            .zip(["127.0.0.11", "127.0.0.12", "127.0.0.13"])
+        {
+            *client = answers(last.parse()?, to).await;
+        }
+        ensure!(
+            let_in == expected,
+            "let in: {let_in:?}, expected {expected:?}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn open(stage: &Stage) -> Result<Service> {
+    stage.pods("web", 1).await?;
+    let service = stage.serve("web", json!({})).await?;
+    lets_in(&service, [true; 3]).await?;
+    Ok(service)
+}
+
+async fn two_clients(stage: &mut Stage) -> Result<()> {
+    let service = open(stage).await?;
+    stage
+        .patch("web", ranges(&["127.0.0.11/32", "127.0.0.12/32"]))
+        .await?;
+    lets_in(&service, [true, true, false]).await?;
+    let healthy = |holding: &crate::holding::Holding| {
+        let set = holding
+            .only("backend_sets")
+            .map(|set| set["status"]["targets"].clone());
+        set.is_ok_and(|targets| {
+            targets.as_array().is_some_and(|all| {
+                !all.is_empty() && all.iter().all(|one| one["health"] == "healthy")
+            })
+        })
+    };
+    stage.held(&service, "healthy targets", healthy).await?;
+    Ok(())
+}
+
+async fn two_halves(stage: &mut Stage) -> Result<()> {
+    let service = open(stage).await?;
+    stage.patch("web", ranges(&["127.0.0.11/32"])).await?;
+    lets_in(&service, [true, false, false]).await?;
+    stage
+        .patch("web", ranges(&["0.0.0.0/1", "128.0.0.0/1"]))
+        .await?;
+    lets_in(&service, [true; 3]).await
+}
+
+async fn nobody(stage: &mut Stage) -> Result<()> {
+    let service = open(stage).await?;
+    stage.patch("web", ranges(&["255.0.0.0/32"])).await?;
+    lets_in(&service, [false; 3]).await?;
+    let now = stage.served("web").await?;
+    ensure!(ips(&now) == ips(&service), "{:?}", ips(&now));
+    Ok(())
+}
+
+async fn everyone_again(stage: &mut Stage) -> Result<()> {
+    let service = open(stage).await?;
+    stage.patch("web", ranges(&["255.0.0.0/32"])).await?;
+    lets_in(&service, [false; 3]).await?;
+    stage
+        .patch("web", json!({"spec": {"loadBalancerSourceRanges": null}}))
+        .await?;
+    lets_in(&service, [true; 3]).await
+}
+
+async fn field_wins(stage: &mut Stage) -> Result<()> {
+    let both = json!({
+        "metadata": {"annotations": {ANNOTATION: "192.0.2.0/24"}},
+        "spec": {"loadBalancerSourceRanges": ["198.51.100.0/24"]},
+    });
+    let service = stage.serve("web", both).await?;
+    let set = stage.holding_of(&service).await?.source_ranges()?;
+    ensure!(set == Some(vec!["198.51.100.0/24".to_owned()]), "{set:?}");
+    Ok(())
+}
+
+async fn annotation_only(stage: &mut Stage) -> Result<()> {
+    let listed =
+        json!({"metadata": {"annotations": {ANNOTATION: "192.0.2.0/24 , 198.51.100.0/24"}}});
+    let service = stage.serve("web", listed).await?;
+    let set = stage.holding_of(&service).await?.source_ranges()?;
+    let expected = ["192.0.2.0/24", "198.51.100.0/24"].map(str::to_owned);
+    ensure!(set == Some(expected.to_vec()), "{set:?}");
+    Ok(())
+}
+
+async fn normalised(stage: &mut Stage) -> Result<()> {
+    let field = ranges(&["10.0.0.0/8 ", "10.0.0.0/8", "10.1.0.0/16", " 192.0.2.0/24"]);
+    // Host bits are refused in the field by newer API servers, so they come by an annotation.
+    let listed = " 10.0.0.1/8 ,10.0.0.0/8,10.1.0.0/16, 192.0.2.0/24";
+    let annotation = json!({"metadata": {"annotations": {"evenkeel.dev/source-ranges": listed}}});
+    let needed = ["10.0.0.0/8", "192.0.2.0/24"];
+    let mut tidy = Vec::new();
+    for (name, untidy) in [("field", field), ("annotation", annotation)] {
+        let service = stage.serve(name, untidy).await?;
+        let holding = stage.holding_of(&service).await?;
+        let set = holding.source_ranges()?.unwrap_or_default();
+        let unique: BTreeSet<_> = set.iter().map(String::as_str).collect();
+        ensure!(
+            unique.len() == set.len()
+                && needed.iter().all(|range| unique.contains(range))
+                && unique
+                    .iter()
+                    .all(|one| needed.contains(one) || *one == "10.1.0.0/16"),
+            "{name}: {set:?}"
+        );
+        tidy.push((service, holding.generations()));
+    }
+    // Another look finds nothing to do.
+    stage.world.kill_controller()?;
+    stage.world.start_controller().await?;
+    stage.settle().await?;
+    for (service, generations) in &tidy {
+        stage.same(service, generations).await?;
+    }
+    Ok(())
+}
+
+async fn other_family(stage: &mut Stage) -> Result<()> {
+    let service = open(stage).await?;
+    stage.patch("web", ranges(&["2001:db8::/32"])).await?;
+    lets_in(&service, [false; 3]).await?;
+    eventually("a warning", LIMIT, || async {
+        let events = stage.events("web").await?;
+        ensure!(
+            events
+                .iter()
+                .any(|(_, note)| note.contains("spec.loadBalancerSourceRanges")),
+            "there are {events:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let set = stage.holding_of(&service).await?.source_ranges()?;
+    ensure!(set.is_some(), "everyone is let in");
+    Ok(())
+}

@@ -1,0 +1,507 @@
+//! What rows play on: one world for all, a namespace for each. Writes Services, and restarts parts.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use evenkeel_e2e::look::{LIMIT, ingress};
+use evenkeel_e2e::{World, WorldOptions};
+use evenkeel_harness::control_plane::TestNamespace;
+use evenkeel_harness::evenkeel::Evenkeel;
+use evenkeel_harness::nodes::{NodesKind, NodesOptions};
+use evenkeel_harness::wait::eventually;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use crate::holding::{Holding, KINDS};
+
+/// Class and finalizer of the local provider.
+pub(crate) const OURS: &str = "evenkeel.dev/local";
+/// The port of a Service that names none.
+pub(crate) const PORT: u16 = 8080;
+/// The label that takes a node out of load balancers.
+pub(crate) const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// The world and the namespace of the row that runs.
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) namespace: String,
+    takes_classless: bool,
+}
+
+impl Stage {
+    pub(crate) async fn build() -> Result<Self> {
+        let nodes = NodesOptions {
+            kind: NodesKind::Loopback,
+            ..NodesOptions::default()
+        };
+        let options = WorldOptions {
+            nodes: Some(nodes),
+            ..WorldOptions::default()
+        };
+        Ok(Self {
+            world: World::start(options).await?,
+            namespace: String::new(),
+            takes_classless: false,
+        })
+    }
+
+    /// Goes to a namespace of its own.
+    pub(crate) async fn enter(&mut self) -> Result<TestNamespace> {
+        let namespace = self.world.plane.namespace("row").await?;
+        self.namespace = namespace.name().to_owned();
+        Ok(namespace)
+    }
+
+    /// Takes everything of the row away, and sets right what it bent. Nothing of it may be left in the data plane.
+    pub(crate) async fn clear(&mut self, passed: bool) -> Result<()> {
+        if !passed {
+            // It may have ended anywhere.
+            for process in [&self.world.controller, &self.world.data_plane]
+                .into_iter()
+                .flatten()
+            {
+                process.resume()?;
+            }
+        }
+        self.world.plane.start_api_server().await?;
+        if self.world.data_plane.is_none() {
+            self.world.start_data_plane().await?;
+        }
+        if self.world.controller.is_none() {
+            self.world.start_controller().await?;
+            self.takes_classless = false;
+        }
+        self.restore_nodes().await?;
+        let services = self.services().list(&ListParams::default()).await?;
+        let names: Vec<_> = services.iter().map(|service| service.name_any()).collect();
+        for service in &services {
+            let foreign = service.finalizers().iter().any(|name| name != OURS);
+            if foreign {
+                let ours: Vec<_> = service
+                    .finalizers()
+                    .iter()
+                    .filter(|name| *name == OURS)
+                    .collect();
+                self.patch(
+                    &service.name_any(),
+                    json!({"metadata": {"finalizers": ours}}),
+                )
+                .await?;
+            }
+            self.delete(&service.name_any()).await?;
+        }
+        for name in &names {
+            self.world.gone(&self.namespace, name).await?;
+        }
+        if self.takes_classless {
+            self.restart(false).await?;
+        }
+        for service in &services {
+            let left = self.holding_of(service).await?;
+            ensure!(left.is_empty(), "{} left {left:?}", service.name_any());
+        }
+        Ok(())
+    }
+
+    /// Makes every node a target again; returns when the controller knows.
+    async fn restore_nodes(&self) -> Result<()> {
+        let nodes = self.world.nodes()?.nodes();
+        for name in &nodes {
+            let whole = json!({
+                "metadata": {"labels": {EXCLUDE: null}},
+                "spec": {"taints": null, "unschedulable": null},
+            });
+            self.patch_node(name, whole).await?;
+        }
+        eventually("all nodes to be targets again", LIMIT, || async {
+            let eligible = self.world.metric("evenkeel_node_set_size{").await?;
+            ensure!(
+                eligible == nodes.len() as f64,
+                "{eligible} of {}",
+                nodes.len()
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// Restarts the controller; it takes Services without a class or leaves them alone.
+    pub(crate) async fn restart(&mut self, takes_classless: bool) -> Result<()> {
+        if let Some(process) = self.world.controller.take() {
+            process.stop()?;
+        }
+        if takes_classless {
+            let socket = self.world.socket.clone();
+            let mut args: Vec<OsString> = ["--provider", "local", "--default-provider", "local"]
+                .map(OsString::from)
+                .into();
+            args.extend(["--local-start-dataplane", "never"].map(OsString::from));
+            args.extend(["--listen".into(), self.world.admin.to_string().into()]);
+            args.extend([
+                "--local-state-dir".into(),
+                socket.with_file_name("state").into(),
+            ]);
+            args.extend(["--local-socket".into(), socket.into()]);
+            for pool in &self.world.pools {
+                args.extend(["--local-pool".into(), pool.into()]);
+            }
+            let admin = Some(self.world.admin);
+            self.world.controller = Some(Evenkeel::run(&self.world.plane, args, admin).await?);
+        } else {
+            self.world.start_controller().await?;
+        }
+        self.takes_classless = takes_classless;
+        Ok(())
+    }
+
+    pub(crate) fn services(&self) -> Api<Service> {
+        self.world.services(&self.namespace)
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> Result<Service> {
+        Ok(self.services().get(name).await?)
+    }
+
+    /// Creates a Service of our class with one port; `more` is merged into it.
+    pub(crate) async fn create(&self, name: &str, more: Value) -> Result<Service> {
+        let mut service = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "type": "LoadBalancer",
+                "loadBalancerClass": OURS,
+                "selector": {"app": name},
+                "ports": [{"name": "http", "port": PORT, "targetPort": "http"}],
+            },
+        });
+        merge(&mut service, more);
+        let service = serde_json::from_value(service)?;
+        Ok(self
+            .services()
+            .create(&PostParams::default(), &service)
+            .await?)
+    }
+
+    /// The same, and waits until it is served.
+    pub(crate) async fn serve(&self, name: &str, more: Value) -> Result<Service> {
+        self.create(name, more).await?;
+        self.served(name).await
+    }
+
+    pub(crate) async fn patch(&self, name: &str, patch: Value) -> Result<Service> {
+        let patch = Patch::Merge(patch);
+        Ok(self
+            .services()
+            .patch(name, &PatchParams::default(), &patch)
+            .await?)
+    }
+
+    pub(crate) async fn patch_status(&self, name: &str, patch: Value) -> Result<Service> {
+        let patch = Patch::Merge(patch);
+        Ok(self
+            .services()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await?)
+    }
+
+    /// A patch that the API server must refuse as invalid.
+    pub(crate) async fn refused(&self, name: &str, patch: Value) -> Result<()> {
+        let patch = Patch::Merge(patch);
+        match self
+            .services()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
+            Err(error) => bail!("the API server says {error}, not 422"),
+            Ok(_) => bail!("the API server takes it"),
+        }
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+        self.services()
+            .delete(name, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn gone(&self, name: &str) -> Result<()> {
+        self.world.gone(&self.namespace, name).await
+    }
+
+    /// Waits until a Service is as `check` says.
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        check: impl Fn(&Service) -> bool,
+    ) -> Result<Service> {
+        eventually(what, LIMIT, || async {
+            let service = self.get(name).await?;
+            ensure!(
+                check(&service),
+                "finalizers {:?}, status {:?}",
+                service.finalizers(),
+                service.status
+            );
+            Ok(service)
+        })
+        .await
+    }
+
+    /// Waits until a Service is served and nothing is left to do.
+    pub(crate) async fn served(&self, name: &str) -> Result<Service> {
+        self.until(name, "the Service to be served", is_served)
+            .await
+    }
+
+    /// Waits until what the data plane holds for a Service is as `check` says.
+    pub(crate) async fn held(
+        &self,
+        service: &Service,
+        what: &str,
+        check: impl Fn(&Holding) -> bool,
+    ) -> Result<Holding> {
+        eventually(what, LIMIT, || async {
+            let holding = self.holding_of(service).await?;
+            ensure!(check(&holding), "it holds {holding:?}");
+            Ok(holding)
+        })
+        .await
+    }
+
+    pub(crate) async fn holding_of(&self, service: &Service) -> Result<Holding> {
+        let uid = service.uid().context("a UID")?;
+        Ok(Holding::of(&self.world.objects().await?, &uid))
+    }
+
+    /// Whatever was to happen to anything before has happened when a later Service is served.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.serve("later", json!({})).await?;
+        self.delete("later").await?;
+        self.gone("later").await
+    }
+
+    /// Nothing was written to a Service since, nothing told of it, nothing made for it.
+    pub(crate) async fn untouched(&self, since: &Service) -> Result<()> {
+        let name = since.name_any();
+        let now = self.get(&name).await?;
+        ensure!(
+            now.resource_version() == since.resource_version(),
+            "{name} was written: {now:?}"
+        );
+        let events = self.events(&name).await?;
+        ensure!(events.is_empty(), "{name} has the events {events:?}");
+        let holding = self.holding_of(since).await?;
+        ensure!(holding.is_empty(), "for {name} there is {holding:?}");
+        Ok(())
+    }
+
+    pub(crate) async fn events(&self, name: &str) -> Result<Vec<(String, String)>> {
+        self.world.events(&self.namespace, name).await
+    }
+
+    pub(crate) async fn event(&self, name: &str, reason: &str) -> Result<String> {
+        self.world.event(&self.namespace, name, reason).await
+    }
+
+    pub(crate) async fn condition(
+        &self,
+        name: &str,
+        kind: &str,
+        status: &str,
+    ) -> Result<evenkeel_e2e::look::Condition> {
+        let kind = format!("evenkeel.dev/{kind}");
+        self.world
+            .condition(&self.namespace, name, &kind, status)
+            .await
+    }
+
+    /// Does something that may not make a cloud write, tell an event or change the addresses.
+    pub(crate) async fn changes_nothing(
+        &self,
+        name: &str,
+        patches: impl IntoIterator<Item = Value>,
+    ) -> Result<()> {
+        let service = self.get(name).await?;
+        let before = self.holding_of(&service).await?.generations();
+        let events = self.events(name).await?;
+        for patch in patches {
+            let shown = patch.to_string();
+            self.patch(name, patch).await.with_context(|| shown)?;
+        }
+        self.settle().await?;
+        self.same(&service, &before).await?;
+        let now = self.events(name).await?;
+        ensure!(now == events, "events were {events:?}, now {now:?}");
+        Ok(())
+    }
+
+    /// The data plane was not written for a Service, and its addresses are the same.
+    pub(crate) async fn same(
+        &self,
+        service: &Service,
+        before: &std::collections::BTreeMap<String, u64>,
+    ) -> Result<()> {
+        let now = self.holding_of(service).await?.generations();
+        ensure!(
+            now == *before,
+            "the data plane was written: {before:?}, now {now:?}"
+        );
+        let live = self.get(&service.name_any()).await?;
+        ensure!(
+            ips(&live) == ips(service),
+            "addresses were {:?}, now {:?}",
+            ips(service),
+            ips(&live)
+        );
+        Ok(())
+    }
+
+    /// Runs pods with the label `app: NAME`, and waits until they are Ready.
+    pub(crate) async fn pods(&self, name: &str, replicas: usize) -> Result<BTreeSet<String>> {
+        let deployments: Api<Deployment> = Api::namespaced(self.world.client(), &self.namespace);
+        let labels = json!({"app": name});
+        let deployment = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "web", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}]},
+                },
+            },
+        });
+        let parameters = PatchParams::apply("conformance").force();
+        deployments
+            .patch(name, &parameters, &Patch::Apply(deployment))
+            .await?;
+        let label = format!("app={name}");
+        self.world
+            .await_ready_pods(&self.namespace, &label, replicas)
+            .await
+    }
+
+    pub(crate) async fn patch_node(&self, name: &str, patch: Value) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.world.client());
+        nodes
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    /// Kills the data plane: every cloud call fails.
+    pub(crate) fn kill_data_plane(&mut self) -> Result<()> {
+        self.world.data_plane.take().context("it runs")?.kill()?;
+        Ok(())
+    }
+
+    /// Takes a Service's objects out of the data plane behind the controller's back.
+    pub(crate) async fn remove_objects(&self, holding: &Holding) -> Result<()> {
+        for (kind, path) in KINDS {
+            for object in holding.kind(kind) {
+                let name = object["name"].as_str().context("a name")?;
+                let cluster = object["marks"]["cluster"].as_str().context("a cluster")?;
+                let mut stream = UnixStream::connect(&self.world.socket).await?;
+                let request = format!(
+                    "DELETE /v1/{path}/{name} HTTP/1.1\r\nhost: dataplane\r\nx-evenkeel-cluster: {cluster}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(request.as_bytes()).await?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await?;
+                ensure!(answer.starts_with("HTTP/1.1 2"), "{path}/{name}: {answer}");
+            }
+        }
+        Ok(())
+    }
+
+    /// An address of the pool that nobody has asked for: the pool gives out low ones first.
+    pub(crate) fn pool_address(&self, last: u8) -> Result<IpAddr> {
+        let pool = self.world.pools.first().context("a pool")?;
+        let (network, _) = pool.split_once('/').context("a prefix")?;
+        let start = network.rsplit_once('.').context("an IPv4 prefix")?.0;
+        Ok(format!("{start}.{last}").parse()?)
+    }
+}
+
+/// Asks an address of this machine from another one of this machine: whether a pod answers within two seconds.
+pub(crate) async fn answers(from: IpAddr, to: SocketAddr) -> bool {
+    let ask = async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        let stream = socket.connect(to).await?;
+        evenkeel_harness::nodes::http_get(stream, "conformance", "/").await
+    };
+    match tokio::time::timeout(Duration::from_secs(2), ask).await {
+        Ok(Ok(answer)) => answer.status == 200,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+pub(crate) fn conditions(service: &Service) -> Vec<Condition> {
+    let status = service.status.as_ref();
+    status
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default()
+}
+
+pub(crate) fn has_condition(service: &Service, type_: &str, status: &str) -> bool {
+    conditions(service)
+        .iter()
+        .any(|condition| condition.type_ == type_ && condition.status == status)
+}
+
+pub(crate) fn is_served(service: &Service) -> bool {
+    !ingress(service).is_empty()
+        && has_condition(service, "evenkeel.dev/Serving", "True")
+        && has_condition(service, "evenkeel.dev/Provisioning", "False")
+}
+
+pub(crate) fn is_ours(service: &Service) -> bool {
+    service.finalizers().iter().any(|name| name == OURS)
+}
+
+/// The published addresses.
+pub(crate) fn ips(service: &Service) -> Vec<String> {
+    ingress(service)
+        .into_iter()
+        .filter_map(|entry| entry.ip)
+        .collect()
+}
+
+/// The node port of a port.
+pub(crate) fn node_port(service: &Service, port: u16) -> Option<i32> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    ports
+        .iter()
+        .find(|one| one.port == i32::from(port))?
+        .node_port
+}
+
+/// The published address with a port.
+pub(crate) fn address(service: &Service, port: u16) -> Result<SocketAddr> {
+    let ip = ips(service).into_iter().next().context("no address")?;
+    Ok(SocketAddr::new(ip.parse()?, port))
+}
