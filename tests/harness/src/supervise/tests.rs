@@ -1,6 +1,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::*;
 
 /// Set in the process that is to be killed: where it leaves word of what it started.
@@ -156,11 +158,22 @@ fn victim() {
     read_family(&scratch.join("paused"));
     paused.pause().unwrap();
     std::fs::write(scratch.join("directory"), directory.to_str().unwrap()).unwrap();
-    std::fs::write(scratch.join("ready"), "").unwrap();
-    if std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
-        panic!("as asked");
-    }
-    sleep(Duration::from_secs(60));
+    // Started in the background by a shell, a process ignores Ctrl-C; with a handler of its own it never does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut interrupts = signal(SignalKind::interrupt()).unwrap();
+        std::fs::write(scratch.join("ready"), "").unwrap();
+        if std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
+            panic!("as asked");
+        }
+        tokio::select! {
+            _ = interrupts.recv() => std::process::exit(130),
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        }
+    });
     drop((own, stubborn, paused, guard));
 }
 
