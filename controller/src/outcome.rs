@@ -282,7 +282,25 @@ fn port_errors(view: &View<'_>) -> Vec<PortError> {
         .port_errors
         .iter()
         .filter(|error| error.service == *view.service);
-    let mut errors: Vec<_> = view.port_errors.iter().chain(others).cloned().collect();
+    let refused = view.report.refusals.iter().filter_map(|refusal| {
+        let (_, port) = refusal
+            .port
+            .as_ref()
+            .filter(|(uid, _)| *uid == view.service.uid)?;
+        Some(PortError {
+            service: view.service.clone(),
+            port: *port,
+            reason: refusal.problem.reason,
+            message: format!("{}. {}", refusal.problem.message, refusal.problem.advice).into(),
+        })
+    });
+    let mut errors: Vec<_> = view
+        .port_errors
+        .iter()
+        .chain(others)
+        .cloned()
+        .chain(refused)
+        .collect();
     errors.sort_by_key(|error| error.port);
     errors.dedup();
     errors

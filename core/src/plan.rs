@@ -9,7 +9,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{digest::Digest, ids::ResourceId, problem::Problem};
+use crate::{
+    digest::Digest,
+    ids::{ResourceId, ServiceUid},
+    ports::PortKey,
+    problem::Problem,
+};
 
 /// What a step does to its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -207,6 +212,8 @@ pub struct Refusal {
     pub problem: Problem,
     /// The digest that an approval must name, where approval is what is missing.
     pub approval: Option<String>,
+    /// The Service and its port that is not served because of it, where it is about one port.
+    pub port: Option<(ServiceUid, PortKey)>,
 }
 
 /// What can be done now, what is waited for, what is refused.
@@ -256,7 +263,22 @@ impl<S> Plan<S> {
             id,
             problem,
             approval: None,
+            port: None,
         });
+    }
+
+    /// Adds a refusal of one port of a Service; its other ports are served.
+    pub fn refuse_port(
+        &mut self,
+        id: ResourceId,
+        service: ServiceUid,
+        port: PortKey,
+        problem: Problem,
+    ) {
+        self.refuse(id, problem);
+        if let Some(refusal) = self.refusals.last_mut() {
+            refusal.port = Some((service, port));
+        }
     }
 }
 
@@ -319,5 +341,6 @@ pub fn approved(changes: &[Change], approval: Option<&str>) -> Result<(), Box<Re
         )
         .with_reason(crate::problem::reason::APPROVAL_REQUIRED),
         approval: Some(digest),
+        port: None,
     }))
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use evenkeel_core::{
     error::{CloudError, ErrorClass},
     ids::{ResourceId, ServiceKey, ServiceUid},
-    plan::{Action, Change, Until, Wait},
+    plan::{Action, Change, Refusal, Until, Wait},
     ports::{PortKey, Protocol},
     problem::reason,
     published::{Ingress, IpMode, PublishedPort},
@@ -344,6 +344,40 @@ fn errors_of_ports_are_those_of_this_service() {
         pair("True", reason::PORT_NOT_OPENED)
     );
     assert_eq!(reasons(&outcome), [reason::PORT_NOT_OPENED]);
+}
+
+#[test]
+fn a_refused_port_is_an_error_of_that_port_and_that_service() {
+    let refused = |uid: ServiceUid, port| Refusal {
+        id: ResourceId::new("ls"),
+        problem: Problem::new("spec.ports", "", "could not be opened", "Free it.")
+            .with_reason(reason::PORT_NOT_OPENED),
+        approval: None,
+        port: Some((
+            uid,
+            PortKey {
+                port,
+                protocol: Protocol::Tcp,
+            },
+        )),
+    };
+    let report = Report {
+        refusals: vec![
+            refused(service().uid, 80),
+            refused(ServiceUid::new("u2"), 81),
+        ],
+        ..serving()
+    };
+    let outcome = Scene::new().run(&report, 0);
+    let errors: Vec<_> = outcome
+        .port_errors
+        .iter()
+        .map(|e| (e.port.port, e.reason, &*e.message))
+        .collect();
+    assert_eq!(
+        errors,
+        [(80, reason::PORT_NOT_OPENED, "could not be opened. Free it.")]
+    );
 }
 
 #[test]

@@ -326,8 +326,10 @@ fn unopened(plan: &mut Plan<Step>, seen: &Observed) {
             .get(&listener.spec.lease)
             .and_then(|lease| lease.status);
         let value = address.map_or_else(String::new, |address| address.to_string());
-        plan.refuse(
+        plan.refuse_port(
             id.clone(),
+            ServiceUid::new(listener.marks.member.as_str()),
+            key,
             Problem::new(
                 format!("spec.ports[{key}]"),
                 value,
