@@ -12,7 +12,6 @@ use evenkeel_harness::control_plane::TestNamespace;
 use evenkeel_harness::evenkeel::Evenkeel;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions};
 use evenkeel_harness::wait::eventually;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -368,29 +367,7 @@ impl Stage {
 
     /// Runs pods with the label `app: NAME`, and waits until they are Ready.
     pub(crate) async fn pods(&self, name: &str, replicas: usize) -> Result<BTreeSet<String>> {
-        let deployments: Api<Deployment> = Api::namespaced(self.world.client(), &self.namespace);
-        let labels = json!({"app": name});
-        let deployment = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name},
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "web", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}]},
-                },
-            },
-        });
-        let parameters = PatchParams::apply("conformance").force();
-        deployments
-            .patch(name, &parameters, &Patch::Apply(deployment))
-            .await?;
-        let label = format!("app={name}");
-        self.world
-            .await_ready_pods(&self.namespace, &label, replicas)
-            .await
+        self.world.deploy(&self.namespace, name, replicas).await
     }
 
     pub(crate) async fn patch_node(&self, name: &str, patch: Value) -> Result<()> {

@@ -59,23 +59,7 @@ async fn prepare(world: &World) -> Result<()> {
     namespaces
         .create(&PostParams::default(), &namespace)
         .await?;
-    let deployments: Api<Deployment> = Api::namespaced(world.client(), NAMESPACE);
-    let labels = json!({"app": "web"});
-    let deployment = json!({
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 3,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}]},
-            },
-        },
-    });
-    deployments
-        .create(&PostParams::default(), &serde_json::from_value(deployment)?)
-        .await?;
-    world.await_ready_pods(NAMESPACE, "app=web", 3).await?;
+    world.deploy(NAMESPACE, "web", 3).await?;
     create(world, "web", json!({})).await
 }
 

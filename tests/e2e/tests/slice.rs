@@ -10,13 +10,12 @@ use evenkeel_e2e::{World, WorldOptions};
 use evenkeel_harness::nodes::{NodesKind, NodesOptions};
 use evenkeel_harness::wait::eventually;
 use futures::StreamExt as _;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
 use kube::api::{
     DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
-use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -33,24 +32,7 @@ async fn world() -> Result<World> {
         ..WorldOptions::default()
     })
     .await?;
-    let deployments: Api<Deployment> = Api::namespaced(world.client(), NAMESPACE);
-    let labels = json!({"app": "web"});
-    let deployment = json!({
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}]},
-            },
-        },
-    });
-    let deployment = serde_json::from_value(deployment)?;
-    deployments
-        .create(&PostParams::default(), &deployment)
-        .await?;
-    world.await_ready_pods(NAMESPACE, "app=web", 2).await?;
+    world.deploy(NAMESPACE, "web", 2).await?;
     Ok(world)
 }
 
