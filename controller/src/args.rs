@@ -67,6 +67,12 @@ pub struct ClusterArgs {
     /// Context of the kubeconfig [default: its current context]
     #[arg(long, env = "EVENKEEL_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
+    /// Namespace of the controller's own objects: its Lease and its ConfigMap [default: the pod's, else kube-system]
+    #[arg(long, env = "EVENKEEL_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Name of these objects; one name for all replicas, another for another installation [default: evenkeel]
+    #[arg(long, env = "EVENKEEL_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
     /// Name of the cluster, for people; its identity is the UID of the namespace kube-system [default: kubernetes]
     #[arg(long, env = "EVENKEEL_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
@@ -92,6 +98,12 @@ pub struct ProcessArgs {
     /// Address for health, readiness and metrics, or `off` [default: 127.0.0.1:10290]
     #[arg(long, env = "EVENKEEL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Whether replicas agree on one that writes: `on` or `off` [default: on]
+    #[arg(long, env = "EVENKEEL_LEADER_ELECTION", value_name = "WHETHER")]
+    pub leader_election: Option<String>,
+    /// How long a leader that is not heard of stays leader, 5s at least [default: 15s]
+    #[arg(long, env = "EVENKEEL_LEASE_DURATION", value_name = "DURATION")]
+    pub lease_duration: Option<String>,
     /// How many load balancers are worked on at a time [default: 8]
     #[arg(long, env = "EVENKEEL_WORKERS", value_name = "N")]
     pub workers: Option<String>,

@@ -5,6 +5,7 @@
 //! `Option` that has a default.
 
 mod file;
+mod home;
 mod local;
 mod sources;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use evenkeel_core::{
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+pub use home::HomeConfig;
 pub use local::{LocalConfig, Start, Surroundings};
 pub use sources::File;
 use sources::{Given, Sources};
@@ -41,6 +43,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// Its context; None: the current one.
     pub context: Option<String>,
+    /// Where the controller's own objects are.
+    pub home: HomeConfig,
     /// Name of the cluster, for people.
     pub cluster_name: String,
     /// Which Services are ours. `enabled` are the providers that run.
@@ -110,6 +114,7 @@ impl Config {
         let config = Self {
             kubeconfig: sources.text("kubeconfig").map(PathBuf::from),
             context: sources.text("context").map(str::to_owned),
+            home: HomeConfig::read(&sources, around, &mut problems),
             cluster_name: sources
                 .text("cluster-name")
                 .unwrap_or("kubernetes")

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 mod connect;
+pub mod controller_object;
 pub mod journal;
 pub mod metrics;
 pub mod outcome;

@@ -36,7 +36,7 @@ use k8s_openapi::api::core::v1::Service;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
-    clock,
+    clock::Clock,
     metrics::Metrics,
     providers::Installed,
     publish::{Publisher, WriteError, events::Events},
@@ -60,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) ticket: Ticket,
     pub(crate) resync: Duration,
     pub(crate) started: Instant,
+    pub(crate) clock: Clock,
 }
 
 /// Works on groups.
@@ -73,6 +74,7 @@ pub(crate) struct Reconciler {
     ticket: Ticket,
     resync: Duration,
     started: Instant,
+    clock: Clock,
     first: Once,
     queue: Arc<Shared<GroupKey>>,
     services: Mutex<ServiceCache>,
@@ -101,8 +103,9 @@ impl Reconciler {
             ticket,
             resync,
             started,
+            clock,
         } = parts;
-        let queue: Arc<Shared<GroupKey>> = Arc::default();
+        let queue = Arc::new(Shared::new(clock.clone()));
         for provider in &providers {
             let queue = queue.clone();
             let wake = move |group: &GroupKey| queue.ask(group.clone(), Why::WORK);
@@ -122,6 +125,7 @@ impl Reconciler {
             ticket,
             resync,
             started,
+            clock,
             first: Once::new(),
             queue,
             nodes: Mutex::default(),
@@ -147,7 +151,7 @@ impl Reconciler {
     /// Brings the gauges up to date.
     pub(crate) fn refresh_gauges(&self) {
         self.metrics.set_queue_depth(self.queue.depth());
-        lock(&self.census).tell(self.providers.keys(), &self.metrics, clock::now());
+        lock(&self.census).tell(self.providers.keys(), &self.metrics, self.clock.now());
     }
 
     /// Works the sets of nodes out anew, and asks for every group of a provider whose set is another one now.

@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, Admin, Readiness},
+    clock::Clock,
     config::{Config, Start},
     connect,
     metrics::Metrics,
@@ -62,6 +63,7 @@ type Tasks = JoinSet<(&'static str, Result<()>)>;
 struct Shared {
     config: Config,
     client: Client,
+    clock: Clock,
     metrics: Metrics,
     readiness: Readiness,
     started: Instant,
@@ -80,23 +82,43 @@ struct Shared {
 /// When it cannot start, or a part of it ends by itself.
 pub async fn run(config: Config, end: impl Future<Output = Result<&'static str>>) -> Result<()> {
     let client = connect::client(config.kubeconfig.as_deref(), config.context.as_deref()).await?;
-    run_with(config, client, providers::install, end).await
+    run_with(config, client.into(), providers::install, end).await
 }
 
-/// The same with a client and providers of the caller's: `install` makes those that the configuration enables.
+/// What the process is tied to.
+#[derive(Clone)]
+pub struct Ties {
+    /// The API server.
+    pub client: Client,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl From<Client> for Ties {
+    fn from(client: Client) -> Self {
+        Self {
+            client,
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// The same with ties and providers of the caller's: `install` makes those that the configuration enables.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_with(
     config: Config,
-    client: Client,
+    ties: Ties,
     install: impl FnOnce(&Config, &Cluster) -> Vec<Installed>,
     end: impl Future<Output = Result<&'static str>>,
 ) -> Result<()> {
     let started = Instant::now();
+    let Ties { client, clock } = ties;
     let shared = Arc::new(Shared {
         config,
         client,
+        clock,
         metrics: Metrics::new(),
         readiness: Readiness::default(),
         started,
@@ -134,7 +156,11 @@ async fn live(
         return Ok(());
     };
     shared.readiness.reached(IDENTITY);
-    let (events, writer) = events::channel(shared.client.clone(), shared.metrics.clone());
+    let (events, writer) = events::channel(
+        shared.client.clone(),
+        shared.metrics.clone(),
+        shared.clock.clone(),
+    );
     let quiet = shared.quiet.clone();
     tasks.spawn(async move {
         writer.run(quiet).await;
@@ -150,6 +176,7 @@ async fn live(
         ticket: Ticket::until(shared.started + FOR_GOOD, shared.revoked.clone()),
         resync: shared.config.resync,
         started: shared.started,
+        clock: shared.clock.clone(),
     }));
     // Set once, here.
     let _ = shared.reconciler.set(reconciler.clone());
@@ -173,8 +200,9 @@ async fn live(
     }
     let unseen = beside(tasks, first_looks(shared, &reconciler)).await?;
     let (again, stop) = (reconciler.clone(), shared.stop.clone());
+    let clock = shared.clock.clone();
     tasks.spawn(async move {
-        look_again(&again, unseen, &stop).await;
+        look_again(&again, unseen, &clock, &stop).await;
         ("first looks", Ok(()))
     });
 
@@ -307,7 +335,7 @@ fn watch_nodes(
         async move {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
-                () = follow_nodes(&shared.config, &reconciler, &changed, &done) => {}
+                () = follow_nodes(&shared, &reconciler, &changed, &done) => {}
             }
             ("nodes", Ok(()))
         }
@@ -317,29 +345,30 @@ fn watch_nodes(
 
 /// Never ends.
 async fn follow_nodes(
-    config: &Config,
+    shared: &Shared,
     reconciler: &Reconciler,
     changed: &Notify,
     listed: &CancellationToken,
 ) {
     // What changes while the first list comes in is part of it.
     listed.cancelled().await;
-    let mut debounce = Debounce::new(config.node_debounce, config.node_debounce_longest);
+    let mut debounce = Debounce::new(
+        shared.config.node_debounce,
+        shared.config.node_debounce_longest,
+    );
     loop {
         match debounce.due() {
             None => {
                 changed.notified().await;
-                debounce.touch(Instant::now());
+                debounce.touch(shared.clock.instant());
             }
             Some(due) => {
-                if tokio::time::timeout_at(due.into(), changed.notified())
-                    .await
-                    .is_ok()
-                {
-                    debounce.touch(Instant::now());
-                } else {
-                    debounce.clear();
-                    reconciler.settle_nodes();
+                tokio::select! {
+                    () = changed.notified() => debounce.touch(shared.clock.instant()),
+                    () = shared.clock.sleep_until(due) => {
+                        debounce.clear();
+                        reconciler.settle_nodes();
+                    }
                 }
             }
         }
@@ -370,6 +399,7 @@ async fn first_looks(shared: &Shared, reconciler: &Reconciler) -> Vec<ProviderNa
 async fn look_again(
     reconciler: &Reconciler,
     mut unseen: Vec<ProviderName>,
+    clock: &Clock,
     stop: &CancellationToken,
 ) {
     loop {
@@ -379,7 +409,7 @@ async fn look_again(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = clock.sleep(LOOK_AGAIN) => {}
         }
         let mut still = Vec::new();
         for provider in unseen {

@@ -16,6 +16,9 @@ const DEFAULT_POOL: &str = "127.77.0.0/24";
 /// The file of the data plane's state, in its directory.
 const STATE_FILE: &str = "dataplane.json";
 
+/// Where a pod finds the name of its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
 /// What the process finds around it, for defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -27,6 +30,8 @@ pub struct Surroundings {
     pub state_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// The namespace of the pod that this process runs in.
+    pub pod_namespace: Option<String>,
     /// Where programs put what may be lost.
     pub temporary: PathBuf,
 }
@@ -44,6 +49,10 @@ impl Surroundings {
             runtime_dir: path("XDG_RUNTIME_DIR"),
             state_home: path("XDG_STATE_HOME"),
             home: path("HOME"),
+            pod_namespace: std::fs::read_to_string(POD_NAMESPACE)
+                .ok()
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty()),
             temporary: std::env::temp_dir(),
         }
     }

@@ -12,14 +12,18 @@ use crate::args::{
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 16] = [
+pub(super) const OPTIONS: [(&str, bool); 20] = [
     ("kubeconfig", false),
     ("context", false),
+    ("namespace", false),
+    ("instance", false),
     ("cluster-name", false),
     ("provider", true),
     ("default-provider", false),
     ("class", true),
     ("listen", false),
+    ("leader-election", false),
+    ("lease-duration", false),
     ("workers", false),
     ("node-debounce", false),
     ("resync", false),
@@ -96,10 +100,14 @@ impl Sources {
         let ClusterArgs {
             kubeconfig,
             context,
+            namespace,
+            instance,
             cluster_name,
         } = args;
         self.flag("kubeconfig", kubeconfig);
         self.flag("context", context);
+        self.flag("namespace", namespace);
+        self.flag("instance", instance);
         self.flag("cluster-name", cluster_name);
     }
 
@@ -117,11 +125,15 @@ impl Sources {
     fn process(&mut self, args: &ProcessArgs) {
         let ProcessArgs {
             listen,
+            leader_election,
+            lease_duration,
             workers,
             node_debounce,
             resync,
         } = args;
         self.flag("listen", listen);
+        self.flag("leader-election", leader_election);
+        self.flag("lease-duration", lease_duration);
         self.flag("workers", workers);
         self.flag("node-debounce", node_debounce);
         self.flag("resync", resync);

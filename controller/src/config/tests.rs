@@ -43,6 +43,12 @@ fn the_least_that_can_be_said() {
     let want = Config {
         kubeconfig: None,
         context: None,
+        home: HomeConfig {
+            namespace: "kube-system".into(),
+            instance: "evenkeel".into(),
+            election: true,
+            lease: Duration::from_secs(15),
+        },
         cluster_name: "kubernetes".into(),
         rules: ClaimRules::new([local()]),
         listen: Some("127.0.0.1:10290".parse().expect("an address")),
@@ -70,10 +76,10 @@ fn the_least_that_can_be_said() {
 
 #[test]
 fn every_option_can_be_typed_or_written() {
-    let typed = "--kubeconfig /k --context c --cluster-name n --provider local --default-provider local --class a/b=local:lbc \
+    let typed = "--kubeconfig /k --context c --namespace lb --instance other --leader-election off --lease-duration 20s --cluster-name n --provider local --default-provider local --class a/b=local:lbc \
                  --listen [::1]:1 --workers 3 --node-debounce 500ms --resync 1h --log debug --log-format json --local-socket /s.sock \
                  --local-state-dir /d --local-pool 127.1.0.0/24,127.2.0.1 --local-start-dataplane never";
-    let written = "{kubeconfig: /k, context: c, cluster-name: n, provider: [local], default-provider: local, class: {a/b: 'local:lbc'}, \
+    let written = "{kubeconfig: /k, context: c, namespace: lb, instance: other, leader-election: off, lease-duration: 20s, cluster-name: n, provider: [local], default-provider: local, class: {a/b: 'local:lbc'}, \
                    listen: '[::1]:1', workers: 3, node-debounce: 500ms, resync: 1h, log: debug, log-format: json, local-socket: /s.sock, \
                    local-state-dir: /d, local-pool: [127.1.0.0/24, 127.2.0.1], local-start-dataplane: never}";
     let (typed, written) = (
@@ -81,6 +87,13 @@ fn every_option_can_be_typed_or_written() {
         read("", written).expect("written"),
     );
     assert_eq!(typed, written);
+    let home = HomeConfig {
+        namespace: "lb".into(),
+        instance: "other".into(),
+        election: false,
+        lease: Duration::from_secs(20),
+    };
+    assert_eq!(typed.home, home);
     assert_eq!(typed.kubeconfig.as_deref(), Some(Path::new("/k")));
     assert_eq!(
         typed.rules.classes["a/b"],
@@ -327,12 +340,38 @@ fn all_mistakes_come_at_once() {
 }
 
 #[test]
+fn a_pod_keeps_its_objects_where_it_is() {
+    let around = Surroundings {
+        root: true,
+        pod_namespace: Some("balancers".into()),
+        temporary: "/tmp".into(),
+        ..Surroundings::default()
+    };
+    let config = Config::of_run(&args("--provider local"), None, &around).expect("reads");
+    assert_eq!(config.home.namespace, "balancers");
+    let named = args("--provider local --namespace other");
+    let config = Config::of_run(&named, None, &around).expect("reads");
+    assert_eq!(config.home.namespace, "other");
+    let wrong = "--provider local --namespace Other --instance a- --lease-duration 1s";
+    let error = read(wrong, "").expect_err("three mistakes");
+    for part in [
+        "--namespace",
+        "--instance",
+        "--lease-duration",
+        "5 s at least",
+    ] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
+#[test]
 fn where_files_go_depends_on_who_we_are() {
     let user = Surroundings {
         root: false,
         runtime_dir: Some("/run/user/7".into()),
         state_home: Some("/home/a/state".into()),
         home: Some("/home/a".into()),
+        pod_namespace: None,
         temporary: "/tmp".into(),
     };
     let bare = Surroundings {

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::{clock, metrics::Metrics, outcome::Notice};
+use crate::{clock::Clock, metrics::Metrics, outcome::Notice};
 
 /// Who reports.
 const REPORTER: &str = "evenkeel.dev/controller";
@@ -62,6 +62,7 @@ pub struct Writer {
     receiver: mpsc::Receiver<(ServiceRef, Notice)>,
     client: Client,
     metrics: Metrics,
+    clock: Clock,
     series: HashMap<(ServiceUid, &'static str, Digest), Series>,
 }
 
@@ -73,12 +74,13 @@ struct Series {
 }
 
 /// A taker and its writer.
-pub fn channel(client: Client, metrics: Metrics) -> (Events, Writer) {
+pub fn channel(client: Client, metrics: Metrics, clock: Clock) -> (Events, Writer) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let writer = Writer {
         receiver,
         client,
         metrics: metrics.clone(),
+        clock,
         series: HashMap::new(),
     };
     (Events { sender, metrics }, writer)
@@ -114,7 +116,7 @@ impl Writer {
     }
 
     async fn write(&mut self, service: &ServiceRef, notice: Notice) {
-        let now = Instant::now();
+        let now = self.clock.instant();
         let key = (
             service.uid.clone(),
             notice.reason,
@@ -126,7 +128,7 @@ impl Writer {
         self.series
             .retain(|_, series| now.duration_since(series.last) < SERIES);
         let api = Api::<Event>::namespaced(self.client.clone(), &service.key.namespace);
-        let time = clock::now();
+        let time = self.clock.now();
         let repeated = match self.series.get_mut(&key) {
             Some(series) => {
                 series.count += 1;

@@ -4,34 +4,35 @@ use std::{
     hash::Hash,
     panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Next, Queue, Turn, Why};
+use crate::clock::Clock;
 
 /// A queue that many may ask.
 #[derive(Debug)]
 pub struct Shared<K> {
     queue: Mutex<Queue<K>>,
     asked: Notify,
-}
-
-impl<K> Default for Shared<K> {
-    fn default() -> Self {
-        Self {
-            queue: Mutex::default(),
-            asked: Notify::new(),
-        }
-    }
+    clock: Clock,
 }
 
 impl<K: Clone + Ord + Hash> Shared<K> {
+    /// An empty queue; what is delayed waits on this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            queue: Mutex::default(),
+            asked: Notify::new(),
+            clock,
+        }
+    }
+
     /// Asks for a key.
     pub fn ask(&self, key: K, why: Why) {
-        self.lock().ask(key, why, Instant::now());
+        self.lock().ask(key, why, self.clock.instant());
         self.asked.notify_one();
     }
 
@@ -44,7 +45,7 @@ impl<K: Clone + Ord + Hash> Shared<K> {
         loop {
             let due = {
                 let mut queue = self.lock();
-                if let Some(turn) = queue.next(Instant::now()) {
+                if let Some(turn) = queue.next(self.clock.instant()) {
                     return turn;
                 }
                 queue.due()
@@ -53,7 +54,10 @@ impl<K: Clone + Ord + Hash> Shared<K> {
                 None => self.asked.notified().await,
                 Some(due) => {
                     // Whichever comes first, the line is looked at again.
-                    let _ = tokio::time::timeout_at(due.into(), self.asked.notified()).await;
+                    tokio::select! {
+                        () = self.asked.notified() => {}
+                        () = self.clock.sleep_until(due) => {}
+                    }
                 }
             }
         }
@@ -109,14 +113,14 @@ fn finish(ended: Result<(), tokio::task::JoinError>) {
 mod tests {
     use std::{
         sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use super::*;
 
     #[tokio::test]
     async fn never_more_workers_than_allowed_and_all_keys_are_served() {
-        let queue = Arc::new(Shared::default());
+        let queue = Arc::new(Shared::new(Clock::default()));
         let stop = CancellationToken::new();
         let (running, most, served) = (
             AtomicUsize::new(0),
@@ -157,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_lets_the_running_ones_end() {
-        let queue = Arc::new(Shared::default());
+        let queue = Arc::new(Shared::new(Clock::default()));
         let stop = CancellationToken::new();
         let ended = Arc::new(AtomicUsize::new(0));
         queue.ask("first", Why::WORK);
@@ -189,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_delay_is_waited_for() {
-        let queue = Arc::new(Shared::default());
+        let queue = Arc::new(Shared::new(Clock::default()));
         let stop = CancellationToken::new();
         let runs = Arc::new(AtomicUsize::new(0));
         queue.ask("key", Why::WORK);

@@ -11,15 +11,11 @@ use evenkeel_core::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 use super::{lock, memory::Memory, work::Run};
 use crate::{
-    clock,
     outcome::{Notice, View, outcome},
     publish::{
         WriteError,
@@ -81,7 +77,7 @@ impl Run<'_> {
                     &self.asks(index, nodes, true),
                     &Report::default(),
                     memory,
-                    clock::now(),
+                    self.all.clock.now(),
                 )
                 .await;
             }
@@ -223,7 +219,7 @@ impl Run<'_> {
 
     /// What is published must stand: what somebody else changed is made good, but not for ever and a day.
     pub(super) async fn uphold(self, mut memory: Memory) -> (Option<Memory>, Next) {
-        let now = clock::now();
+        let now = self.all.clock.now();
         let mut next = memory.planned;
         for member in &self.group.staying {
             let Some(wanted) = memory.published(&member.reference).cloned() else {
@@ -238,7 +234,7 @@ impl Run<'_> {
             if let Some(repaired) = repaired {
                 let since = Duration::try_from(now.duration_since(repaired)).unwrap_or_default();
                 next = next.sooner(Next::At(
-                    Instant::now() + REPAIR.saturating_sub(since),
+                    self.all.clock.instant() + REPAIR.saturating_sub(since),
                     Why::PUBLISHED,
                 ));
                 self.all.events.tell(&member.reference, contested());
@@ -250,7 +246,7 @@ impl Run<'_> {
                 .write(&member.service, &member.reference, &wanted)
                 .await
             {
-                next = next.sooner(Next::At(Instant::now() + REPAIR, Why::PUBLISHED));
+                next = next.sooner(Next::At(self.all.clock.instant() + REPAIR, Why::PUBLISHED));
             }
         }
         (Some(memory), next)

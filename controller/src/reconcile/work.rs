@@ -54,7 +54,7 @@ enum Prepared {
 impl Run<'_> {
     /// From what is asked to what is told back.
     pub(super) async fn work(self, mut memory: Memory, why: Why) -> (Option<Memory>, Next) {
-        let (started, now) = (Instant::now(), clock::now());
+        let (started, now) = (Instant::now(), self.all.clock.now());
         let look = memory.retry.begin(why, now);
         let Some(ask) = ask(self.key, &self.all.cluster, &self.group, memory.served()) else {
             return self.forget(memory, now).await;
@@ -86,10 +86,10 @@ impl Run<'_> {
             .converge(ask, nodes.clone(), look, why, &mut memory, now)
             .await;
         let mut trouble = self
-            .publish(&report, &nodes, &mut memory, clock::now())
+            .publish(&report, &nodes, &mut memory, self.all.clock.now())
             .await;
         trouble |= self
-            .release(&report, releasing, &mut memory, clock::now())
+            .release(&report, releasing, &mut memory, self.all.clock.now())
             .await;
         self.all.metrics.reconciled(
             self.provider.name.as_str(),
@@ -239,7 +239,7 @@ impl Run<'_> {
             let mut run = std::pin::pin!(self.provider.engine.run(request, &journal));
             tokio::select! {
                 report = &mut run => report,
-                () = tokio::time::sleep(SLOW) => {
+                () = self.all.clock.sleep(SLOW) => {
                     self.publish_first(&nodes, memory).await;
                     run.await
                 }
@@ -268,8 +268,8 @@ impl Run<'_> {
             now,
             clock::chance(),
         );
-        let wait = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
-        memory.planned = Next::At(Instant::now() + wait, Why::WORK);
+        let wait = Duration::try_from(at.duration_since(self.all.clock.now())).unwrap_or_default();
+        memory.planned = Next::At(self.all.clock.instant() + wait, Why::WORK);
         let next = memory.planned;
         (Some(memory), next)
     }

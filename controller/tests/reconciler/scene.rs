@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel::{
-    config::{Config, LocalConfig, LogConfig, LogFormat, Start},
+    config::{Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
     providers::Installed,
     run::run_with,
 };
@@ -119,6 +119,12 @@ impl Scene {
         let config = Config {
             kubeconfig: None,
             context: None,
+            home: HomeConfig {
+                namespace: self.namespace.name().to_owned(),
+                instance: self.provider.clone(),
+                election: false,
+                lease: Duration::from_secs(15),
+            },
             cluster_name: "test".into(),
             rules,
             listen: None,
@@ -141,7 +147,7 @@ impl Scene {
         let (end, ended) = oneshot::channel();
         let run = run_with(
             config,
-            client,
+            client.into(),
             move |_, cluster| {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap));
                 let nodes = NodeRules {

@@ -208,7 +208,11 @@ async fn a_port_that_nobody_serves_is_an_error_of_that_port() -> Result<()> {
 async fn an_event_that_repeats_is_one_object_whose_count_grows() -> Result<()> {
     let scene = Scene::prepare().await?;
     let service = scene.create("checkout", json!({})).await?;
-    let (events, writer) = channel(scene.client.clone(), Metrics::new());
+    let (events, writer) = channel(
+        scene.client.clone(),
+        Metrics::new(),
+        evenkeel::clock::Clock::default(),
+    );
     let quiet = CancellationToken::new();
     let writer = tokio::spawn(writer.run(quiet.clone()));
     let about = reference(&service);
