@@ -66,6 +66,8 @@ pub struct World {
     pub admin: SocketAddr,
     /// Pools of the data plane.
     pub pools: Vec<String>,
+    /// Who the controller is, from its next start on; None is the administrator.
+    pub kubeconfig: Option<PathBuf>,
     state: PathBuf,
     run: Vec<String>,
 }
@@ -92,6 +94,7 @@ impl World {
             state: directory.join("state"),
             plane,
             pools: options.pools,
+            kubeconfig: None,
             run: options.run,
         };
         world.start_data_plane().await?;
@@ -157,7 +160,10 @@ impl World {
             &self.pools,
             &self.run,
         );
-        self.controller = Some(Evenkeel::run(&self.plane, args, Some(self.admin)).await?);
+        let kubeconfig = self.kubeconfig.as_deref();
+        let kubeconfig = kubeconfig.unwrap_or_else(|| self.plane.kubeconfig());
+        let logs = self.plane.log_dir();
+        self.controller = Some(Evenkeel::run_as(kubeconfig, logs, args, Some(self.admin)).await?);
         Ok(())
     }
 

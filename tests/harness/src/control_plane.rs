@@ -45,6 +45,7 @@ pub struct ControlPlane {
     binaries: Binaries,
     api_args: Vec<String>,
     api_port: u16,
+    etcd_port: u16,
     token: String,
     kubeconfig: PathBuf,
     // Declared last, dropped last: the directory goes after the processes.
@@ -123,6 +124,7 @@ impl ControlPlane {
             api: ports[2].port(),
         };
         let api_port = places.api;
+        let etcd_port = places.etcd_client;
         let api_args = programs::api_server(&places, &key, options);
         ports.iter_mut().for_each(HeldPort::hand_over);
         let run = |tool: Tool, args: &[String]| -> Result<Supervised> {
@@ -144,6 +146,7 @@ impl ControlPlane {
             binaries,
             api_args,
             api_port,
+            etcd_port,
             token,
             janitor,
         };

@@ -43,7 +43,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::config::Kubeconfig;
 use serde_json::json;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Runtime;
 
 use crate::wait::eventually;
@@ -254,12 +254,26 @@ impl Nodes {
         self.agent.network.load_balancer_range()
     }
 
+    /// The same of IPv6, in a dual-stack pool.
+    #[must_use]
+    pub fn load_balancer_range6(&self) -> Option<String> {
+        self.agent.network.load_balancer_range6()
+    }
+
     /// Dials from a place. Sets no deadline.
     ///
     /// # Errors
     /// Those of `connect(2)`; and in the loopback form for an address that only a real network has.
     pub async fn connect(&self, origin: &Origin, to: SocketAddr) -> io::Result<TcpStream> {
         self.agent.network.connect(origin, to).await
+    }
+
+    /// A TCP listener at a place, for example on a port of a node's address that nobody listens on.
+    ///
+    /// # Errors
+    /// Those of `bind(2)`, and when the pool has no such node.
+    pub fn listen(&self, origin: &Origin, address: SocketAddr) -> io::Result<TcpListener> {
+        self.agent.network.listen(origin, address)
     }
 
     /// A UDP socket at a place, connected to `to`.

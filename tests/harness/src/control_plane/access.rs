@@ -99,6 +99,12 @@ impl ControlPlane {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
+    /// Where etcd's clients go: `127.0.0.1:PORT`, gRPC and its JSON gateway, without TLS.
+    #[must_use]
+    pub fn etcd_address(&self) -> SocketAddr {
+        SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), self.etcd_port)
+    }
+
     /// The API server's port.
     #[must_use]
     pub fn server_port(&self) -> u16 {

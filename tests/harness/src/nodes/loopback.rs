@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::reflector::Store;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -208,6 +208,10 @@ impl Network for Loopback {
         Place::Here.connect(target, Some(source)).await
     }
 
+    fn listen(&self, _origin: &Origin, address: SocketAddr) -> io::Result<TcpListener> {
+        Place::Here.listen(address)
+    }
+
     async fn connect_udp(&self, origin: &Origin, to: SocketAddr) -> io::Result<UdpSocket> {
         let source = self.source(origin)?;
         let target = self.target(origin, to, Protocol::Udp, source)?;
@@ -226,6 +230,10 @@ impl Network for Loopback {
 
     fn load_balancer_range(&self) -> String {
         format!("{}/25", self.host(128))
+    }
+
+    fn load_balancer_range6(&self) -> Option<String> {
+        None
     }
 }
 

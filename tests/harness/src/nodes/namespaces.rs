@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use kube::config::Kubeconfig;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::block_in_place;
 
 use super::api_door::ApiDoor;
@@ -401,6 +401,10 @@ impl Network for Namespaces {
         self.place(origin)?.connect(to, None).await
     }
 
+    fn listen(&self, origin: &Origin, address: SocketAddr) -> io::Result<TcpListener> {
+        self.place(origin)?.listen(address)
+    }
+
     async fn connect_udp(&self, origin: &Origin, to: SocketAddr) -> io::Result<UdpSocket> {
         let any: IpAddr = if to.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()
@@ -422,6 +426,11 @@ impl Network for Namespaces {
 
     fn load_balancer_range(&self) -> String {
         load_balancer_range(self.subnet.number())
+    }
+
+    fn load_balancer_range6(&self) -> Option<String> {
+        self.dual_stack
+            .then(|| load_balancer_range6(self.subnet.number()))
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) trait Network: Send + Sync {
     async fn remove_pod(&self, node: &str, ips: &[IpAddr]);
     /// Dials; sets no deadline.
     async fn connect(&self, origin: &Origin, to: SocketAddr) -> io::Result<TcpStream>;
+    /// A TCP listener at the origin, on an address that is there.
+    fn listen(&self, origin: &Origin, address: SocketAddr) -> io::Result<TcpListener>;
     /// A UDP socket that sends to `to` from the origin.
     async fn connect_udp(&self, origin: &Origin, to: SocketAddr) -> io::Result<UdpSocket>;
     /// A command that runs at the origin.
@@ -62,6 +64,8 @@ pub(crate) trait Network: Send + Sync {
     fn client_netns(&self) -> Option<String>;
     /// A range of addresses for load balancers of this machine, in CIDR form: this process can bind them, the origins reach them.
     fn load_balancer_range(&self) -> String;
+    /// The same of IPv6, where nodes have such addresses.
+    fn load_balancer_range6(&self) -> Option<String>;
 }
 
 pub(crate) fn unknown_node(name: &str) -> io::Error {
