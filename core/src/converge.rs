@@ -19,6 +19,7 @@ use crate::{
     ids::{GroupKey, ResourceId},
     nodes::NodeSet,
     plan::{Action, Change, Plan, Planned, Refusal, Until, Wait},
+    problem::Warning,
     provider::{PlanInput, Provider, Want},
     ticket::Ticket,
 };
@@ -106,6 +107,8 @@ pub struct Ran<P: Provider + ?Sized> {
     pub waits: Vec<Wait>,
     /// What is refused.
     pub refusals: Vec<Refusal>,
+    /// What a user should know of how it was done.
+    pub warnings: Vec<Warning>,
     /// What failed, in this run or before, and is still in the way.
     pub failures: Vec<Failure>,
     /// Reads made.
@@ -156,6 +159,7 @@ pub async fn converge<P: Provider + ?Sized>(
         applied: Vec::new(),
         waits: Vec::new(),
         refusals: Vec::new(),
+        warnings: Vec::new(),
         failures: Vec::new(),
         reads: 0,
     };
@@ -198,6 +202,7 @@ pub async fn converge<P: Provider + ?Sized>(
             ran.waits = plan.waits;
             ran.waits.extend(again.waits);
             ran.refusals = plan.refusals;
+            ran.warnings = plan.warnings;
             ran.seen = Some(seen);
             return ran;
         }
@@ -389,6 +394,8 @@ pub struct Rehearsed<O> {
     pub waits: Vec<Wait>,
     /// What would be refused.
     pub refusals: Vec<Refusal>,
+    /// What a user should know of how it would be done.
+    pub warnings: Vec<Warning>,
     /// What would be there.
     pub seen: O,
     /// False when the plan did not end: our bug.
@@ -411,6 +418,7 @@ pub fn rehearse<P: Provider + ?Sized>(
                 waves,
                 waits: plan.waits,
                 refusals: plan.refusals,
+                warnings: plan.warnings,
                 seen,
                 settled: true,
             };
@@ -434,6 +442,7 @@ pub fn rehearse<P: Provider + ?Sized>(
         waves,
         waits: Vec::new(),
         refusals: Vec::new(),
+        warnings: Vec::new(),
         seen,
         settled: false,
     }

@@ -176,6 +176,8 @@ struct Memory<P: Provider> {
     /// What is there, where the last run left it in peace; anything else is read again.
     seen: Option<P::Observed>,
     failures: Failures,
+    /// What its plan said besides.
+    noticed: Vec<Warning>,
     /// What the last run reported, when it left nothing to do.
     quiet: Option<Report>,
 }
@@ -351,9 +353,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
         });
         let memory = match memory {
             Some(memory) if unchanged && !look && memory.quiet.is_some() => {
+                let mut warnings = report.warnings;
+                warnings.extend(memory.noticed.iter().cloned());
                 let told = Report {
                     problems: report.problems,
-                    warnings: report.warnings,
+                    warnings,
                     port_errors: report.port_errors,
                     applied: Vec::new(),
                     reads: 0,
@@ -391,6 +395,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                         paused,
                         seen: None,
                         failures,
+                        noticed: Vec::new(),
                         quiet: None,
                     };
                     self.keep(key, memory);
@@ -415,6 +420,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             now,
         };
         report.paused = paused;
+        let noticed;
         let seen = match (paused, known) {
             (true, Some(Known { seen, .. })) => {
                 report.published = Some(self.provider.published(&key, &seen));
@@ -422,6 +428,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 report.withheld = rehearsed.waves.into_iter().flatten().collect();
                 report.waits = rehearsed.waits;
                 report.refusals = rehearsed.refusals;
+                noticed = rehearsed.warnings;
                 Some(seen)
             }
             (_, known) => {
@@ -437,6 +444,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 report.applied = ran.applied;
                 report.waits = ran.waits;
                 report.refusals = ran.refusals;
+                noticed = ran.warnings;
                 report.failures = ran.failures;
                 report.reads += ran.reads;
                 report.published = ran
@@ -446,6 +454,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 ran.seen.filter(|_| ran.trusted)
             }
         };
+        report.warnings.extend(noticed.iter().cloned());
         let done = report.waits.is_empty() && report.failures.is_empty() && seen.is_some();
         report.gone = matches!(want, Want::Nothing | Want::Released) && done && report.settled();
         if report.gone {
@@ -463,6 +472,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 paused,
                 seen: seen.filter(|_| done),
                 failures,
+                noticed,
                 quiet: done.then(|| report.clone()),
             };
             self.keep(key, memory);
@@ -497,7 +507,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             .find_map(|refusal| refusal.approval.clone());
         Ok(Rehearsal {
             problems: report.problems,
-            warnings: report.warnings,
+            warnings: [report.warnings, rehearsed.warnings].concat(),
             port_errors: report.port_errors,
             published: self.provider.published(&request.key, &rehearsed.seen),
             approval: asked.or_else(|| (!given_up.is_empty()).then(|| approval_digest(&given_up))),

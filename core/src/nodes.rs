@@ -88,10 +88,22 @@ impl Node {
     }
 }
 
+/// Whether kube-proxy's own health answers on the nodes, at port 10256. With a service proxy that does not serve it, a probe
+/// of that port would take every node out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ProxyHealth {
+    /// It does, or nobody has asked a node yet.
+    #[default]
+    Answers,
+    /// It was asked and does not.
+    Silent,
+}
+
 /// Every node of a provider, sorted by name, shared by all its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSet {
     nodes: Arc<[Node]>,
+    proxy_health: ProxyHealth,
     version: Digest,
 }
 
@@ -102,8 +114,25 @@ impl NodeSet {
         let version = Digest::of(&nodes);
         Self {
             nodes: nodes.into(),
+            proxy_health: ProxyHealth::Answers,
             version,
         }
+    }
+
+    /// The same nodes with what was found out about kube-proxy's health.
+    #[must_use]
+    pub fn with_proxy_health(self, proxy_health: ProxyHealth) -> Self {
+        let version = Digest::of(&(&self.nodes, proxy_health));
+        Self {
+            proxy_health,
+            version,
+            ..self
+        }
+    }
+
+    /// Whether kube-proxy's health may be what decides about a target of something new.
+    pub fn proxy_health(&self) -> ProxyHealth {
+        self.proxy_health
     }
 
     /// No nodes.

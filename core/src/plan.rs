@@ -13,7 +13,7 @@ use crate::{
     digest::Digest,
     ids::{ResourceId, ServiceUid},
     ports::PortKey,
-    problem::Problem,
+    problem::{Problem, Warning},
 };
 
 /// What a step does to its object.
@@ -225,6 +225,8 @@ pub struct Plan<S> {
     pub waits: Vec<Wait>,
     /// What will not be done.
     pub refusals: Vec<Refusal>,
+    /// What a user should know of how it is done, given the facts.
+    pub warnings: Vec<Warning>,
 }
 
 impl<S> Default for Plan<S> {
@@ -233,6 +235,7 @@ impl<S> Default for Plan<S> {
             steps: Vec::new(),
             waits: Vec::new(),
             refusals: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }

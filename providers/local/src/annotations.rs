@@ -6,6 +6,7 @@
 
 use evenkeel_core::{
     annotation::{KeyTable, field, key},
+    claim::Profile,
     intent::{
         Affinity, HealthCheckOptions, HealthCheckPort, HealthCheckProtocol, Intent, TrafficPolicy,
     },
@@ -41,6 +42,8 @@ const MAX_TIMEOUT_SECONDS: u32 = 60;
 pub struct Settings {
     /// How targets are probed.
     pub health_check: HealthCheck,
+    /// Whether nobody chose what is probed, so that it is kube-proxy's health.
+    pub by_default: bool,
     /// How long connections of a leaving target may live on, in seconds.
     pub drain_seconds: u32,
     /// When a silent connection is closed, in seconds. None: never.
@@ -63,6 +66,7 @@ impl Settings {
         let options = &intent.options;
         Ok(Self {
             health_check,
+            by_default: probes_kube_proxy(intent),
             drain_seconds: options.drain_seconds.unwrap_or(DRAIN_SECONDS),
             idle_timeout_seconds: options.idle_timeout_seconds,
             proxy_protocol: options.proxy_protocol.unwrap_or(false),
@@ -106,6 +110,16 @@ fn ignored(intent: &Intent, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// Whether the probe is the neutral profile's own: kube-proxy's health on the node.
+fn probes_kube_proxy(intent: &Intent) -> bool {
+    let options = &intent.options.health_check;
+    intent.profile == Profile::Neutral
+        && intent.traffic_policy == TrafficPolicy::Cluster
+        && options.protocol.is_none()
+        && options.port.is_none()
+        && options.path.is_none()
+}
+
 /// What is probed: with the traffic policy Local what kube-proxy says about this Service on this node, with Cluster what it
 /// says about the node.
 fn health_check(
@@ -138,7 +152,7 @@ fn health_check(
             },
         ),
     };
-    let kind = kind(options, problems, warnings);
+    let kind = kind(intent, problems, warnings);
     // An open port says nothing about local endpoints: kube-proxy's health ports accept connections whatever they answer.
     // So TCP probes go to the port that gets the traffic.
     let default_port = if kind == HealthCheckKind::Tcp {
@@ -180,12 +194,14 @@ fn health_check(
 
 /// What a probe does. Without a word about the protocol it is HTTP to kube-proxy's health ports, and a mere connection to
 /// the application's own port, of which nobody said that it speaks HTTP.
-fn kind(
-    options: &HealthCheckOptions,
-    problems: &mut Problems,
-    warnings: &mut Vec<Warning>,
-) -> HealthCheckKind {
-    let traffic_port = options.port == Some(HealthCheckPort::Traffic) && options.path.is_none();
+fn kind(intent: &Intent, problems: &mut Problems, warnings: &mut Vec<Warning>) -> HealthCheckKind {
+    let options = &intent.options.health_check;
+    // Outside the neutral profile, a Service that says nothing is probed as where it comes from.
+    let unasked = intent.profile != Profile::Neutral
+        && intent.traffic_policy == TrafficPolicy::Cluster
+        && options.port.is_none();
+    let traffic_port =
+        (unasked || options.port == Some(HealthCheckPort::Traffic)) && options.path.is_none();
     let protocol = options.protocol.unwrap_or(if traffic_port {
         HealthCheckProtocol::Tcp
     } else {

@@ -193,6 +193,7 @@ fn add(
             node_port,
             family,
             health_check: settings.health_check.clone(),
+            by_default: settings.by_default,
             drain_seconds: settings.drain_seconds,
         });
         let id = names::listener_id(port, family);

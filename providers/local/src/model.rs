@@ -90,6 +90,8 @@ pub struct BackendSet {
     pub family: IpFamily,
     /// How targets are judged.
     pub health_check: HealthCheck,
+    /// Whether nobody chose that, so that it may be a mere connection where kube-proxy's health does not answer.
+    pub by_default: bool,
     /// How long connections of a leaving target may live on, in seconds.
     pub drain_seconds: u32,
     /// Whose it is.

@@ -12,6 +12,7 @@
 
 mod changes;
 mod leases;
+mod probe;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -110,14 +111,15 @@ fn nothing(seen: &Observed) -> Plan<Step> {
 
 fn backend_set(plan: &mut Plan<Step>, seen: &Observed, nodes: &NodeSet, want: &BackendSet) {
     let found = seen.backend_sets.get(&want.name);
+    let (health_check, marks) = probe::choose(want, found, nodes, &mut plan.warnings);
     let present = found.map_or_else(|| Arc::from([]), |set| Arc::clone(&set.spec.members));
     let spec = BackendSetSpec {
         node_port: Some(want.node_port),
         members: targets::members(nodes, want.family, &present),
-        health_check: Some(want.health_check.clone()),
+        health_check: Some(health_check),
         drain_seconds: want.drain_seconds,
     };
-    let write = Write::new(&want.name, want.marks.clone(), spec);
+    let write = Write::new(&want.name, marks, spec);
     if differs(found, &write) {
         let change = changes::backend_set(&want.id, found, &write);
         plan.step(Step::PutBackendSet(write), change);

@@ -209,11 +209,11 @@ fn marks(from: &Marks, to: &Marks) -> Vec<Reason> {
     let policy = |marks: &Marks| if marks.retain { "Retain" } else { "Delete" };
     differs(&mut reasons, "reclaim policy", &policy(from), &policy(to));
     let labels = |marks: &Marks| {
-        // The port of the targets is told by itself.
+        // The port of the targets and their probe are told by themselves.
         let told = marks
             .labels
             .iter()
-            .filter(|(key, _)| key.as_str() != label::NODE_PORT);
+            .filter(|(key, _)| ![label::NODE_PORT, label::PROBE].contains(&key.as_str()));
         told.map(|(key, value)| format!("{key}={value}"))
             .collect::<Vec<_>>()
             .join(" ")

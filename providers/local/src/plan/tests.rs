@@ -9,8 +9,11 @@ use evenkeel_core::{
     failure::{Failure, Failures},
     group::Group,
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef},
-    intent::{Affinity, Intent, Options, PortIntent, ReclaimPolicy, SourceRanges, TrafficPolicy},
-    nodes::{Node, NodeReason, Placement},
+    intent::{
+        Affinity, HealthCheckPort, Intent, Options, PortIntent, ReclaimPolicy, SourceRanges,
+        TrafficPolicy,
+    },
+    nodes::{Node, NodeReason, Placement, ProxyHealth},
     plan::{Action, Change, Refusal},
     ports::{PortKey, Protocol},
     provider::{Provider, Verdict},
@@ -269,6 +272,12 @@ impl Stage {
         {
             listener.status = Some(failed.clone());
         }
+    }
+
+    fn probes(&self) -> Vec<String> {
+        let sets = self.seen.backend_sets.values();
+        sets.map(|set| model::Probe(set.spec.health_check.as_ref()).to_string())
+            .collect()
     }
 
     fn targets(&self) -> Vec<Vec<String>> {
@@ -743,4 +752,59 @@ fn what_is_released_is_left_as_it_is() {
         ..nodes(&["a"]).nodes()[0].clone()
     }]);
     assert_eq!(stage.plan(&Want::Released), Plan::empty());
+}
+
+#[test]
+fn where_kube_proxy_is_silent_a_connection_must_do() {
+    let silent = |names: &[&str]| nodes(names).with_proxy_health(ProxyHealth::Silent);
+    let mut stage = Stage::new();
+    let want = stage.want(intent("checkout", &[443]));
+
+    // Without targets nothing is decided for long.
+    stage.nodes = silent(&[]);
+    stage.settle(&want);
+    assert_eq!(stage.probes(), ["TCP :node-port"]);
+    stage.nodes = nodes(&["a"]);
+    stage.settle(&want);
+    assert_eq!(stage.probes(), ["HTTP :10256/healthz"]);
+    assert_eq!(stage.plan(&want).warnings, []);
+
+    // Whatever it answers later is what the probe is there to see.
+    stage.nodes = silent(&["a", "b"]);
+    stage.settle(&want);
+    assert_eq!(stage.probes(), ["HTTP :10256/healthz"]);
+    assert_eq!(stage.plan(&want).warnings, []);
+
+    let mut other = Stage::new();
+    other.nodes = silent(&["a"]);
+    let steps = other.settle(&want);
+    assert_eq!(other.probes(), ["TCP :node-port"], "{steps:?}");
+    other.nodes = nodes(&["a", "b"]);
+    other.settle(&want);
+    assert_eq!(
+        other.probes(),
+        ["TCP :node-port"],
+        "no load balancer changes by itself"
+    );
+    let warnings = other.plan(&want).warnings;
+    assert!(warnings[0].message.contains("10256"), "{warnings:?}");
+
+    let mut chosen = intent("checkout", &[443]);
+    chosen.options.health_check.port = Some(HealthCheckPort::Number(10256));
+    let want = other.want(chosen);
+    other.settle(&want);
+    assert_eq!(
+        other.probes(),
+        ["HTTP :10256/healthz"],
+        "whoever chooses has it"
+    );
+    assert_eq!(other.plan(&want).warnings, []);
+
+    other.nodes = silent(&["a", "b"]);
+    let mut peers = intent("checkout", &[443]);
+    peers.profile = Profile::Ccm;
+    let want = other.want(peers);
+    other.settle(&want);
+    assert_eq!(other.probes(), ["TCP :node-port"], "as where it comes from");
+    assert_eq!(other.plan(&want).warnings, []);
 }
