@@ -44,6 +44,8 @@ pub enum NodeReason {
     NoProviderId,
     /// No InternalIP address.
     NoAddress,
+    /// It vanished together with many others, which nobody has confirmed yet.
+    HeldByBrake,
 }
 
 impl NodeReason {
@@ -59,7 +61,13 @@ impl NodeReason {
             Self::MarkedByAutoscaler => "marked for removal by the autoscaler",
             Self::NoProviderId => "no providerID of this provider",
             Self::NoAddress => "no InternalIP address",
+            Self::HeldByBrake => "vanished with many others, and not confirmed yet",
         }
+    }
+
+    /// Whether nobody has decided this: the node lacks something that it had, or should have.
+    pub fn is_lack(self) -> bool {
+        matches!(self, Self::NoProviderId | Self::NoAddress)
     }
 }
 

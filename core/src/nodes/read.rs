@@ -22,6 +22,8 @@ const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const SHUTDOWN_TAINT: &str = "node.cloudprovider.kubernetes.io/shutdown";
 /// Taint set by people on a node that will not come back.
 const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
+/// Taint of a node that a cloud controller manager has not seen to yet: it gets its providerID when this goes.
+const UNINITIALIZED_TAINT: &str = "node.cloudprovider.kubernetes.io/uninitialized";
 /// Taint of the cluster autoscaler, with any effect.
 const AUTOSCALER_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 /// Taint of Karpenter; only with the effect NoSchedule does the node go.
@@ -32,6 +34,8 @@ const KARPENTER_TAINT: &str = "karpenter.sh/disrupted";
 pub struct NodeFacts {
     /// Its name.
     pub name: NodeName,
+    /// `metadata.uid`: a node that is made again under its name has another.
+    pub uid: Option<Arc<str>>,
     /// `spec.providerID`; an empty one is none.
     pub provider_id: Option<Arc<str>>,
     /// Its InternalIP addresses, in the Node's order.
@@ -46,6 +50,8 @@ pub struct NodeFacts {
     pub shutdown: bool,
     /// The taint `node.kubernetes.io/out-of-service`.
     pub out_of_service: bool,
+    /// The taint `node.cloudprovider.kubernetes.io/uninitialized`.
+    pub uninitialized: bool,
     /// An autoscaler is about to remove it.
     pub marked_by_autoscaler: bool,
 }
@@ -64,6 +70,7 @@ impl NodeFacts {
         };
         Self {
             name: NodeName::from(node.metadata.name.as_deref().unwrap_or_default()),
+            uid: text(node.metadata.uid.as_deref()),
             provider_id: text(spec.and_then(|spec| spec.provider_id.as_deref())),
             addresses: internal_addresses(node),
             zone: text(label(ZONE_LABEL)),
@@ -71,6 +78,7 @@ impl NodeFacts {
             being_deleted: node.metadata.deletion_timestamp.is_some(),
             shutdown: tainted(SHUTDOWN_TAINT, None),
             out_of_service: tainted(OUT_OF_SERVICE_TAINT, None),
+            uninitialized: tainted(UNINITIALIZED_TAINT, None),
             marked_by_autoscaler: tainted(AUTOSCALER_TAINT, None)
                 || tainted(KARPENTER_TAINT, Some("NoSchedule")),
         }

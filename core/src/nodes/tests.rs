@@ -120,6 +120,7 @@ fn every_reason_says_something_of_its_own() {
         NodeReason::MarkedByAutoscaler,
         NodeReason::NoProviderId,
         NodeReason::NoAddress,
+        NodeReason::HeldByBrake,
     ];
     let mut texts: Vec<_> = reasons.iter().map(|reason| reason.as_str()).collect();
     texts.sort_unstable();

@@ -16,7 +16,7 @@ const LOCAL: NodeRules = NodeRules {
 
 fn node(labels: Value, taints: Value) -> Resource {
     serde_json::from_value(json!({
-        "metadata": {"name": "node-1", "labels": labels},
+        "metadata": {"name": "node-1", "uid": "uid-1", "labels": labels},
         "spec": {"providerID": "aws:///eu-west-1a/i-0abc", "taints": taints},
         "status": {"addresses": [
             {"type": "Hostname", "address": "node-1"},
@@ -46,6 +46,7 @@ fn facts_hold_what_matters_of_a_node() {
     );
     let want = NodeFacts {
         name: NodeName::from("node-1"),
+        uid: Some("uid-1".into()),
         provider_id: Some("aws:///eu-west-1a/i-0abc".into()),
         addresses: ["10.0.0.1", "2001:db8::1"]
             .map(|ip| ip.parse().expect("an address"))
@@ -55,6 +56,7 @@ fn facts_hold_what_matters_of_a_node() {
         being_deleted: false,
         shutdown: false,
         out_of_service: false,
+        uninitialized: false,
         marked_by_autoscaler: false,
     };
     assert_eq!(facts, want);
@@ -158,6 +160,20 @@ fn taints_decide_by_what_they_mean() {
             other,
             "{key}:{effect} where they do not"
         );
+    }
+}
+
+#[test]
+fn a_node_that_its_cloud_has_not_seen_to_yet_is_told_from_one_that_lacks_something() {
+    for (taint, waits) in [
+        ("node.cloudprovider.kubernetes.io/uninitialized", true),
+        ("node.kubernetes.io/not-ready", false),
+    ] {
+        let facts = facts(
+            json!({}),
+            json!([{"key": taint, "value": "true", "effect": "NoSchedule"}]),
+        );
+        assert_eq!(facts.uninitialized, waits, "{taint}");
     }
 }
 
