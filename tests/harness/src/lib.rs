@@ -1,7 +1,7 @@
 //! Real parts for tests and for the demo, on one machine, without a container engine and without a cluster.
 //!
 //! [`binaries`] finds or builds upstream's own etcd, kube-apiserver and friends; [`control_plane`] starts them;
-//! [`nodes`] adds nodes and pods; [`evenkeel`] runs our own binary against them. Everything that is started
+//! [`nodes`] adds nodes and pods; [`evenkeel`] runs our own binary against them, [`kubectl`] upstream's. Everything that is started
 //! goes through [`supervise`], so that it ends and is cleaned up however the test process ends, and takes its
 //! ports from [`ports`]. Tests wait with [`wait::eventually`], never for a time.
 //!
@@ -11,6 +11,7 @@
 pub mod binaries;
 pub mod control_plane;
 pub mod evenkeel;
+pub mod kubectl;
 pub mod nodes;
 pub mod ports;
 pub mod progress;
