@@ -163,6 +163,11 @@ impl Told {
         )
     }
 
+    /// The Service is not as asked, from now on if it was until now.
+    pub fn waits(&mut self, now: Timestamp) {
+        self.pending.get_or_insert(now);
+    }
+
     /// Since when the Service is not as asked.
     pub fn pending(&self) -> Option<Timestamp> {
         self.pending
@@ -276,7 +281,8 @@ fn serves(published: &Published, service: &ServiceRef) -> bool {
     !published.ingress.is_empty() && published.ports.iter().any(|port| port.service == *service)
 }
 
-fn port_errors(view: &View<'_>) -> Vec<PortError> {
+/// The ports of a Service that are not served, and why.
+pub fn port_errors(view: &View<'_>) -> Vec<PortError> {
     let others = view
         .report
         .port_errors

@@ -27,7 +27,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    claim::ClaimRules,
+    claim::{Claim, ClaimRules, claim},
     error::chain,
     ids::{Cluster, GroupKey, ProviderName, ServiceRef, ServiceUid},
     ticket::Ticket,
@@ -46,7 +46,7 @@ use crate::{
 };
 use census::Census;
 use memory::Memory;
-use roster::Roster;
+use roster::{Member, Roster};
 use work::Run;
 
 /// What a reconciler is made of.
@@ -84,6 +84,8 @@ pub(crate) struct Reconciler {
     holdings: Mutex<HashMap<ServiceUid, Vec<(ProviderName, GroupKey)>>>,
     /// Foreign hands that were told of.
     hands: Mutex<HashMap<ServiceUid, String>>,
+    /// Where those are served, as their status says, of whom something may still be elsewhere.
+    arrived: Mutex<HashMap<ServiceUid, (ProviderName, GroupKey)>>,
     census: Mutex<Census>,
 }
 
@@ -133,6 +135,7 @@ impl Reconciler {
             holdings: Mutex::default(),
             hands: Mutex::default(),
             census: Mutex::default(),
+            arrived: Mutex::default(),
         }
     }
 
@@ -252,7 +255,10 @@ impl Reconciler {
         let mut next = Next::Rest;
         for (name, provider) in &self.providers {
             let memory = lock(&self.memories).remove(&(key.clone(), name.clone()));
-            let group = roster.take(name);
+            let mut group = roster.take(name);
+            if let Some(memory) = &memory {
+                group.moving = self.moving(memory.departed(&group), name, &key);
+            }
             if memory.is_none() && group.is_empty() {
                 continue;
             }
@@ -341,11 +347,70 @@ impl Reconciler {
 
     /// Nothing of the Service is in this group any more. Whoever waits for that is woken.
     fn let_go(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
+    /// Of those who have left a group: who is in another one of the provider's by now, and is not served there yet. What
+    /// such a Service asks is served in both until then.
+    fn moving(
+        &self,
+        departed: Vec<ServiceRef>,
+        provider: &ProviderName,
+        from: &GroupKey,
+    ) -> Vec<Member> {
+        let mut moving = Vec::new();
+        for service in departed {
+            let services = self.services();
+            let (Some(known), Some(to)) =
+                (services.get(&service.key), services.group(&service.key))
+            else {
+                continue;
+            };
+            let Claim::Ours(rule) = claim(known, &self.rules) else {
+                continue;
+            };
+            let same = known.metadata.uid.as_deref() == Some(service.uid.as_str());
+            let arrived = lock(&self.arrived)
+                .get(&service.uid)
+                .is_some_and(|(name, group)| name == provider && group == to);
+            if !same || rule.provider != *provider || to == from || arrived {
+                continue;
+            }
+            moving.push(Member::new(known.clone(), &rule));
+            let to = to.clone();
+            drop(services);
+            // It may have been served there before anybody knew that something of it is here.
+            self.queue.ask(to, Why::WORK);
+        }
+        moving
+    }
+
+    /// A Service is served in this group, and its status says so. Where something of it is in others, they may let it go.
+    fn arrived(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
+        if !self.held_elsewhere(service, provider, group) {
+            return;
+        }
+        let place = (provider.clone(), group.clone());
+        let before = lock(&self.arrived).insert(service.uid.clone(), place.clone());
+        if before != Some(place) {
+            self.wake_others(service, group);
+        }
+    }
+
+    /// Asks for the other groups in which something of a Service may be.
+    fn wake_others(&self, service: &ServiceRef, group: &GroupKey) {
+        let holdings = lock(&self.holdings);
+        let others = holdings.get(&service.uid).into_iter().flatten();
+        for (_, other) in others.filter(|(_, other)| other != group) {
+            self.queue.ask(other.clone(), Why::WORK);
+        }
+    }
+
         let mut holdings = lock(&self.holdings);
         if let Some(groups) = holdings.get_mut(&service.uid) {
             groups.retain(|(name, other)| name != provider || other != group);
             if groups.is_empty() {
                 holdings.remove(&service.uid);
+            if groups.len() <= 1 {
+                lock(&self.arrived).remove(&service.uid);
+            }
             }
         }
         drop(holdings);

@@ -72,6 +72,18 @@ pub fn ingress(
     published.ingress.iter().map(entry).collect()
 }
 
+/// Whether an ingress has an address, and every port that can be served is open.
+pub fn serves_wholly(ingress: &[LoadBalancerIngress]) -> bool {
+    let not_ready = format!("{DOMAIN}/{NOT_READY}");
+    let ports = |entry: &LoadBalancerIngress| entry.ports.clone().unwrap_or_default();
+    let errors: Vec<_> = ingress
+        .iter()
+        .flat_map(ports)
+        .map(|port| port.error)
+        .collect();
+    errors.contains(&None) && !errors.contains(&Some(not_ready))
+}
+
 fn spec_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     service
         .spec

@@ -1,6 +1,6 @@
 //! What is remembered of one group of one provider, for as long as the process lives (Decides).
 
-use evenkeel_core::ids::ServiceRef;
+use evenkeel_core::{ids::ServiceRef, intent::Intent};
 use jiff::Timestamp;
 
 use super::roster::{Group, Leaving, Member};
@@ -21,6 +21,8 @@ pub(super) struct Memory {
     services: Vec<Known>,
     /// When somebody else's writing was last made good.
     pub(super) repaired: Option<Timestamp>,
+    /// Since when it goes well and has not ended: since the first run that only waits.
+    pub(super) waiting_since: Option<Timestamp>,
     /// When a release began.
     pub(super) leaving_since: Option<Timestamp>,
 }
@@ -36,6 +38,8 @@ struct Known {
     /// None before the first telling.
     told: Option<Told>,
     wanted: Option<Wanted>,
+    /// What it last asked that was served: kept where several share a load balancer.
+    good: Option<Box<Intent>>,
 }
 
 impl Default for Memory {
@@ -45,6 +49,7 @@ impl Default for Memory {
             planned: Next::Rest,
             services: Vec::new(),
             repaired: None,
+            waiting_since: None,
             leaving_since: None,
         }
     }
@@ -64,6 +69,7 @@ impl Memory {
                 finalized: false,
                 told: None,
                 wanted: None,
+                good: None,
             });
             self.services.len() - 1
         });
@@ -133,6 +139,23 @@ impl Memory {
         self.known(service).wanted = Some(wanted);
     }
 
+    /// What these asked was served.
+    pub(super) fn served_well(&mut self, intents: impl IntoIterator<Item = Intent>) {
+        for intent in intents {
+            let service = intent.service.clone();
+            self.known(&service).good = Some(Box::new(intent));
+        }
+    }
+
+    /// What a Service last asked that was served.
+    pub(super) fn good(&self, service: &ServiceRef) -> Option<&Intent> {
+        let known = self
+            .services
+            .iter()
+            .find(|known| known.service.uid == service.uid);
+        known?.good.as_deref()
+    }
+
     /// What to tell when the first write of a run is made.
     pub(super) fn news(&mut self, group: &Group, changed: bool) -> Vec<(ServiceRef, Notice)> {
         let mut news = Vec::new();
@@ -166,7 +189,7 @@ impl Memory {
 
 fn stays(known: &Known, group: &Group) -> bool {
     let is = |member: &Member| member.reference.uid == known.service.uid;
-    group.staying.iter().any(is)
+    group.staying.iter().chain(&group.moving).any(is)
 }
 
 fn leaves(known: &Known, group: &Group) -> bool {

@@ -5,8 +5,9 @@ use evenkeel_core::{
     condition::ConditionType,
     engine::Report,
     error::chain,
-    ids::ServiceRef,
+    ids::{ResourceId, ServiceRef},
     nodes::NodeSet,
+    plan::{Until, Wait},
     problem::{PortError, Problems, Warning, reason},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -16,10 +17,10 @@ use tracing::{info, warn};
 
 use super::{lock, memory::Memory, work::Run};
 use crate::{
-    outcome::{Notice, View, outcome},
+    outcome::{Notice, View, outcome, port_errors},
     publish::{
         WriteError,
-        patch::{Wanted, current_conditions, current_ingress, ingress, status_patch},
+        patch::{Wanted, current_conditions, current_ingress, ingress, serves_wholly, status_patch},
     },
     queue::{Next, Why},
 };
@@ -62,11 +63,16 @@ impl Run<'_> {
                 .await;
         }
         let targets = report
+        self.count_targets(report);
+        trouble
+    }
+
+    /// Counts the targets of the group.
+    pub(super) fn count_targets(&self, report: &Report) {
             .published
             .as_ref()
             .and_then(|published| published.targets);
         lock(&self.all.census).targets(&self.provider.name, self.key, targets);
-        trouble
     }
 
     /// Publishes that work goes on, where nothing of ours is published yet.
@@ -133,7 +139,7 @@ impl Run<'_> {
             return false;
         };
         let told = memory.told(asks.reference, says_serving(&service));
-        let view = View {
+        let mut view = View {
             service: asks.reference,
             report,
             problems: asks.problems,
@@ -144,6 +150,12 @@ impl Run<'_> {
             running: asks.running,
         };
         let outcome = outcome(told, &view, current_conditions(&service), now);
+        // One who moves here is served where it was until it is served here, and its status says so.
+        let kept = self
+            .still_elsewhere(&view, &service)
+            .then(|| served_elsewhere(report));
+        view.report = kept.as_ref().unwrap_or(report);
+        let report = view.report;
         let pending = told.pending();
         let addresses = match &report.published {
             Some(published) if !asks.leaving => {
@@ -164,6 +176,10 @@ impl Run<'_> {
         }
         let trouble = self.write(&service, asks.reference, &wanted).await;
         for notice in outcome.notices {
+        if kept.is_none() && report.published.is_some() && self.says(asks, &wanted) {
+            self.all
+                .arrived(asks.reference, &self.provider.name, self.key);
+        }
             info!(service.namespace = %asks.reference.key.namespace, service.name = %asks.reference.key.name, reason = notice.reason, "{}", notice.note);
             self.all.events.tell(asks.reference, notice);
         }
@@ -186,6 +202,25 @@ impl Run<'_> {
         let error = match self.all.publisher.write_status(service, wanted).await {
             Ok(None) => return false,
             Ok(Some(written)) => {
+    /// Whether something of a Service is in another group that serves it, and this one does not serve it wholly yet.
+    fn still_elsewhere(&self, view: &View<'_>, service: &Service) -> bool {
+        let wholly = |published| {
+            let errors = port_errors(view);
+            serves_wholly(&ingress(service, view.service, published, &errors))
+        };
+        !view.leaving
+            && self
+                .all
+                .held_elsewhere(view.service, &self.provider.name, self.key)
+            && !view.report.published.as_ref().is_some_and(wholly)
+    }
+
+    /// Whether the addresses of one who stays are what its status says.
+    fn says(&self, asks: &Asks<'_>, wanted: &Wanted) -> bool {
+        let known = self.latest(asks.reference, asks.leaving);
+        !asks.leaving && known.is_some_and(|known| current_ingress(&known) == wanted.ingress)
+    }
+
                 self.all.learn(written);
                 return false;
             }
@@ -258,5 +293,18 @@ fn contested() -> Notice {
         reason::OWNERSHIP_CONFLICT,
         "Somebody else keeps writing this Service's status.loadBalancer; it is made good once a minute. Look for the writer with \
          `kubectl get service NAME -o yaml --show-managed-fields` and stop it.",
+/// What a run says of one who moves here and is not served here yet.
+fn served_elsewhere(report: &Report) -> Report {
+    let mut report = report.clone();
+    report.published = None;
+    report.waits.push(Wait {
+        id: ResourceId::new("lb"),
+        what: "the group that the Service moves to, to serve it; the one it was in serves it until then"
+            .to_owned(),
+        until: Until::Told,
+    });
+    report
+}
+
     )
 }

@@ -11,11 +11,13 @@ use tracing::{info, warn};
 use super::{lock, memory::Memory, work::Run};
 
 impl Run<'_> {
-    /// Lets those go of whom nothing is left. Returns whether that failed for somebody.
+    /// Lets those go of whom nothing is left. Returns whether that failed for somebody. With `hushed` what goes well is
+    /// not told yet.
     pub(super) async fn release(
         &self,
         report: &Report,
         releasing: bool,
+        hushed: bool,
         memory: &mut Memory,
         now: Timestamp,
     ) -> bool {
@@ -33,7 +35,9 @@ impl Run<'_> {
         for leaving in &self.group.leaving {
             let service = &leaving.reference;
             if !done(service) {
-                trouble |= self.publish_leaving(service, report, memory, now).await;
+                if !hushed {
+                    trouble |= self.publish_leaving(service, report, memory, now).await;
+                }
                 continue;
             }
             memory.let_go(service);
@@ -45,6 +49,8 @@ impl Run<'_> {
                 info!(
                     "something of this Service is still in another group; its finalizer stays until that is gone"
                 );
+                // Nobody else tells that group that its Service leaves altogether.
+                self.all.wake_others(service, self.key);
                 continue;
             }
             match self
@@ -73,6 +79,7 @@ impl Run<'_> {
             if !leaves && done(&service) {
                 memory.let_go(&service);
                 self.all.let_go(&service, &self.provider.name, self.key);
+                self.all.wake_others(&service, self.key);
                 // Without its finalizer it went before we were done; one that moved is counted where it is.
                 if self.all.services().group(&service.key).is_none() {
                     lock(&self.all.census).gone(&service.uid);

@@ -10,6 +10,7 @@ use evenkeel_core::{
     intent::{Reading, read},
     problem::Problems,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::watch::services::reference;
@@ -21,6 +22,21 @@ pub(super) struct Member {
     pub(super) reference: ServiceRef,
     /// What it asks, or why that cannot be used.
     pub(super) reading: Result<Reading, Problems>,
+}
+
+impl Member {
+    pub(super) fn new(service: Arc<Service>, rule: &ClassRule) -> Self {
+        Self {
+            reading: read(&service, rule),
+            reference: reference(&service),
+            service,
+        }
+    }
+
+    fn age(&self) -> (Option<Timestamp>, ServiceRef) {
+        let created = self.service.metadata.creation_timestamp.as_ref();
+        (created.map(|time| time.0), self.reference.clone())
+    }
 }
 
 /// A Service that is to be released.
@@ -40,9 +56,18 @@ pub(super) struct Group {
     /// Oldest first.
     pub(super) staying: Vec<Member>,
     pub(super) leaving: Vec<Leaving>,
+    /// Those who have moved to another group and are not served there yet: they are served here until then.
+    pub(super) moving: Vec<Member>,
 }
 
 impl Group {
+    /// Those who are to be served here, oldest first.
+    pub(super) fn served(&self) -> Vec<&Member> {
+        let mut served: Vec<_> = self.staying.iter().chain(&self.moving).collect();
+        served.sort_by_cached_key(|member| member.age());
+        served
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.staying.is_empty() && self.leaving.is_empty()
     }
@@ -75,33 +100,18 @@ impl Roster {
                     });
             }
             match claim {
-                Claim::Ours(rule) => roster.stays(service, reference, &rule),
+                Claim::Ours(rule) => {
+                    let group = roster.groups.entry(rule.provider.clone()).or_default();
+                    group.staying.push(Member::new(service, &rule));
+                }
                 Claim::ForeignHand(hand) => roster.foreign.push((reference, hand)),
                 Claim::NotOurs => {}
             }
         }
         for group in roster.groups.values_mut() {
-            group.staying.sort_by_cached_key(|member| {
-                let created = member
-                    .service
-                    .metadata
-                    .creation_timestamp
-                    .as_ref()
-                    .map(|time| time.0);
-                (created, member.reference.clone())
-            });
+            group.staying.sort_by_cached_key(Member::age);
         }
         roster
-    }
-
-    fn stays(&mut self, service: Arc<Service>, reference: ServiceRef, rule: &ClassRule) {
-        let reading = read(&service, rule);
-        let group = self.groups.entry(rule.provider.clone()).or_default();
-        group.staying.push(Member {
-            service,
-            reference,
-            reading,
-        });
     }
 
     pub(super) fn take(&mut self, provider: &ProviderName) -> Group {
@@ -120,12 +130,13 @@ fn has_foreign_class(service: &Service, rules: &ClaimRules) -> bool {
 
 /// What the group asks of its provider. None: nothing, and nothing was ever made. `served` says that something may be there.
 pub(super) fn ask(key: &GroupKey, cluster: &Cluster, group: &Group, served: bool) -> Option<Ask> {
-    if group.staying.is_empty() {
+    let members = group.served();
+    if members.is_empty() {
         return (served || !group.leaving.is_empty()).then_some(Ask::Release);
     }
     let mut problems = Problems::none();
     let (mut intents, mut unknown) = (Vec::new(), Vec::new());
-    for member in &group.staying {
+    for member in members {
         match &member.reading {
             Ok(reading) => intents.push(reading.intent.clone()),
             Err(wrong) => {

@@ -9,8 +9,11 @@ use evenkeel_core::{
     claim::owned_by,
     engine::{Ask, Report, Request},
     error::chain,
+    group,
     ids::{GroupKey, ServiceRef},
+    intent::{Intent, PortIntent},
     nodes::NodeSet,
+    published::PublishedPort,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
@@ -31,8 +34,8 @@ use crate::{
     queue::{Next, Why},
 };
 
-/// A cloud that takes longer than this gets its Services a first status before it has ended: nobody should look at a
-/// Service that says nothing.
+/// A cloud that takes longer than this gets its Services a status before it has ended: nobody should look at a Service
+/// that says nothing. What takes less is told once, when it has ended.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Work on one group of one provider.
@@ -82,14 +85,35 @@ impl Run<'_> {
         }
         let releasing = matches!(ask, Ask::Release);
         let nodes = self.all.nodes().set(&self.provider.name);
-        let report = self
+        let asked = match (&ask, self.key) {
+            (Ask::Serve(group), GroupKey::Shared { .. }) => group.members.clone(),
+            _ => Vec::new(),
+        };
+        let mut report = self
             .converge(ask, nodes.clone(), look, why, &mut memory, now)
             .await;
-        let mut trouble = self
-            .publish(&report, &nodes, &mut memory, self.all.clock.now())
-            .await;
+        if report.problems.is_none() {
+            memory.served_well(asked.into_iter().filter(|asked| serves_some(&report, asked)));
+        } else if let Some(ask) = self.without_those_who_left(&report, &memory) {
+            let next = self
+                .converge(ask, nodes.clone(), look, why, &mut memory, now)
+                .await;
+            report = after(report, next);
+        }
+        let now = self.all.clock.now();
+        let hushed = hushed(&report, &mut memory, now);
+        let mut trouble = false;
+        if hushed.is_some() {
+            for member in &self.group.staying {
+                let serving = super::publish::says_serving(&member.service);
+                memory.told(&member.reference, serving).waits(now);
+            }
+            self.count_targets(&report);
+        } else {
+            trouble |= self.publish(&report, &nodes, &mut memory, now).await;
+        }
         trouble |= self
-            .release(&report, releasing, &mut memory, self.all.clock.now())
+            .release(&report, releasing, hushed.is_some(), &mut memory, now)
             .await;
         self.all.metrics.reconciled(
             self.provider.name.as_str(),
@@ -99,7 +123,39 @@ impl Run<'_> {
         if releasing && report.gone && !trouble {
             return (None, Next::Rest);
         }
-        self.rest(memory, &report, trouble, look, now)
+        let (memory, mut next) = self.rest(memory, &report, trouble, look, now);
+        if let Some(left) = hushed {
+            next = next.sooner(Next::At(self.all.clock.instant() + left, Why::WORK));
+        }
+        (memory, next)
+    }
+
+    /// What is asked in place of what is rejected, so that those who left are let go all the same: what the others last
+    /// asked that was served. None where nobody left, or where that is not known and something may serve them.
+    fn without_those_who_left(&self, report: &Report, memory: &Memory) -> Option<Ask> {
+        let served = self.group.served();
+        let left = !self.group.leaving.is_empty() || !memory.departed(&self.group).is_empty();
+        if served.is_empty() || !left || !matches!(self.key, GroupKey::Shared { .. }) {
+            return None;
+        }
+        let (mut members, mut unknown) = (Vec::new(), Vec::new());
+        for member in served {
+            match memory.good(&member.reference) {
+                Some(intent) => members.push(intent.clone()),
+                None => unknown.push(member.reference.clone()),
+            }
+        }
+        if !members.is_empty() {
+            return Some(Ask::Serve(group::Group {
+                key: self.key.clone(),
+                cluster: self.all.cluster.clone(),
+                members,
+                unknown,
+            }));
+        }
+        let published = report.published.as_ref()?;
+        let theirs = |port: &PublishedPort| unknown.contains(&port.service);
+        (!published.ports.iter().any(theirs)).then_some(Ask::Release)
     }
 
     /// Nothing is made before our finalizer is there; nothing is given back on an old state.
@@ -273,6 +329,44 @@ impl Run<'_> {
         let next = memory.planned;
         (Some(memory), next)
     }
+}
+
+/// What was rejected, and what was done all the same.
+fn after(rejected: Report, mut next: Report) -> Report {
+    if next.problems.is_some() {
+        return rejected;
+    }
+    next.problems = rejected.problems;
+    next.applied.splice(..0, rejected.applied);
+    next.reads += rejected.reads;
+    next
+}
+
+/// Whether some port of a member is served.
+fn serves_some(report: &Report, asked: &Intent) -> bool {
+    let wrong = |port: &PortIntent| {
+        report
+            .port_errors
+            .iter()
+            .any(|error| error.service == asked.service && error.port == port.key)
+    };
+    !asked.ports.iter().all(wrong)
+}
+
+/// What goes well is told when it has ended: for how long it need not be told yet. What takes long is told of, and what
+/// does not go well is told at once.
+fn hushed(report: &Report, memory: &mut Memory, now: Timestamp) -> Option<Duration> {
+    let well = report.problems.is_none()
+        && report.failures.is_empty()
+        && report.refusals.is_empty()
+        && !report.paused;
+    if !well || report.waits.is_empty() {
+        memory.waiting_since = None;
+        return None;
+    }
+    let since = *memory.waiting_since.get_or_insert(now);
+    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    SLOW.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
 fn ended(report: &Report, trouble: bool) -> Ended {
