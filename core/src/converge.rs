@@ -4,6 +4,8 @@
 //! Neither sleeps: what is waited for is returned to the caller, who comes back when told or when it is time.
 
 #[cfg(test)]
+mod holding;
+#[cfg(test)]
 mod settling;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -191,6 +193,7 @@ pub async fn converge<P: Provider + ?Sized>(
         let mut plan = round.plan(provider, &seen, fresh, failures);
         let held = failures.hold_back(&mut plan);
         let again = done.take_out(&mut plan, ran.reads);
+        hold_destroys(&mut plan, ticket.destroys_wait());
         if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan, &held) {
             continue;
         }
@@ -214,9 +217,10 @@ pub async fn converge<P: Provider + ?Sized>(
             let seen = &seen;
             stream::iter(plan.steps)
                 .map(|planned| async move {
-                    if let Err(error) = ticket.remaining() {
-                        return (planned, Err(error));
-                    }
+                    let _writing = match ticket.begin() {
+                        Ok(writing) => writing,
+                        Err(error) => return (planned, Err(error)),
+                    };
                     journal.begins(round.key, &planned.change);
                     let result = provider.apply(round.key, &planned.step, seen, ticket).await;
                     journal.ended(round.key, &planned.change, result.as_ref().map(|_| ()));
@@ -258,6 +262,28 @@ pub async fn converge<P: Provider + ?Sized>(
         ran.seen = Some(seen);
     }
     unreachable!("the loop returns")
+}
+
+/// Turns the steps that destroy something into waits, for as long as late writes of a former leader may come.
+fn hold_destroys<S>(plan: &mut Plan<S>, left: Option<Duration>) {
+    let Some(left) = left else {
+        return;
+    };
+    let waits = &mut plan.waits;
+    plan.steps.retain(|Planned { change, .. }| {
+        if matches!(change.action, Action::Create | Action::Change) {
+            return true;
+        }
+        waits.push(Wait {
+            id: change.id.clone(),
+            what: format!(
+                "the last writes of a former leader to be over, before {} {} is removed",
+                change.kind, change.id
+            ),
+            until: Until::After(left),
+        });
+        false
+    });
 }
 
 /// Whether a plan without steps still needs a fresh read: it asks for one, or absence has to be proved. While something is

@@ -159,8 +159,8 @@ impl<B: SharedBackend> Writer<B> {
                 let result = match turn {
                     Turn::Idle => break,
                     Turn::Read => Ended::Read(backend.read().await),
-                    Turn::Write { base, body } => match ticket.remaining() {
-                        Ok(_) => Ended::Write(backend.write(&base, body, &ticket).await),
+                    Turn::Write { base, body } => match ticket.begin() {
+                        Ok(_writing) => Ended::Write(backend.write(&base, body, &ticket).await),
                         Err(ended) => Ended::NotBegun(ended),
                     },
                 };
