@@ -13,8 +13,8 @@ pub use owning::{
 pub use restarting::{deleted_half_way, restartable, retained_whatever_fails};
 pub use serving::{broken_annotation_stops_nobody, make_before_break, unknown_claims_stay};
 pub use writing::{
-    ended_ticket_writes_nothing, hopeless_writes_are_not_repeated, refused_stop_no_neighbours,
-    waiting_holds_no_worker,
+    destroys_wait_after_a_takeover, ended_ticket_writes_nothing, hopeless_writes_are_not_repeated,
+    refused_stop_no_neighbours, waiting_holds_no_worker,
 };
 
 use crate::{
@@ -50,6 +50,7 @@ macro_rules! all_laws {
             refused_stop_no_neighbours
             waiting_holds_no_worker
             ended_ticket_writes_nothing
+            destroys_wait_after_a_takeover
         }
 
         #[test]

@@ -63,6 +63,7 @@ caught! {
     repeats_the_hopeless: own::RepeatsTheHopeless::default(), of OwnRig, breaks hopeless_writes_are_not_repeated: "times"
     sulks: own::Sulks::default(), of OwnRig, breaks refused_stop_no_neighbours: "is settled: false"
     writes_when_it_looks: own::WritesWhenItLooks, of OwnRig, breaks ended_ticket_writes_nothing: "writes came after it"
+    calls_a_removal_a_change: own::CallsARemovalAChange, of OwnRig, breaks destroys_wait_after_a_takeover: "removed too early"
 
     predicts_nothing_shared: shared::PredictsNothing, of SharedRig::default(), breaks rehearsal_equals_execution: "does not end"
     takes_unknown_for_gone: shared::TakesUnknownForGone, of SharedRig::default(), breaks unknown_claims_stay: "not asked about"

@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evenkeel_core::{converge::NoJournal, engine::AnyProvider, provider::Provider, ticket::Ticket};
+use evenkeel_core::{
+    converge::NoJournal,
+    engine::AnyProvider,
+    provider::Provider,
+    ticket::{Term, Ticket},
+};
 use futures::future::join_all;
 
 use super::{in_every_scenario, serving::key};
@@ -238,4 +243,42 @@ pub async fn ended_ticket_writes_nothing<R: Rig>(rig: &R) -> Result<(), String> 
         Ok(())
     })
     .await
+}
+
+/// While late writes of a former leader may come, nothing that is there is removed, in whatever scenario; after that all goes
+/// on as if nothing had been.
+///
+/// # Errors
+/// With the scenario and what went.
+pub async fn destroys_wait_after_a_takeover<R: Rig>(rig: &R) -> Result<(), String> {
+    in_every_scenario(rig, async |scenario| {
+        let (before, last) = scenario.split();
+        for next in [last, &Scene::default()] {
+            let mut operator = Operator::after(rig, before).await?;
+            let there = names(&operator).await;
+            let term = Term::endless();
+            term.hold_destroys(Instant::now() + Duration::from_secs(3600));
+            operator.ticket = term.ticket();
+            operator.set(next);
+            for _ in 0..3 {
+                operator.once().await?;
+                operator.world.advance().await;
+            }
+            let gone: Vec<_> = there.difference(&names(&operator).await).cloned().collect();
+            if !gone.is_empty() {
+                return Err(format!("removed too early: {gone:#?}"));
+            }
+            operator.ticket = Ticket::unlimited();
+            operator.play(next).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// What is there, by kind and name.
+async fn names<R: Rig>(operator: &Operator<'_, R>) -> BTreeSet<(String, String)> {
+    let ours = operator.ours().await;
+    let name = |object: crate::rig::Object| (object.kind, object.name);
+    ours.into_iter().map(name).collect()
 }

@@ -13,7 +13,7 @@ use evenkeel_core::{
     error::{CloudError, ErrorClass},
     group::Group,
     ids::{GroupKey, ResourceId},
-    plan::{Plan, Until},
+    plan::{Action, Plan, Until},
     provider::{PlanInput, Provider, Verdict, Want},
     ticket::Ticket,
 };
@@ -383,5 +383,20 @@ impl Tweak<Own> for WritesWhenItLooks {
             }
         }
         inner.observe(key, want).await
+    }
+}
+
+/// Calls what it removes a change.
+#[derive(Default)]
+pub(crate) struct CallsARemovalAChange;
+impl Tweak<Own> for CallsARemovalAChange {
+    fn plan(&self, inner: &Own, input: PlanInput<'_, Own>) -> Plan<Step> {
+        let mut plan = inner.plan(input);
+        for planned in &mut plan.steps {
+            if planned.change.action == Action::Destroy {
+                planned.change.action = Action::Change;
+            }
+        }
+        plan
     }
 }
