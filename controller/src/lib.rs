@@ -4,6 +4,7 @@
 //! args, config          what the process runs with
 //! run                   wiring: client, caches, providers, queue, HTTP server, shutdown
 //! watch                 what Kubernetes says                                            (R)
+//!   -> brake            nodes that vanish all at once are held
 //!   -> queue            what to work on next
 //!   -> reconcile        one group of Services, top to bottom
 //!        -> outcome     what a run means: conditions and events
@@ -16,6 +17,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod brake;
 pub mod clock;
 pub mod commands;
 pub mod config;
