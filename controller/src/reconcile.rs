@@ -82,10 +82,10 @@ pub(crate) struct Reconciler {
     memories: Mutex<HashMap<(GroupKey, ProviderName), Memory>>,
     /// The groups in which a Service may still have something. Our finalizer stays until there is none.
     holdings: Mutex<HashMap<ServiceUid, Vec<(ProviderName, GroupKey)>>>,
-    /// Foreign hands that were told of.
-    hands: Mutex<HashMap<ServiceUid, String>>,
     /// Where those are served, as their status says, of whom something may still be elsewhere.
     arrived: Mutex<HashMap<ServiceUid, (ProviderName, GroupKey)>>,
+    /// Foreign hands that were told of.
+    hands: Mutex<HashMap<ServiceUid, String>>,
     census: Mutex<Census>,
 }
 
@@ -133,9 +133,9 @@ impl Reconciler {
             nodes: Mutex::default(),
             memories: Mutex::default(),
             holdings: Mutex::default(),
+            arrived: Mutex::default(),
             hands: Mutex::default(),
             census: Mutex::default(),
-            arrived: Mutex::default(),
         }
     }
 
@@ -345,8 +345,6 @@ impl Reconciler {
         }
     }
 
-    /// Nothing of the Service is in this group any more. Whoever waits for that is woken.
-    fn let_go(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
     /// Of those who have left a group: who is in another one of the provider's by now, and is not served there yet. What
     /// such a Service asks is served in both until then.
     fn moving(
@@ -403,14 +401,16 @@ impl Reconciler {
         }
     }
 
+    /// Nothing of the Service is in this group any more. Whoever waits for that is woken.
+    fn let_go(&self, service: &ServiceRef, provider: &ProviderName, group: &GroupKey) {
         let mut holdings = lock(&self.holdings);
         if let Some(groups) = holdings.get_mut(&service.uid) {
             groups.retain(|(name, other)| name != provider || other != group);
-            if groups.is_empty() {
-                holdings.remove(&service.uid);
             if groups.len() <= 1 {
                 lock(&self.arrived).remove(&service.uid);
             }
+            if groups.is_empty() {
+                holdings.remove(&service.uid);
             }
         }
         drop(holdings);

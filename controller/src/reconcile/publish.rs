@@ -62,13 +62,13 @@ impl Run<'_> {
                 .tell(&self.asks(index, nodes, false), report, memory, now)
                 .await;
         }
-        let targets = report
         self.count_targets(report);
         trouble
     }
 
     /// Counts the targets of the group.
     pub(super) fn count_targets(&self, report: &Report) {
+        let targets = report
             .published
             .as_ref()
             .and_then(|published| published.targets);
@@ -149,13 +149,13 @@ impl Run<'_> {
             leaving: asks.leaving,
             running: asks.running,
         };
-        let outcome = outcome(told, &view, current_conditions(&service), now);
         // One who moves here is served where it was until it is served here, and its status says so.
         let kept = self
             .still_elsewhere(&view, &service)
             .then(|| served_elsewhere(report));
         view.report = kept.as_ref().unwrap_or(report);
         let report = view.report;
+        let outcome = outcome(told, &view, current_conditions(&service), now);
         let pending = told.pending();
         let addresses = match &report.published {
             Some(published) if !asks.leaving => {
@@ -175,11 +175,11 @@ impl Run<'_> {
             memory.publishes(asks.reference, wanted.clone());
         }
         let trouble = self.write(&service, asks.reference, &wanted).await;
-        for notice in outcome.notices {
         if kept.is_none() && report.published.is_some() && self.says(asks, &wanted) {
             self.all
                 .arrived(asks.reference, &self.provider.name, self.key);
         }
+        for notice in outcome.notices {
             info!(service.namespace = %asks.reference.key.namespace, service.name = %asks.reference.key.name, reason = notice.reason, "{}", notice.note);
             self.all.events.tell(asks.reference, notice);
         }
@@ -197,11 +197,6 @@ impl Run<'_> {
         trouble
     }
 
-    /// Writes a status, if need be. Returns whether that failed.
-    async fn write(&self, service: &Service, reference: &ServiceRef, wanted: &Wanted) -> bool {
-        let error = match self.all.publisher.write_status(service, wanted).await {
-            Ok(None) => return false,
-            Ok(Some(written)) => {
     /// Whether something of a Service is in another group that serves it, and this one does not serve it wholly yet.
     fn still_elsewhere(&self, view: &View<'_>, service: &Service) -> bool {
         let wholly = |published| {
@@ -221,6 +216,11 @@ impl Run<'_> {
         !asks.leaving && known.is_some_and(|known| current_ingress(&known) == wanted.ingress)
     }
 
+    /// Writes a status, if need be. Returns whether that failed.
+    async fn write(&self, service: &Service, reference: &ServiceRef, wanted: &Wanted) -> bool {
+        let error = match self.all.publisher.write_status(service, wanted).await {
+            Ok(None) => return false,
+            Ok(Some(written)) => {
                 self.all.learn(written);
                 return false;
             }
@@ -288,11 +288,6 @@ impl Run<'_> {
     }
 }
 
-fn contested() -> Notice {
-    Notice::warning(
-        reason::OWNERSHIP_CONFLICT,
-        "Somebody else keeps writing this Service's status.loadBalancer; it is made good once a minute. Look for the writer with \
-         `kubectl get service NAME -o yaml --show-managed-fields` and stop it.",
 /// What a run says of one who moves here and is not served here yet.
 fn served_elsewhere(report: &Report) -> Report {
     let mut report = report.clone();
@@ -306,5 +301,10 @@ fn served_elsewhere(report: &Report) -> Report {
     report
 }
 
+fn contested() -> Notice {
+    Notice::warning(
+        reason::OWNERSHIP_CONFLICT,
+        "Somebody else keeps writing this Service's status.loadBalancer; it is made good once a minute. Look for the writer with \
+         `kubectl get service NAME -o yaml --show-managed-fields` and stop it.",
     )
 }
