@@ -1,4 +1,4 @@
-//! Health, readiness and metrics over HTTP (Reads what others left here).
+//! Health, readiness, metrics and where the Services stand, over HTTP (Reads what others left here).
 //!
 //! Ready means that the caches are filled and every provider was asked once: then all that is asked of this process is
 //! under way. It stays ready while the API server or a cloud is away, because a restart would not help.
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use axum::{
-    Router,
+    Json, Router,
     extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
@@ -20,7 +20,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, view::standing::Standings};
 
 /// What has to be there before the process is ready.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Brings gauges up to date before they are read.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Where the Services stand; None before anything is known.
+    pub standings: Arc<dyn Fn() -> Option<Standings> + Send + Sync>,
 }
 
 /// Takes the address.
@@ -84,6 +86,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/status", get(status))
         .with_state(admin);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -100,6 +103,16 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
         StatusCode::SERVICE_UNAVAILABLE,
         format!("waiting for {}\n", missing.join(", ")),
     )
+}
+
+async fn status(State(admin): State<Admin>) -> impl IntoResponse {
+    match (admin.standings)() {
+        Some(standings) => Json(standings).into_response(),
+        None => {
+            let why = "nothing is known yet; ask again\n";
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
+    }
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -1,17 +1,18 @@
 //! What the user typed: flags and environment variables, as text (Reads).
 //!
-//! Everything is text here and optional, so that [`crate::config`] can find all mistakes at once; what a value means and
-//! which default holds without it is decided there.
+//! Options of the controller are text here and optional, so that [`crate::config`] can find all mistakes at once; what a
+//! value means and which default holds without it is decided there.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "evenkeel",
-    version,
+    version = crate::version::VERSION,
     about = "A real load balancer for every Kubernetes Service of type LoadBalancer",
     arg_required_else_help = true
 )]
@@ -21,14 +22,41 @@ pub struct Args {
     pub command: Command,
 }
 
+/// The name by which kubectl finds the program as its plugin.
+const PLUGIN: &str = "kubectl-evenkeel";
+
+impl Args {
+    /// Reads a command line. Under the name `kubectl-evenkeel` the program is kubectl's plugin, and says so in its usage.
+    ///
+    /// # Errors
+    /// What is wrong with it; or the text of `--help` or `--version`, which is no error.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<_> = line.into_iter().collect();
+        let name = line.first().map(PathBuf::from);
+        let name = name.as_deref().and_then(|path| path.file_stem());
+        let mut command = Self::command();
+        if name.is_some_and(|name| name == PLUGIN) {
+            command = command.bin_name("kubectl evenkeel");
+        }
+        Self::from_arg_matches(&command.try_get_matches_from_mut(line)?)
+            .map_err(|error| error.format(&mut command))
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Shows the Services that evenkeel serves: addresses, targets, what is waited for and why, what to do next
+    Status(StatusArgs),
+    /// Rehearses what the controller would do, and writes nothing. Exit code 0: nothing to do, 2: changes, 1: an error
+    Plan(PlanArgs),
     /// Runs the controller: watches Services and nodes, and keeps their load balancers true
     Run(Box<RunArgs>),
     /// Runs the data plane of the `local` provider
     Dataplane(DataplaneArgs),
-    /// Prints the version
+    /// Prints a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Prints the version, and the commit it was built from
     Version,
     /// Writes the generated pages of the book
     #[command(hide = true)]
@@ -161,6 +189,102 @@ pub struct DataplaneArgs {
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Where to look, and with which configuration.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LookArgs {
+    /// File that says where the API server is [default: as kubectl]
+    #[arg(long, env = "EVENKEEL_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, env = "EVENKEEL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of the Services [default: the context's]
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// ConfigMap of the controller whose configuration is used, as NAMESPACE/NAME [default: the only one in the cluster]
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub controller: Option<String>,
+    /// Configuration file to use in place of what the controller published
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Socket of the `local` data plane on this machine [default: the controller's]
+    #[arg(long, value_name = "PATH")]
+    pub local_socket: Option<String>,
+}
+
+/// Options of `evenkeel status`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StatusArgs {
+    /// Only this Service: NAME or NAMESPACE/NAME
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "service"])]
+    pub all_namespaces: bool,
+    /// How it is shown [default: a table]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub output: Option<StatusFormat>,
+    /// Goes on, and shows each change, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// How `evenkeel status` shows what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// A table with more columns
+    Wide,
+    /// A document
+    Json,
+    /// The same in YAML
+    Yaml,
+}
+
+/// Options of `evenkeel plan`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PlanArgs {
+    /// Services to plan for: NAME or NAMESPACE/NAME [default: all of the namespace]
+    #[arg(value_name = "SERVICE", conflicts_with_all = ["file", "all"])]
+    pub services: Vec<String>,
+    /// File with Services as they are to be, `-` for standard input; repeatable. Other kinds in it are passed over
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with = "all")]
+    pub file: Vec<PathBuf>,
+    /// All Services of all namespaces, and what is left over in the clouds
+    #[arg(
+        long,
+        short = 'A',
+        visible_alias = "all-namespaces",
+        conflicts_with = "namespace"
+    )]
+    pub all: bool,
+    /// How it is shown [default: text]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub output: Option<PlanFormat>,
+    /// Where to look.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// How `evenkeel plan` shows what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// A document
+    Json,
+    /// The same in YAML
+    Yaml,
+}
+
+/// Options of `evenkeel completions`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
 }
 
 /// Options of `evenkeel generate`.

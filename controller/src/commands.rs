@@ -1,10 +1,16 @@
 //! What the commands do: one file each, with the same types and another ending.
 
+mod ask;
+mod cluster;
+mod completions;
 mod dataplane;
 mod generate;
+mod output;
+mod plan;
 mod run;
+mod status;
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -17,16 +23,17 @@ use crate::{
 ///
 /// # Errors
 /// Why it could not be done, with what to do next.
-pub fn execute(args: Args) -> Result<()> {
+pub fn execute(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::Run(args) => run::execute(&args),
-        Command::Dataplane(args) => dataplane::execute(&args),
-        Command::Generate(args) => generate::execute(&args),
-        Command::Version => {
-            version();
-            Ok(())
-        }
+        Command::Plan(args) => return plan::execute(&args),
+        Command::Status(args) => status::execute(&args)?,
+        Command::Run(args) => run::execute(&args)?,
+        Command::Dataplane(args) => dataplane::execute(&args)?,
+        Command::Completions(args) => completions::execute(&args)?,
+        Command::Generate(args) => generate::execute(&args)?,
+        Command::Version => output::print(&format!("evenkeel {}\n", crate::version::VERSION))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says why a command failed.
@@ -36,11 +43,6 @@ pub fn execute(args: Args) -> Result<()> {
 )]
 pub fn complain(error: &anyhow::Error) {
     eprintln!("evenkeel: {error:#}");
-}
-
-#[expect(clippy::print_stdout, reason = "printing is what this command does")]
-fn version() {
-    println!("evenkeel {}", env!("CARGO_PKG_VERSION"));
 }
 
 /// Reads the configuration file, if there is one.

@@ -13,6 +13,7 @@
 //! providers             the clouds of this program
 //! sweep                 what clouds have that nobody asks for
 //! admin, metrics, telemetry, journal    what operators see
+//! commands, view        the command line: what it finds out, and how it is shown
 //! ```
 
 pub mod admin;
@@ -34,4 +35,6 @@ pub mod retry;
 pub mod run;
 pub mod sweep;
 pub mod telemetry;
+pub mod version;
+pub mod view;
 pub mod watch;

@@ -120,7 +120,8 @@ impl State {
         Self::Releasing,
     ];
 
-    fn as_str(self) -> &'static str {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
             Self::Active => "active",

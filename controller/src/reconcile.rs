@@ -14,10 +14,12 @@
 //! again by looking.
 
 mod census;
+pub(crate) mod foresee;
 mod memory;
 mod publish;
 mod release;
 mod roster;
+mod snapshot;
 mod work;
 
 use std::{

@@ -248,8 +248,8 @@ async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
         return Ok(());
     };
     let listener = admin::bind(address).await?;
-    info!(%address, "serving /healthz, /readyz and /metrics");
-    let about = shared.clone();
+    info!(%address, "serving /healthz, /readyz, /metrics and /status");
+    let (about, standings) = (shared.clone(), shared.clone());
     let admin = Admin {
         readiness: shared.readiness.clone(),
         metrics: shared.metrics.clone(),
@@ -258,6 +258,7 @@ async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
                 reconciler.refresh_gauges();
             }
         }),
+        standings: Arc::new(move || Some(standings.reconciler.get()?.standings())),
     };
     let stop = shared.stop.clone();
     tasks.spawn(async move { ("HTTP server", admin::serve(listener, admin, stop).await) });

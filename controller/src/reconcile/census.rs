@@ -8,13 +8,18 @@ use evenkeel_core::{
 };
 use jiff::Timestamp;
 
-use crate::metrics::{Metrics, State};
+use crate::{
+    metrics::{Metrics, State},
+    view::standing::Trouble,
+};
 
 /// Where every Service stands.
 #[derive(Debug, Default)]
 pub(super) struct Census {
     services: HashMap<ServiceUid, (ProviderName, State, Option<Timestamp>)>,
     targets: HashMap<(ProviderName, GroupKey), TargetHealth>,
+    /// What stands in the way of those that are not simply well.
+    troubles: HashMap<ServiceUid, Box<Trouble>>,
 }
 
 impl Census {
@@ -33,6 +38,43 @@ impl Census {
     /// A Service is no business of ours any more.
     pub(super) fn gone(&mut self, service: &ServiceUid) {
         self.services.remove(service);
+        self.troubles.remove(service);
+    }
+
+    /// What stands in the way of a Service.
+    pub(super) fn troubled(&mut self, service: &ServiceUid, trouble: Trouble) {
+        if trouble.is_none() {
+            self.troubles.remove(service);
+        } else {
+            self.troubles.insert(service.clone(), Box::new(trouble));
+        }
+    }
+
+    /// Who serves a Service, where it stands, and since when it is not as asked.
+    pub(super) fn standing(
+        &self,
+        service: &ServiceUid,
+    ) -> Option<&(ProviderName, State, Option<Timestamp>)> {
+        self.services.get(service)
+    }
+
+    /// What stands in the way of a Service.
+    pub(super) fn trouble(&self, service: &ServiceUid) -> Trouble {
+        let trouble = self.troubles.get(service);
+        trouble
+            .map(|trouble| (**trouble).clone())
+            .unwrap_or_default()
+    }
+
+    /// The targets of a group.
+    pub(super) fn targets_of(
+        &self,
+        provider: &ProviderName,
+        group: &GroupKey,
+    ) -> Option<TargetHealth> {
+        self.targets
+            .get(&(provider.clone(), group.clone()))
+            .copied()
     }
 
     /// The targets of a group; None where the provider does not know, or the group is gone.

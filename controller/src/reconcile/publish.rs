@@ -23,6 +23,7 @@ use crate::{
         patch::{Wanted, current_conditions, current_ingress, ingress, serves_wholly, status_patch},
     },
     queue::{Next, Why},
+    view::standing::Trouble,
 };
 
 /// Somebody who writes what we write is not fought: it is made good at most this often.
@@ -188,6 +189,10 @@ impl Run<'_> {
                 .metrics
                 .provisioned(self.provider.name.as_str(), took.unsigned_abs());
         }
+        lock(&self.all.census).troubled(
+            &asks.reference.uid,
+            Trouble::of(report, asks.problems, asks.warnings, &outcome.port_errors),
+        );
         lock(&self.all.census).service(
             &asks.reference.uid,
             &self.provider.name,

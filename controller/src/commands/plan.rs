@@ -1,0 +1,496 @@
+//! `evenkeel plan`: what the controller would do, step by step (Reads; writes neither to the cluster nor to a cloud).
+//!
+//! The Services come from the cluster or from files, the configuration from the running controller; the roster, the question
+//! and the rehearsal are those of a run. A file is shown to the API server first, as a dry run, so that it has the defaults
+//! and has passed the admission that it will meet.
+
+mod defaults;
+mod manifest;
+mod merge;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use evenkeel_core::{
+    claim::owned_by,
+    engine::Request,
+    error::chain,
+    ids::{Cluster as Identity, GroupKey, ProviderName, ServiceKey, ServiceRef},
+    nodes::{NodeFacts, NodeSet, node_set},
+    ticket::Ticket,
+};
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, api::ListParams, runtime::watcher::Event};
+
+use super::{
+    cluster::{Cluster, answer, connect, failed},
+    output, runtime,
+    status::{service_key, why_not},
+};
+use crate::{
+    args::{PlanArgs, PlanFormat},
+    clock::Clock,
+    providers::{self, Installed},
+    reconcile::foresee::{Foreseen, foresee},
+    sweep::sweep,
+    view::{
+        plan::{GroupPlan, Orphan, Plan, Skipped, Summary},
+        standing::Fault,
+        status::API_VERSION,
+    },
+    watch::{item::Item, services::ServiceCache},
+};
+use manifest::Proposed;
+
+/// There is something to do.
+const CHANGES: u8 = 2;
+
+pub(super) fn execute(args: &PlanArgs) -> Result<ExitCode> {
+    let plan = runtime(1)?.block_on(make(args))?;
+    let text = match args.output {
+        Some(PlanFormat::Json) => output::json(&plan)?,
+        Some(PlanFormat::Yaml) => output::yaml(&plan)?,
+        None => plan.render(output::ink()),
+    };
+    output::print(&text)?;
+    let errors: BTreeSet<_> = plan
+        .groups
+        .iter()
+        .filter_map(|group| group.error.as_deref())
+        .collect();
+    if !errors.is_empty() {
+        let all: Vec<_> = errors.into_iter().collect();
+        bail!(
+            "{} of {} plans could not be made: {}",
+            plan.summary.failed,
+            plan.groups.len(),
+            all.join("; ")
+        );
+    }
+    Ok(if plan.summary.is_nothing() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(CHANGES)
+    })
+}
+
+/// What is asked for.
+#[derive(Default)]
+struct Asked {
+    /// The Services whose plans are wanted.
+    targets: BTreeSet<ServiceKey>,
+    /// Groups that one of them is in, or leaves.
+    groups: BTreeSet<GroupKey>,
+    /// Groups that one of them leaves, with that Service.
+    left: Vec<(GroupKey, ServiceRef)>,
+    skipped: Vec<Skipped>,
+    /// Node ports that the API server has not given yet.
+    unknown: Vec<(u16, String)>,
+}
+
+async fn make(args: &PlanArgs) -> Result<Plan> {
+    let mut cluster = connect(&args.look).await?;
+    let identity = match &cluster.identity {
+        Ok(identity) => identity.clone(),
+        Err(why) => bail!(
+            "the cluster's identity, the UID of the namespace kube-system, may not be read: {why}; have `get` on that namespace allowed"
+        ),
+    };
+    let installed = providers::install(&cluster.config, &identity);
+    let mut services = ServiceCache::new(cluster.config.rules.clone());
+    let mut asked = Asked::default();
+    if args.file.is_empty() {
+        from_cluster(args, &cluster, &mut services, &mut asked).await?;
+    } else {
+        from_files(args, &mut cluster, &mut services, &mut asked).await?;
+    }
+
+    let mut plan = Plan {
+        api_version: API_VERSION.to_owned(),
+        kind: "Plan".to_owned(),
+        controller: cluster.found.as_ref().map(super::cluster::Found::place),
+        ..Plan::default()
+    };
+    if args.all {
+        sweep_clouds(&installed, &services, &mut asked, &mut plan).await?;
+    }
+    let nodes = if asked.groups.is_empty() {
+        HashMap::new()
+    } else {
+        node_sets(&cluster, &installed).await?
+    };
+    let planner = Planner {
+        cluster: &cluster,
+        identity: &identity,
+        installed: &installed,
+        nodes: &nodes,
+    };
+    for key in &asked.groups {
+        planner
+            .group(key, &services, &mut asked_of(&asked, key), &mut plan)
+            .await;
+    }
+    for group in &mut plan.groups {
+        group.hide(&asked.unknown);
+    }
+    plan.skipped.append(&mut asked.skipped);
+    plan.groups
+        .sort_by(|a, b| (&a.services, &a.provider).cmp(&(&b.services, &b.provider)));
+    plan.skipped.sort_by(|a, b| a.service.cmp(&b.service));
+    plan.skipped.dedup();
+    plan.summary = Summary::of(&plan.groups);
+    plan.assumed = cluster.assumed;
+    Ok(plan)
+}
+
+/// Who has left a group.
+fn asked_of(asked: &Asked, key: &GroupKey) -> Vec<ServiceRef> {
+    let left = asked.left.iter().filter(|(group, _)| group == key);
+    left.map(|(_, service)| service.clone()).collect()
+}
+
+/// The Services as they are.
+async fn from_cluster(
+    args: &PlanArgs,
+    cluster: &Cluster,
+    services: &mut ServiceCache,
+    asked: &mut Asked,
+) -> Result<()> {
+    let mut keys = BTreeSet::new();
+    for text in &args.services {
+        keys.insert(service_key(
+            text,
+            args.look.namespace.as_deref(),
+            &cluster.namespace,
+        )?);
+    }
+    let namespaces: BTreeSet<Option<String>> = if args.all {
+        [None].into()
+    } else if keys.is_empty() {
+        [Some(cluster.namespace.clone())].into()
+    } else {
+        keys.iter()
+            .map(|key| Some(key.namespace.to_string()))
+            .collect()
+    };
+    let mut there = BTreeMap::new();
+    for namespace in namespaces {
+        there.extend(list(cluster, namespace.as_deref()).await?);
+    }
+    fill(services, there.values());
+    if keys.is_empty() {
+        asked.groups = services.groups().cloned().collect();
+        return Ok(());
+    }
+    for key in keys {
+        match (there.get(&key), services.group(&key)) {
+            (_, Some(group)) => {
+                asked.groups.insert(group.clone());
+                asked.targets.insert(key);
+            }
+            (Some(item), None) => {
+                let why = match &item.body {
+                    Ok(service) => why_not(service, &cluster.config.rules),
+                    Err(why) => Some(format!("it cannot be read: {why}")),
+                };
+                asked.skipped.push(skipped(&key, why));
+            }
+            (None, None) => bail!(
+                "there is no Service {key}; `kubectl get services -A` names those there are, and -f plans for one that is to be made"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// The Services as they are to be.
+async fn from_files(
+    args: &PlanArgs,
+    cluster: &mut Cluster,
+    services: &mut ServiceCache,
+    asked: &mut Asked,
+) -> Result<()> {
+    let manifests = manifest::read(
+        &args.file,
+        args.look.namespace.as_deref(),
+        &cluster.namespace,
+    )?;
+    if manifests.services.is_empty() {
+        bail!(
+            "there is no Service in {}; name a file with one",
+            manifests.places
+        );
+    }
+    if manifests.others > 0 {
+        cluster.assumed.push(format!(
+            "objects of other kinds, {} in {}, are there already or follow",
+            manifests.others, manifests.places
+        ));
+    }
+    let namespaces: BTreeSet<_> = manifests
+        .services
+        .keys()
+        .map(|key| key.namespace.to_string())
+        .collect();
+    let mut there = BTreeMap::new();
+    for namespace in namespaces {
+        there.extend(list(cluster, Some(&namespace)).await?);
+    }
+    fill(services, there.values());
+    for (key, object) in manifests.services {
+        let before = services.group(&key).cloned();
+        let Proposed {
+            service,
+            unknown,
+            assumed,
+        } = manifest::propose(&cluster.client, &key, object).await?;
+        cluster.assumed.extend(assumed);
+        asked.unknown.extend(unknown);
+        let owners = owned_by(&service);
+        let reference = crate::watch::services::reference(&service);
+        let item = serde_json::to_value(&service)
+            .and_then(serde_json::from_value::<Item<Service>>)
+            .context("the Service that the API server answered cannot be read")?;
+        services.known(item);
+        let after = services.group(&key).cloned();
+        if let Some(before) =
+            before.filter(|before| Some(before) != after.as_ref() && !owners.is_empty())
+        {
+            asked.left.push((before.clone(), reference));
+            asked.groups.insert(before);
+        }
+        match after {
+            Some(after) => {
+                asked.groups.insert(after);
+                asked.targets.insert(key);
+            }
+            None => asked
+                .skipped
+                .push(skipped(&key, why_not(&service, &cluster.config.rules))),
+        }
+    }
+    cluster.assumed.sort();
+    cluster.assumed.dedup();
+    Ok(())
+}
+
+fn skipped(key: &ServiceKey, why: Option<String>) -> Skipped {
+    Skipped {
+        service: key.to_string(),
+        why: why.unwrap_or_else(|| "there is nothing to plan".to_owned()),
+    }
+}
+
+async fn list(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+) -> Result<BTreeMap<ServiceKey, Item<Service>>> {
+    let api: Api<Item<Service>> = match namespace {
+        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        None => Api::all(cluster.client.clone()),
+    };
+    let listed = answer(api.list(&ListParams::default())).await;
+    let listed = listed.map_err(|error| failed("the list of Services", &error))?;
+    let key = |item: &Item<Service>| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        ServiceKey::new(text(&item.meta.namespace), text(&item.meta.name))
+    };
+    Ok(listed
+        .items
+        .into_iter()
+        .map(|item| (key(&item), item))
+        .collect())
+}
+
+fn fill<'a>(services: &mut ServiceCache, items: impl IntoIterator<Item = &'a Item<Service>>) {
+    services.event(Event::Init);
+    for item in items {
+        services.event(Event::InitApply(item.clone()));
+    }
+    services.event(Event::InitDone);
+}
+
+/// What is in the clouds beside what the Services ask: what they moved away from, and what nobody asks for.
+async fn sweep_clouds(
+    installed: &[Installed],
+    services: &ServiceCache,
+    asked: &mut Asked,
+    plan: &mut Plan,
+) -> Result<()> {
+    for provider in installed {
+        let found = provider
+            .engine
+            .inventory()
+            .await
+            .map_err(|error| unreachable(&provider.name, &error))?;
+        let swept = sweep(
+            &provider.name,
+            found,
+            services.all().map(|(service, group)| (&**service, group)),
+        );
+        for (group, service) in swept.left {
+            asked.groups.insert(group.clone());
+            asked.left.push((group, service));
+        }
+        plan.orphans
+            .extend(swept.orphans.into_iter().map(|orphan| Orphan {
+                provider: provider.name.to_string(),
+                service: orphan.service,
+                objects: orphan.objects,
+            }));
+    }
+    Ok(())
+}
+
+fn unreachable(provider: &ProviderName, error: &evenkeel_core::error::CloudError) -> anyhow::Error {
+    anyhow!("{}", unreachable_text(provider, error))
+}
+
+fn unreachable_text(provider: &ProviderName, error: &evenkeel_core::error::CloudError) -> String {
+    let next = if provider.as_str() == evenkeel_local::NAME {
+        "run `evenkeel plan` on the data plane's machine, or name its socket with --local-socket"
+    } else {
+        "see that this machine may read that cloud"
+    };
+    format!(
+        "the provider {provider} cannot be asked what is there: {}; {next}",
+        chain(error)
+    )
+}
+
+/// Each provider's nodes, from one list.
+async fn node_sets(
+    cluster: &Cluster,
+    installed: &[Installed],
+) -> Result<HashMap<ProviderName, Arc<NodeSet>>> {
+    let api: Api<Item<NodeFacts>> = Api::all(cluster.client.clone());
+    let listed = answer(api.list(&ListParams::default())).await;
+    let listed = listed.map_err(|error| failed("the list of Nodes", &error))?;
+    let facts: Vec<_> = listed
+        .items
+        .into_iter()
+        .filter_map(|item| item.body.ok())
+        .collect();
+    Ok(installed
+        .iter()
+        .map(|provider| {
+            let set = node_set(&facts, &provider.nodes);
+            (provider.name.clone(), Arc::new(set))
+        })
+        .collect())
+}
+
+/// What all groups are planned with.
+struct Planner<'a> {
+    cluster: &'a Cluster,
+    identity: &'a Identity,
+    installed: &'a [Installed],
+    nodes: &'a HashMap<ProviderName, Arc<NodeSet>>,
+}
+
+impl Planner<'_> {
+    async fn group(
+        &self,
+        key: &GroupKey,
+        services: &ServiceCache,
+        left: &mut Vec<ServiceRef>,
+        plan: &mut Plan,
+    ) {
+        let members = services.members(key);
+        let (all, foreign) = foresee(
+            key,
+            self.identity,
+            members,
+            &self.cluster.config.rules,
+            !left.is_empty(),
+        );
+        for (service, hand) in foreign {
+            plan.skipped.push(skipped(
+                &service.key,
+                Some(format!("it is left alone: {hand}")),
+            ));
+        }
+        for foreseen in all {
+            let Some(provider) = self
+                .installed
+                .iter()
+                .find(|provider| provider.name == foreseen.provider)
+            else {
+                continue;
+            };
+            let group = self.rehearse(key, foreseen, provider, left).await;
+            // A provider that never had anything to do with who left says so with an empty plan.
+            let nobody = group.services.is_empty();
+            if !(nobody && group.waves.is_empty() && group.error.is_none()) {
+                plan.groups.push(named(group, left));
+            }
+        }
+    }
+
+    async fn rehearse(
+        &self,
+        key: &GroupKey,
+        foreseen: Foreseen,
+        provider: &Installed,
+        left: &[ServiceRef],
+    ) -> GroupPlan {
+        let keys = |all: &[ServiceRef]| -> Vec<String> {
+            all.iter().map(|service| service.key.to_string()).collect()
+        };
+        let mut leaving = keys(&foreseen.leaving);
+        if !foreseen.staying.is_empty() {
+            leaving.extend(keys(left));
+        }
+        let mut group = GroupPlan {
+            services: [keys(&foreseen.staying), leaving.clone()].concat(),
+            releases: leaving,
+            group: match key {
+                GroupKey::Shared { name, .. } => Some(name.to_string()),
+                GroupKey::Service(_) => None,
+            },
+            provider: provider.name.to_string(),
+            paused: foreseen.paused,
+            port_errors: foreseen.port_errors.iter().map(Fault::from).collect(),
+            warnings: foreseen
+                .warnings
+                .iter()
+                .map(|warning| Fault {
+                    reason: warning.reason.to_owned(),
+                    message: warning.message.clone(),
+                    ..Fault::default()
+                })
+                .collect(),
+            ..GroupPlan::default()
+        };
+        let nodes = self.nodes.get(&provider.name).cloned();
+        let request = Request {
+            key: key.clone(),
+            ask: foreseen.ask,
+            nodes: nodes.unwrap_or_else(|| Arc::new(NodeSet::empty())),
+            approval: foreseen.approval,
+            paused: foreseen.paused,
+            look: true,
+            // A rehearsal has nothing to write.
+            ticket: Ticket::unlimited(),
+            now: Clock::default().now(),
+        };
+        match provider.engine.rehearse(&request).await {
+            Ok(rehearsal) => group.foretold(&rehearsal),
+            Err(error) => group.error = Some(unreachable_text(&provider.name, &error)),
+        }
+        group
+    }
+}
+
+/// A plan for nobody but those who left is named after them.
+fn named(mut group: GroupPlan, left: &[ServiceRef]) -> GroupPlan {
+    if group.services.is_empty() {
+        group.services = left.iter().map(|service| service.key.to_string()).collect();
+        group.releases.clone_from(&group.services);
+    }
+    group
+}
