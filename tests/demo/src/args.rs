@@ -2,6 +2,8 @@
 
 use clap::Parser;
 
+use crate::steps::STEPS;
+
 /// The main job, shown and checked: a real API server, a complete application, an address, traffic.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo", version)]
@@ -9,6 +11,12 @@ pub(crate) struct Args {
     /// End by itself with `N passed, M failed`, also on a terminal.
     #[arg(long)]
     pub(crate) once: bool,
+    /// Run one step, with what it needs before it, and end; `--list` names them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=STEPS.len() as i64))]
+    pub(crate) step: Option<u8>,
+    /// Name the steps and end.
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 impl Args {

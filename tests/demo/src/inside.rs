@@ -37,7 +37,12 @@ pub(crate) fn enter_if_needed() -> Result<Option<ExitCode>> {
     }
     let progress = Progress::new();
     binaries::ensure(
-        &[Tool::Etcd, Tool::ApiServer, Tool::ControllerManager],
+        &[
+            Tool::Etcd,
+            Tool::ApiServer,
+            Tool::ControllerManager,
+            Tool::Kubectl,
+        ],
         &progress,
     )?;
     let evenkeel = evenkeel_binary()?;

@@ -1,15 +1,18 @@
 //! `cargo demo`: the main job, shown and checked on a real control plane.
 //!
-//! Starts etcd, kube-apiserver and kube-controller-manager, nodes and pods, the data plane and the controller; applies a
-//! complete application; and shows step by step how its front end gets an address and how requests to that address reach the
-//! pods. Everything it starts it takes down again, however it ends.
+//! Starts etcd, kube-apiserver and kube-controller-manager, nodes and pods, the data plane and the controller. The first chapter
+//! applies a complete application and shows how its front end gets an address, how requests to that address reach the pods, and
+//! what happens when parts fail; the second one walks through what there is to learn of Services. Everything it starts it takes
+//! down again, however it ends.
 #![expect(clippy::print_stdout, reason = "showing is the purpose")]
 
 mod args;
+mod balancer;
 mod inside;
 mod manifest;
 mod scene;
 mod show;
+mod stay;
 mod steps;
 
 use std::io::IsTerminal as _;
@@ -18,11 +21,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use args::Args;
-use scene::Scene;
+use scene::{NODES, Scene};
 use show::Show;
 
 fn main() -> ExitCode {
     let args = Args::read();
+    if args.list {
+        steps::list();
+        return ExitCode::SUCCESS;
+    }
     match inside::enter_if_needed() {
         Ok(Some(code)) => return code,
         Ok(None) => {}
@@ -49,19 +56,21 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Whether every check passed.
 async fn run(args: &Args) -> Result<bool> {
-    let stays = !args.once && std::io::stdout().is_terminal();
+    let stays = !args.once && args.step.is_none() && std::io::stdout().is_terminal();
+    println!("A control plane, {NODES} nodes, the data plane and the controller are started ...");
     let mut show = Show::new();
     let mut scene = tokio::select! {
-        scene = Scene::set_up(&mut show) => scene?,
+        scene = Scene::start() => scene?,
         _ = tokio::signal::ctrl_c() => return Ok(false),
     };
+    let only = args.step.map(usize::from);
     let ended = tokio::select! {
-        ended = steps::run(&mut scene, &mut show) => ended,
+        ended = steps::run(&mut scene, &mut show, only) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     show.summary();
     if ended.is_ok() && stays {
-        steps::stay(&mut scene).await?;
+        stay::stay(&scene).await?;
     }
     scene.world.stop().await?;
     ended?;

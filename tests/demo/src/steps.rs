@@ -1,490 +1,216 @@
 //! The steps, in the order in which they are shown. Each changes the world in one way and checks what follows.
 #![expect(clippy::print_stdout, reason = "showing is the purpose")]
 
+pub(crate) mod application;
+
+mod affinity;
+mod by_hand;
+mod deleted;
+mod empty;
+mod kubectl;
+mod layers;
+mod left_alone;
+mod mistake;
+mod outages;
+mod parts;
+mod pods;
+mod policy;
+mod ports;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::fmt::Display;
+use std::pin::Pin;
 
-use anyhow::{Context as _, Result, ensure};
-use evenkeel_harness::nodes::Origin;
-use evenkeel_harness::wait::eventually;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt as _};
-use serde_json::{Value, json};
+use anyhow::Result;
 
-use crate::scene::{FRONT, NODES, SHOP, Scene};
+use crate::scene::Scene;
 use crate::show::Show;
-use crate::{inside, manifest};
-use evenkeel_e2e::look::{LIMIT, ingress};
 
-/// The application that is served.
-const MANIFEST: &str = include_str!("../../../deploy/examples/shop.yaml");
+/// What a step does. A check that fails is counted and the step goes on; an error breaks it off.
+type Run =
+    for<'a> fn(&'a mut Scene, &'a mut Show) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
-/// The label of the front end's pods.
-const FRONT_PODS: &str = "tier=frontend";
-
-/// Runs all steps. A check that fails is counted and the next goes on; only what makes the rest pointless ends the run.
-pub(crate) async fn run(scene: &mut Scene, show: &mut Show) -> Result<()> {
-    apply(scene, show).await?;
-    let address = published(scene, show).await?;
-    traffic(scene, show, address).await?;
-    layers(scene, show, address).await?;
-    others(scene, show).await?;
-    scaled(scene, show, address).await?;
-    not_ready(scene, show, address).await?;
-    node_gone(scene, show, address).await?;
-    controller_gone(scene, show, address).await?;
-    mistake(scene, show, address).await?;
-    deleted(scene, show, address).await
+/// A step.
+#[derive(Debug)]
+pub(crate) struct Step {
+    title: &'static str,
+    needs: Needs,
+    run: Run,
 }
 
-async fn apply(scene: &Scene, show: &mut Show) -> Result<()> {
-    show.step("A complete application is applied (deploy/examples/shop.yaml)");
-    let namespace = json!({"metadata": {"name": SHOP}});
-    let namespaces: Api<Namespace> = Api::all(scene.world.client());
-    namespaces
-        .create(&PostParams::default(), &serde_json::from_value(namespace)?)
-        .await?;
-    let applied = manifest::apply(&scene.world.client(), SHOP, &shop(scene)?).await;
-    show.check(
-        "the API server accepts it",
-        applied.map(|names| names.join(", ")),
-    );
-    let rolled_out = async {
-        let deployments: Api<Deployment> = Api::namespaced(scene.world.client(), SHOP);
-        let sets: Api<StatefulSet> = Api::namespaced(scene.world.client(), SHOP);
-        eventually("all pods to be Ready", LIMIT, || async {
-            for (name, replicas) in [(FRONT, 3), ("backend", 2)] {
-                let ready = deployments
-                    .get_status(name)
-                    .await?
-                    .status
-                    .and_then(|s| s.ready_replicas)
-                    .unwrap_or(0);
-                ensure!(
-                    ready == replicas,
-                    "deployment/{name}: {ready} of {replicas}"
-                );
-            }
-            let ready = sets
-                .get_status("mysql")
-                .await?
-                .status
-                .and_then(|s| s.ready_replicas)
-                .unwrap_or(0);
-            ensure!(ready == 3, "statefulset/mysql: {ready} of 3");
-            Ok("3 frontend, 2 backend, 3 mysql")
-        })
-        .await
-    };
-    show.check("its pods are Ready", rolled_out.await);
-    Ok(())
+/// What must have happened before a step that is run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: it makes what it needs.
+    Nothing,
+    /// The application is applied.
+    Applied,
+    /// Its front end has an address, too.
+    Published,
 }
 
-/// The application's objects; the front end on a port that this user may open.
-fn shop(scene: &Scene) -> Result<Vec<Value>> {
-    let mut objects = manifest::read(MANIFEST)?;
-    let front = objects
-        .iter_mut()
-        .find(|o| o["kind"] == "Service" && o["metadata"]["name"] == FRONT);
-    front.context("no frontend in the manifest")?["spec"]["ports"][0]["port"] =
-        json!(scene.front_port);
-    Ok(objects)
-}
-
-async fn published(scene: &Scene, show: &mut Show) -> Result<SocketAddr> {
-    show.step("evenkeel gives the front end an address");
-    let address = scene.address().await;
-    let shown = address
-        .as_ref()
-        .map(ToString::to_string)
-        .map_err(|error| anyhow::anyhow!("{error:#}"));
-    show.check("the address is published", shown);
-    let address = address?;
-    let service = scene.services().get(FRONT).await?;
-    let entry = ingress(&service).into_iter().next().context("no ingress")?;
-    let mode = entry.ip_mode.as_deref().unwrap_or("none").to_owned();
-    show.check(
-        "packets arrive at the node's own address",
-        match mode.as_str() {
-            "Proxy" => Ok("ipMode Proxy"),
-            other => Err(anyhow::anyhow!("ipMode is {other}")),
-        },
-    );
-    let ports = entry.ports.unwrap_or_default();
-    show.check(
-        "every port is reported, none with an error",
-        match ports.as_slice() {
-            [port] if port.error.is_none() => Ok(format!("{}/{}", port.port, port.protocol)),
-            other => Err(anyhow::anyhow!("{other:?}")),
-        },
-    );
-    show.check(
-        "the finalizer holds the Service until all is given back",
-        match service.finalizers() {
-            [one] if one == "evenkeel.dev/local" => Ok(one.clone()),
-            other => Err(anyhow::anyhow!("finalizers are {other:?}")),
-        },
-    );
-    show.check(
-        "the condition says so",
-        scene
-            .world
-            .condition(SHOP, FRONT, "evenkeel.dev/Serving", "True")
-            .await,
-    );
-    Ok(address)
-}
-
-async fn traffic(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("A request to the address reaches a pod");
-    let answer = eventually("an answer", LIMIT, || scene.world.ask(address)).await;
-    show.check(
-        "one request",
-        answer.map(|a| format!("{address} -> pod {} on {}", a.pod, a.node)),
-    );
-    let ready = scene.world.ready_pods(SHOP, FRONT_PODS).await?;
-    show.check(
-        "many requests reach every pod",
-        scene
-            .world
-            .answered_by(address, &ready)
-            .await
-            .map(|a| in_words(&a)),
-    );
-    Ok(())
-}
-
-async fn layers(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("Address, NodePort and ClusterIP are three layers of one Service");
-    let service = scene.services().get(FRONT).await?;
-    let spec = service.spec.context("no spec")?;
-    let node_port = spec
-        .ports
-        .iter()
-        .flatten()
-        .find_map(|p| p.node_port)
-        .context("no NodePort")?;
-    let node_port = u16::try_from(node_port)?;
-    let node_ports = async {
-        let mut lines = Vec::new();
-        for name in scene.nodes()?.nodes() {
-            let to = SocketAddr::new(scene.nodes()?.node_address(&name)?, node_port);
-            let answer = scene
-                .world
-                .ask(to)
-                .await
-                .with_context(|| format!("{name} ({to})"))?;
-            lines.push(format!("{to} -> {}", answer.pod));
+/// A step that is an `async fn(&mut Scene, &mut Show) -> Result<()>`.
+macro_rules! step {
+    ($title:literal, $needs:ident, $run:path) => {
+        Step {
+            title: $title,
+            needs: Needs::$needs,
+            run: |scene, show| Box::pin($run(scene, show)),
         }
-        anyhow::Ok(lines.join(", "))
     };
-    show.check("the NodePort answers on every node", node_ports.await);
-    let cluster_ip = async {
-        let forward = scene
-            .nodes()?
-            .forward_cluster_ip(SHOP, FRONT, scene.front_port)
-            .await?;
-        let answer = scene.nodes()?.ask(&Origin::Here, forward.address()).await?;
-        anyhow::Ok(format!(
-            "{} -> {}",
-            spec.cluster_ip.clone().unwrap_or_default(),
-            answer.pod
-        ))
-    };
-    show.check("the ClusterIP answers inside the cluster", cluster_ip.await);
-    let targets = async {
-        let nodes = scene.world.target_nodes().await?;
-        ensure!(
-            nodes == scene.nodes()?.nodes().into_iter().collect(),
-            "targets are {nodes:?}"
-        );
-        anyhow::Ok(format!(
-            "{address} -> {}:{node_port}",
-            nodes.into_iter().collect::<Vec<_>>().join(", ")
-        ))
-    };
-    show.check(
-        "the load balancer's targets are the nodes at that NodePort",
-        targets.await,
-    );
-    Ok(())
 }
 
-async fn others(scene: &Scene, show: &mut Show) -> Result<()> {
-    show.step("The three other Services are left alone");
-    let mut untouched = Vec::new();
-    for name in ["backend", "mysql", "mysql-read"] {
-        let service: Service = scene.services().get(name).await?;
-        let clean = service.finalizers().is_empty()
-            && ingress(&service).is_empty()
-            && !service
-                .managed_fields()
-                .iter()
-                .any(|f| f.manager.as_deref() == Some("evenkeel"));
-        let kind = match service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) {
-            Some("None") => "headless",
-            _ => "ClusterIP",
-        };
-        untouched.push((format!("{name} ({kind})"), clean));
+/// All steps. `--step` counts from 1.
+pub(crate) const STEPS: &[Step] = &[
+    step!("Real parts are started", Nothing, parts::run),
+    step!(
+        "A complete application is applied (deploy/examples/shop.yaml)",
+        Nothing,
+        application::apply
+    ),
+    step!(
+        "evenkeel gives the front end an address",
+        Applied,
+        application::published
+    ),
+    step!(
+        "A request to the address reaches a pod",
+        Published,
+        application::traffic
+    ),
+    step!(
+        "Address, NodePort and ClusterIP are three layers of one Service",
+        Published,
+        layers::three
+    ),
+    step!(
+        "The three other Services are left alone",
+        Published,
+        layers::others
+    ),
+    step!(
+        "The front end is scaled to five pods",
+        Published,
+        pods::scaled
+    ),
+    step!("A pod is no longer Ready", Published, pods::not_ready),
+    step!("A node goes, and another comes", Published, outages::node),
+    step!(
+        "The controller is killed, and started again",
+        Published,
+        outages::controller
+    ),
+    step!(
+        "An annotation has a value that cannot be used",
+        Published,
+        mistake::run
+    ),
+    step!("The Service is deleted", Published, deleted::run),
+    step!(
+        "Two ports, with named target ports (deploy/examples/multi-port.yaml)",
+        Nothing,
+        ports::named
+    ),
+    step!(
+        "A NodePort of one's own choice (deploy/examples/node-port.yaml)",
+        Nothing,
+        ports::pinned
+    ),
+    step!(
+        "No selector, endpoints written by hand (deploy/examples/no-selector.yaml)",
+        Nothing,
+        by_hand::run
+    ),
+    step!(
+        "One client, one pod: ClientIP affinity (deploy/examples/session-affinity.yaml)",
+        Nothing,
+        affinity::run
+    ),
+    step!(
+        "Policy Cluster against Local (deploy/examples/traffic-policy-local.yaml)",
+        Nothing,
+        policy::run
+    ),
+    step!(
+        "kubectl create service loadbalancer, and kubectl expose",
+        Nothing,
+        kubectl::create
+    ),
+    step!(
+        "kubectl patch: the type, and the selector",
+        Nothing,
+        kubectl::patch
+    ),
+    step!(
+        "kubectl edit, and kubectl delete",
+        Nothing,
+        kubectl::edit_and_delete
+    ),
+    step!(
+        "Services of other types are left alone (deploy/examples/other-types.yaml)",
+        Nothing,
+        left_alone::run
+    ),
+    step!(
+        "A Service without endpoints (deploy/examples/no-endpoints.yaml)",
+        Nothing,
+        empty::run
+    ),
+];
+
+/// Prints the steps with their numbers.
+pub(crate) fn list() {
+    for (step, number) in STEPS.iter().zip(1..) {
+        println!("{number:>2}. {}", step.title);
     }
-    let touched: Vec<_> = untouched
-        .iter()
-        .filter(|(_, clean)| !clean)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let names: Vec<_> = untouched.iter().map(|(name, _)| name.as_str()).collect();
-    show.check(
-        "no finalizer, no address, no field of ours",
-        match touched.as_slice() {
-            [] => Ok(names.join(", ")),
-            touched => Err(anyhow::anyhow!("touched: {}", touched.join(", "))),
-        },
-    );
-    let backend = async {
-        let forward = scene
-            .nodes()?
-            .forward_cluster_ip(SHOP, "backend", 80)
-            .await?;
-        let answer = scene.nodes()?.ask(&Origin::Here, forward.address()).await?;
-        ensure!(
-            answer.pod.starts_with("backend-"),
-            "{} answered",
-            answer.pod
-        );
-        anyhow::Ok(format!("80 -> 8080, {}", answer.pod))
-    };
-    show.check("the backend answers on its ClusterIP", backend.await);
-    let objects = scene.world.objects().await?;
-    show.check(
-        "there is one load balancer",
-        match objects["listeners"].as_array().map_or(0, Vec::len) {
-            1 => Ok("one listener"),
-            n => Err(anyhow::anyhow!("{n} listeners")),
-        },
-    );
-    Ok(())
 }
 
-async fn scaled(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("The front end is scaled to five pods");
-    let deployments: Api<Deployment> = Api::namespaced(scene.world.client(), SHOP);
-    let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
-    deployments
-        .patch(FRONT, &PatchParams::default(), &patch)
-        .await?;
-    let ready = scene.world.await_ready_pods(SHOP, FRONT_PODS, 5).await?;
-    show.check(
-        "all five answer through the address",
-        scene
-            .world
-            .answered_by(address, &ready)
-            .await
-            .map(|a| in_words(&a)),
-    );
-    Ok(())
-}
-
-async fn not_ready(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("A pod is no longer Ready");
-    let mut ready = scene.world.ready_pods(SHOP, FRONT_PODS).await?;
-    let victim = ready.pop_first().context("no pods")?;
-    scene.nodes()?.set_ready(SHOP, &victim, false).await?;
-    let answers = scene.world.answered_by(address, &ready).await;
-    show.check(
-        &format!("{victim} gets no requests"),
-        answers.map(|a| in_words(&a)),
-    );
-    scene.nodes()?.set_ready(SHOP, &victim, true).await?;
-    ready.insert(victim.clone());
-    let answers = scene.world.answered_by(address, &ready).await;
-    show.check("Ready again, it does", answers.map(|_| ""));
-    Ok(())
-}
-
-async fn node_gone(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("A node goes, and another comes");
-    let gone = format!("node-{NODES}");
-    scene.nodes()?.remove_node(&gone).await?;
-    let left = eventually("the targets to follow", LIMIT, || async {
-        let targets = scene.world.target_nodes().await?;
-        ensure!(!targets.contains(&gone), "targets are {targets:?}");
-        Ok(targets.into_iter().collect::<Vec<_>>().join(", "))
-    })
-    .await;
-    show.check(&format!("{gone} is no target any more"), left);
-    let served = eventually("requests without a failure", LIMIT, || {
-        scene.world.ask_often(address, 20)
-    })
-    .await;
-    show.check(
-        "requests are served by the others",
-        served.map(|a| in_words(&a)),
-    );
-    scene.nodes()?.add_node("node-new").await?;
-    let joined = eventually("the new node to be a target", LIMIT, || async {
-        let targets = scene.world.target_nodes().await?;
-        ensure!(targets.contains("node-new"), "targets are {targets:?}");
-        Ok("")
-    })
-    .await;
-    show.check("the new node is one", joined);
-    Ok(())
-}
-
-async fn controller_gone(scene: &mut Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("The controller is killed, and started again");
-    let before = scene.services().get(FRONT).await?.resource_version();
-    scene.world.kill_controller()?;
-    let served = scene.world.ask_often(address, 20).await;
-    show.check(
-        "without a controller, traffic flows",
-        served.map(|a| in_words(&a)),
-    );
-    scene.world.start_controller().await?;
-    show.check(
-        "the address stays",
-        match scene.address().await {
-            Ok(now) if now == address => Ok(now),
-            Ok(now) => Err(anyhow::anyhow!("it was {address} and is {now}")),
-            Err(error) => Err(error),
-        },
-    );
-    eventually("the first reconcile after the restart", LIMIT, || async {
-        let runs = scene.world.metric("evenkeel_reconcile_total").await?;
-        ensure!(runs >= 1.0, "no reconcile yet");
-        Ok(())
-    })
-    .await?;
-    let after = scene.services().get(FRONT).await?.resource_version();
-    show.check(
-        "the restart wrote nothing to the Service",
-        match before == after {
-            true => Ok(format!("resourceVersion {}", after.unwrap_or_default())),
-            false => Err(anyhow::anyhow!(
-                "resourceVersion {before:?} became {after:?}"
-            )),
-        },
-    );
-    Ok(())
-}
-
-async fn mistake(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("An annotation has a value that cannot be used");
-    annotate(scene, json!({"evenkeel.dev/idle-timeout": "soon"})).await?;
-    let said = scene
-        .world
-        .condition(SHOP, FRONT, "evenkeel.dev/Degraded", "True")
-        .await;
-    show.check("the Service says what is wrong and what to do", said);
-    show.check(
-        "nothing is torn down",
-        scene.world.ask_often(address, 10).await.map(|_| ""),
-    );
-    annotate(scene, json!({"evenkeel.dev/idle-timeout": null})).await?;
-    let healed = scene
-        .world
-        .condition(SHOP, FRONT, "evenkeel.dev/Degraded", "False")
-        .await;
-    show.check("corrected, all is well again", healed.map(|_| ""));
-    Ok(())
-}
-
-async fn annotate(scene: &Scene, annotations: Value) -> Result<()> {
-    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-    scene
-        .services()
-        .patch(FRONT, &PatchParams::default(), &patch)
-        .await?;
-    Ok(())
-}
-
-async fn deleted(scene: &Scene, show: &mut Show, address: SocketAddr) -> Result<()> {
-    show.step("The Service is deleted");
-    scene
-        .services()
-        .delete(FRONT, &DeleteParams::default())
-        .await?;
-    let gone = eventually("the Service to go", LIMIT, || async {
-        ensure!(
-            scene.services().get_opt(FRONT).await?.is_none(),
-            "it is still there"
-        );
-        Ok("")
-    })
-    .await;
-    show.check("the Service goes", gone);
-    show.check(
-        "the address answers no more",
-        match scene.world.ask(address).await {
-            Err(_) => Ok("connection refused"),
-            Ok(answer) => Err(anyhow::anyhow!("{} answered", answer.pod)),
-        },
-    );
-    let objects = scene.world.objects().await?;
-    let left: usize = ["leases", "backend_sets", "listeners"]
-        .iter()
-        .map(|k| objects[k].as_array().map_or(0, Vec::len))
-        .sum();
-    show.check(
-        "the data plane has nothing left",
-        match left {
-            0 => Ok(""),
-            n => Err(anyhow::anyhow!("{n} objects: {objects}")),
-        },
-    );
-    let names: BTreeSet<_> = scene
-        .services()
-        .list(&Default::default())
-        .await?
-        .iter()
-        .map(|s| s.name_any())
-        .collect();
-    show.check(
-        "its neighbours are still there",
-        match names.len() {
-            3 => Ok(names.into_iter().collect::<Vec<_>>().join(", ")),
-            _ => Err(anyhow::anyhow!("{names:?}")),
-        },
-    );
-    Ok(())
-}
-
-/// Brings the front end back and stays until Ctrl-C, with what is needed to play.
-pub(crate) async fn stay(scene: &mut Scene) -> Result<()> {
-    let front: Vec<_> = shop(scene)?
-        .into_iter()
-        .filter(|o| o["metadata"]["name"] == FRONT)
-        .collect();
-    manifest::apply(&scene.world.client(), SHOP, &front).await?;
-    let address = scene.address().await?;
-    println!("\nIt is all up again. The front end answers on http://{address}/");
-    if let Some(way_in) = inside::way_in() {
-        println!("This runs in namespaces of its own; enter them with\n\n    {way_in}\n");
+/// Runs all steps, or one, counted from 1, after what it needs.
+///
+/// # Errors
+/// When the set-up of that one fails.
+pub(crate) async fn run(scene: &mut Scene, show: &mut Show, only: Option<usize>) -> Result<()> {
+    let mut broken = None;
+    for (step, number) in STEPS.iter().zip(1..) {
+        if only.is_some_and(|only| only != number) {
+            continue;
+        }
+        if only.is_some() {
+            set_up(scene, show, step.needs).await?;
+        }
+        show.step(number, step.title);
+        if let (Some(broken), true) = (broken, step.needs != Needs::Nothing) {
+            show.note(format!("left out, because step {broken} broke off"));
+            continue;
+        }
+        if let Err(error) = (step.run)(scene, show).await {
+            show.check("the step goes on to its end", Err::<&str, _>(error));
+            broken = broken.or(Some(number));
+        }
     }
-    println!("Try:\n");
-    println!("    curl http://{address}/");
-    println!(
-        "    export KUBECONFIG={}",
-        scene.world.plane.kubeconfig().display()
-    );
-    println!("    kubectl -n {} get services -o wide", SHOP);
-    println!(
-        "    kubectl -n {} annotate service frontend evenkeel.dev/schem=internal",
-        SHOP
-    );
-    println!("\nCtrl-C takes everything down.");
-    tokio::signal::ctrl_c().await?;
-    println!();
     Ok(())
+}
+
+/// Does what a step needs that is run alone.
+async fn set_up(scene: &mut Scene, show: &mut Show, needs: Needs) -> Result<()> {
+    show.begin_set_up();
+    if needs != Needs::Nothing {
+        application::apply(scene, show).await?;
+    }
+    if needs == Needs::Published {
+        application::published(scene, show).await?;
+    }
+    show.end_set_up()
 }
 
 /// How often each pod answered, in words.
 fn in_words(answers: &BTreeMap<String, usize>) -> String {
-    answers
-        .iter()
-        .map(|(pod, times)| format!("{pod} {times}x"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let words = answers.iter().map(|(pod, times)| format!("{pod} {times}x"));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A set, in words.
+fn listed<T: Display>(set: &BTreeSet<T>) -> String {
+    let words: Vec<_> = set.iter().map(T::to_string).collect();
+    words.join(", ")
 }
