@@ -80,10 +80,12 @@ pub enum Fault {
     KilledBefore,
     /// The process is killed after the effect.
     KilledAfter,
+    /// No effect: the credentials have expired, which concerns every call and not this one. Class: Denied, of the provider.
+    Expired,
 }
 
 impl Fault {
-    /// All of them.
+    /// All that happen to single calls.
     pub const ALL: [Self; 7] = [
         Self::Unreachable,
         Self::Throttled,
@@ -107,6 +109,12 @@ impl Fault {
 
 type Action = Box<dyn FnOnce() + Send>;
 
+/// Which calls to break, and how.
+type Rule = Box<dyn Fn(&Call) -> Option<Fault> + Send>;
+
+/// Which calls to hold back.
+type Hold = Arc<dyn Fn(&Call) -> bool + Send + Sync>;
+
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
@@ -115,13 +123,22 @@ struct State {
     /// Number of the call whose likes are refused for ever.
     reject_like: Option<usize>,
     rejected: Option<Call>,
+    rule: Option<Rule>,
     pictures: Vec<Picture>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 struct Gate {
     dead: bool,
     writes_blocked: bool,
+    hold: Option<Hold>,
+}
+
+impl Gate {
+    fn lets(&self, call: &Call) -> bool {
+        let blocked = self.writes_blocked && call.kind == Kind::Write;
+        !self.dead && !blocked && !self.hold.as_ref().is_some_and(|hold| hold(call))
+    }
 }
 
 struct Shared {
@@ -192,8 +209,9 @@ impl Tap {
                 state.rejected = Some(call.clone());
             }
             let refused = (state.rejected.as_ref() == Some(&call)).then_some(Fault::Rejected);
+            let ruled = state.rule.as_ref().and_then(|rule| rule(&call));
             (
-                state.faults.remove(&number).or(refused),
+                state.faults.remove(&number).or(refused).or(ruled),
                 state.actions.remove(&number),
             )
         };
@@ -202,9 +220,7 @@ impl Tap {
         }
         let mut gate = self.0.gate.subscribe();
         // The sender lives as long as this tap, so waiting cannot fail.
-        let _ = gate
-            .wait_for(|gate| !gate.dead && (call.kind == Kind::Read || !gate.writes_blocked))
-            .await;
+        let _ = gate.wait_for(|gate| gate.lets(&call)).await;
         fault
     }
 
@@ -229,9 +245,14 @@ impl Tap {
         self.0.gate.send_modify(|gate| gate.dead = false);
     }
 
-    /// Forgets calls, faults and pictures.
+    /// Forgets calls, faults, rules and pictures. What is held back stays so.
     pub fn reset(&self) {
         *self.state() = State::default();
+    }
+
+    /// Forgets the calls alone: numbers count from 0 again.
+    pub fn reset_calls(&self) {
+        self.state().calls.clear();
     }
 
     /// Breaks the call of this number, counted from 0 since the last reset.
@@ -242,6 +263,28 @@ impl Tap {
     /// Refuses the call of this number, and every later one with the same operation and target.
     pub fn reject_like(&self, number: usize) {
         self.state().reject_like = Some(number);
+    }
+
+    /// Breaks every call as the rule says, until the next rule or reset.
+    pub fn fail_where(&self, rule: impl Fn(&Call) -> Option<Fault> + Send + 'static) {
+        self.state().rule = Some(Box::new(rule));
+    }
+
+    /// Breaks no call by a rule any more.
+    pub fn fail_none(&self) {
+        self.state().rule = None;
+    }
+
+    /// Holds the calls back that `hold` names, until [`Tap::hold_none`].
+    pub fn hold_where(&self, hold: impl Fn(&Call) -> bool + Send + Sync + 'static) {
+        self.0
+            .gate
+            .send_modify(|gate| gate.hold = Some(Arc::new(hold)));
+    }
+
+    /// Lets the calls go on that [`Tap::hold_where`] holds back.
+    pub fn hold_none(&self) {
+        self.0.gate.send_modify(|gate| gate.hold = None);
     }
 
     /// Does something when the call of this number arrives, before its effect.

@@ -197,10 +197,12 @@ pub struct Tweaked<P, T> {
 impl<P: Provider, T: Tweak<P>> Tweaked<P, T> {
     /// Around this one.
     pub fn new(inner: P) -> Self {
-        Self {
-            inner,
-            tweak: T::default(),
-        }
+        Self::with(inner, T::default())
+    }
+
+    /// Around this one, with this tweak.
+    pub fn with(inner: P, tweak: T) -> Self {
+        Self { inner, tweak }
     }
 }
 

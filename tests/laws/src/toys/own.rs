@@ -11,6 +11,7 @@
 //! apply        one write                                       (Writes)
 //! snapshot     everything of this cluster                      (Reads)
 //! client       the calls, in our types, and their errors       (Reads, Writes)
+//! ways         what the cloud can do, and how                (Decides)
 //! cloud        the cloud itself, in memory
 //! rig          how the laws meet this toy
 //! ```
@@ -27,6 +28,7 @@ pub mod plan;
 pub mod predict;
 pub mod rig;
 pub mod snapshot;
+pub mod ways;
 
 use async_trait::async_trait;
 use evenkeel_core::{
@@ -79,10 +81,10 @@ impl Provider for Own {
         "own"
     }
     fn desired(&self, group: &Group) -> Verdict<Desired> {
-        desired::desired(group)
+        desired::desired(group, self.client.ways())
     }
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
-        plan::plan(&self.cluster, input)
+        plan::plan(&self.cluster, self.client.ways(), input)
     }
     fn predict(&self, step: &Step, seen: &Observed) -> Effect {
         predict::predict(step, seen)
@@ -91,7 +93,7 @@ impl Provider for Own {
         predict::absorb(seen, effect);
     }
     fn published(&self, _key: &GroupKey, seen: &Observed) -> Published {
-        seen.published()
+        seen.published(self.client.ways())
     }
     fn retained(&self, seen: &Observed) -> bool {
         seen.retained()

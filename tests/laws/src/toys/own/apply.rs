@@ -40,8 +40,10 @@ pub async fn apply(
             Ok(Effect::Is(marks.id.clone(), Box::new(changed)))
         }
         Step::Destroy { id } => {
-            if let Some(object) = seen.objects.get(id) {
-                client.delete(object).await?;
+            if let Some(object) = seen.objects.get(id)
+                && let Some(leaving) = client.delete(object).await?
+            {
+                return Ok(Effect::Is(id.clone(), Box::new(leaving)));
             }
             Ok(Effect::Gone(id.clone()))
         }

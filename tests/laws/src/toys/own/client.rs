@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use evenkeel_core::error::{CloudError, ErrorClass};
+use evenkeel_core::error::{CloudError, ErrorClass, ProviderFault};
 
-use super::cloud::{ApiError, Cloud, Marks, Object, Spec};
+use super::{
+    cloud::{ApiError, Cloud, Marks, Object, Spec},
+    ways::Ways,
+};
 use crate::tap::{Call, Fault, Kind, Tap};
 
 /// A client of one cloud.
@@ -18,6 +21,11 @@ impl Client {
     /// A client whose calls pass the tap.
     pub fn new(cloud: Arc<Cloud>, tap: Tap) -> Self {
         Self { cloud, tap }
+    }
+
+    /// The ways of the cloud.
+    pub fn ways(&self) -> &Ways {
+        self.cloud.ways()
     }
 
     /// The objects of a cluster, or of one of its groups.
@@ -101,18 +109,23 @@ impl Client {
         self.write("Change", &seen.name, change).await
     }
 
-    /// Removes an object. One that is gone already is success.
+    /// Removes an object. One that is gone already is success. Returns it when it takes time to go.
     ///
     /// # Errors
     /// Conflict while others use it.
-    pub async fn delete(&self, seen: &Object) -> Result<(), CloudError> {
-        match self
+    pub async fn delete(&self, seen: &Object) -> Result<Option<Object>, CloudError> {
+        let deleted = match self
             .write("Delete", &seen.name, || self.cloud.delete(&seen.name))
             .await
         {
             Err(error) if error.code.as_deref() == Some("NotFound") => Ok(()),
             other => other,
-        }
+        };
+        let leaving = self.ways().leaves_in.map(|time| Object {
+            leaving: Some(time),
+            ..seen.clone()
+        });
+        deleted.map(|()| leaving)
     }
 
     async fn read<T>(
@@ -159,9 +172,14 @@ fn classify(operation: &'static str, kind: Kind, error: &ApiError) -> CloudError
         (ApiError::Line(Fault::Throttled), _) => ErrorClass::Throttled { after: None },
         (ApiError::Line(Fault::Conflict), _) => ErrorClass::Conflict,
         (ApiError::Line(Fault::Rejected), _) => ErrorClass::Rejected,
+        (ApiError::Line(Fault::Expired), _) => ErrorClass::Denied,
         // A write without an answer may have happened: only a fresh read knows.
         (ApiError::Line(Fault::LostAnswer), Kind::Write) => ErrorClass::Conflict,
         (ApiError::Line(_), _) => ErrorClass::Transient,
     };
-    CloudError::new(class, operation, error.to_string()).with_code(error.code())
+    let told = CloudError::new(class, operation, error.to_string()).with_code(error.code());
+    match error {
+        ApiError::Line(Fault::Expired) => told.of_provider(ProviderFault::CredentialsExpired),
+        _ => told,
+    }
 }

@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use evenkeel_core::{
@@ -14,7 +15,7 @@ use evenkeel_core::{
 };
 use serde::Serialize;
 
-use super::annotations::Pool;
+use super::{annotations::Pool, ways::Ways};
 use crate::{
     rig::{Frontend, Picture},
     samples,
@@ -146,12 +147,14 @@ pub struct Object {
     pub ip: Option<IpAddr>,
     /// Steps of time until it is ready.
     pub ready_in: u8,
+    /// It was deleted, and takes this long to go.
+    pub leaving: Option<Duration>,
 }
 
 impl Object {
     /// Whether it can be used.
     pub fn is_ready(&self) -> bool {
-        self.ready_in == 0
+        self.ready_in == 0 && self.leaving.is_none()
     }
 }
 
@@ -217,10 +220,24 @@ struct State {
 /// The cloud.
 #[derive(Debug, Default)]
 pub struct Cloud {
+    ways: Ways,
     state: Mutex<State>,
 }
 
 impl Cloud {
+    /// A cloud with these ways.
+    pub fn with(ways: Ways) -> Self {
+        Self {
+            ways,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Its ways.
+    pub fn ways(&self) -> &Ways {
+        &self.ways
+    }
+
     /// Everything.
     pub fn list(&self) -> Vec<Object> {
         self.state().objects.values().cloned().collect()
@@ -317,11 +334,28 @@ impl Cloud {
         {
             return Err(ApiError::InUse);
         }
+        if let Some(time) = self.ways.leaves_in {
+            let object = state.objects.get_mut(name).ok_or(ApiError::NotFound)?;
+            object.leaving = Some(time);
+            return Ok(());
+        }
         state
             .objects
             .remove(name)
             .map(drop)
             .ok_or(ApiError::NotFound)
+    }
+
+    /// What was deleted goes now.
+    pub fn let_leave(&self) {
+        self.state()
+            .objects
+            .retain(|_, object| object.leaving.is_none());
+    }
+
+    /// Takes an object away behind everybody's back.
+    pub fn lose(&self, name: &str) {
+        self.state().objects.remove(name);
     }
 
     /// A step of time.
@@ -401,6 +435,7 @@ impl State {
             spec,
             ip,
             ready_in: TAKES,
+            leaving: None,
         };
         self.objects.insert(name.to_owned(), object.clone());
         Ok(object)

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use evenkeel_core::{
     ids::{ResourceId, ServiceRef},
     ports::PortKey,
-    published::{Ingress, IpMode, Published, PublishedPort},
+    published::{Published, PublishedPort},
 };
 use serde::Serialize;
 
 use super::{
     annotations::Pool,
     cloud::{Marks, Object, Spec},
+    ways::Ways,
 };
 
 /// What a group shall have, but for the targets.
@@ -103,7 +104,7 @@ impl Observed {
     }
 
     /// What can be told: the address that serves most, of two the newer.
-    pub fn published(&self) -> Published {
+    pub fn published(&self, ways: &Ways) -> Published {
         let serving = |address: &Object| -> Vec<PublishedPort> {
             self.listeners(&address.name)
                 .filter(|(_, _, listener)| listener.is_ready())
@@ -127,10 +128,7 @@ impl Observed {
             .filter(|(_, ports, _)| !ports.is_empty())
             .max_by_key(|(_, ports, id)| (ports.len(), *id));
         best.map_or_else(Published::default, |(ip, ports, _)| Published {
-            ingress: vec![Ingress::Ip {
-                ip,
-                mode: IpMode::Proxy,
-            }],
+            ingress: ways.ingress(ip),
             ports,
             targets: None,
         })

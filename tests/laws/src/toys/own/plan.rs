@@ -18,19 +18,20 @@ use super::{
     cloud::{Marks, Object, Spec},
     model::{Desired, ListenerWant, Step},
     names,
+    ways::Ways,
 };
 
-/// How soon an object that takes time is looked at again.
-const SOON: Duration = Duration::from_secs(1);
-
 /// Decides the writes.
-pub fn plan(cluster: &Cluster, input: PlanInput<'_, Own>) -> Plan<Step> {
+pub fn plan(cluster: &Cluster, ways: &Ways, input: PlanInput<'_, Own>) -> Plan<Step> {
     let mut planner = Planner {
         cluster,
+        soon: ways.soon,
         input,
         plan: Plan::empty(),
     };
     match input.want {
+        // What no port can be served for is not begun, and not torn down.
+        Want::Exists(desired) if desired.listeners.is_empty() => planner.frozen(),
         Want::Exists(desired) => planner.exists(desired),
         Want::Frozen => planner.frozen(),
         Want::Nothing => planner.nothing(),
@@ -41,6 +42,7 @@ pub fn plan(cluster: &Cluster, input: PlanInput<'_, Own>) -> Plan<Step> {
 
 struct Planner<'a> {
     cluster: &'a Cluster,
+    soon: Duration,
     input: PlanInput<'a, Own>,
     plan: Plan<Step>,
 }
@@ -252,9 +254,13 @@ impl Planner<'_> {
                 self.plan.step(Step::Create { marks, spec }, change);
                 false
             }
+            Some(object) if object.leaving.is_some() => {
+                self.leaves(&id, object);
+                false
+            }
             Some(object) if !object.is_ready() => {
                 self.plan
-                    .wait(id, format!("{kind} is being made"), Until::After(SOON));
+                    .wait(id, format!("{kind} is being made"), Until::After(self.soon));
                 false
             }
             Some(object) if object.spec != spec || object.marks.as_ref() != Some(&marks) => {
@@ -280,7 +286,19 @@ impl Planner<'_> {
         }
     }
 
+    /// Waits for an object that goes. Whether it goes already.
+    fn leaves(&mut self, id: &ResourceId, object: &Object) -> bool {
+        if let Some(time) = object.leaving {
+            let what = format!("{} is being deleted", object.spec.kind());
+            self.plan.wait(id.clone(), what, Until::After(time));
+        }
+        object.leaving.is_some()
+    }
+
     fn destroy(&mut self, id: &ResourceId, object: &Object, why: &str) {
+        if self.leaves(id, object) {
+            return;
+        }
         let change = Change::new(Action::Destroy, object.spec.kind(), id.clone(), why)
             .disturbing(Disturbance::Drains);
         self.plan.step(Step::Destroy { id: id.clone() }, change);

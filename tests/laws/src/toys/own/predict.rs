@@ -18,6 +18,7 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
                 spec: spec.clone(),
                 ip: None,
                 ready_in: 0,
+                leaving: None,
             }),
         ),
         Step::Change { marks, spec } => {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use evenkeel_core::error::{CloudError, ErrorClass};
+use evenkeel_core::error::{CloudError, ErrorClass, ProviderFault};
 use serde_json::Value;
 
 use super::cloud::{ApiError, Body, Cloud};
@@ -81,6 +81,7 @@ fn classify(operation: &'static str, kind: Kind, error: ApiError) -> CloudError 
         (ApiError::Line(Fault::Throttled), _) => ErrorClass::Throttled { after: None },
         (ApiError::Line(Fault::Conflict), _) => ErrorClass::Conflict,
         (ApiError::Line(Fault::Rejected), _) => ErrorClass::Rejected,
+        (ApiError::Line(Fault::Expired), _) => ErrorClass::Denied,
         // A write without an answer may have happened: only a fresh read knows.
         (ApiError::Line(Fault::LostAnswer), Kind::Write) => ErrorClass::Conflict,
         (ApiError::Line(_), _) => ErrorClass::Transient,
@@ -90,6 +91,7 @@ fn classify(operation: &'static str, kind: Kind, error: ApiError) -> CloudError 
         ApiError::Refused {
             part: Some(part), ..
         } => message.with_source(Blame { part }),
+        ApiError::Line(Fault::Expired) => message.of_provider(ProviderFault::CredentialsExpired),
         _ => message,
     }
 }
