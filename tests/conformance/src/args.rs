@@ -10,25 +10,25 @@ use crate::row::Row;
 /// A numbered checklist of how a Service of type LoadBalancer behaves, on a real API server.
 #[derive(Debug, Parser)]
 #[command(name = "cargo conformance", version)]
-pub(crate) struct Args {
+pub struct Args {
     /// The provider whose load balancers are checked.
     #[arg(long, value_enum)]
-    pub(crate) provider: Provider,
+    pub provider: Provider,
     /// Runs only this row; repeatable.
     #[arg(long = "row", value_name = "N")]
-    pub(crate) rows: Vec<u16>,
+    pub rows: Vec<u16>,
 }
 
 /// The providers that can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
+pub enum Provider {
     /// This machine's own data plane.
     Local,
 }
 
 impl Args {
     /// Arguments work with and without a leading `--`, which cargo hands through when it is typed after an alias.
-    pub(crate) fn read() -> Self {
+    pub fn read() -> Self {
         let mut words: Vec<_> = std::env::args_os().collect();
         if words.get(1).is_some_and(|word| word == "--") {
             words.remove(1);

@@ -5,9 +5,14 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use crate::stage::Stage;
+use crate::toy_stage::ToyStage;
 
 /// What a check does, in a namespace of its own.
 pub(crate) type Check = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// The same with a provider whose calls can be failed, held back and counted.
+pub(crate) type ToyCheck =
+    for<'a> fn(&'a mut ToyStage) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// A row.
 #[derive(Debug)]
@@ -23,8 +28,12 @@ pub(crate) struct Row {
 /// How a row is checked.
 #[derive(Debug)]
 pub(crate) enum Run {
-    /// By doing it.
+    /// By doing it with the provider asked for.
     Check(Check),
+    /// By doing it with a toy: no real provider can be made to do what the row is about.
+    Toy(ToyCheck),
+    /// By doing it with the provider asked for, and another part of it with a toy.
+    Both(Check, ToyCheck),
     /// Not with the local provider; why.
     NotWithLocal(&'static str),
 }
@@ -34,19 +43,50 @@ pub(crate) enum Run {
 pub(crate) enum Verdict {
     /// All of it held.
     Passed,
+    /// All of it held, some or all of it with a toy.
+    PassedToy,
     /// Something did not.
     Failed(anyhow::Error),
     /// It says nothing about this provider; why.
     NotApplicable(&'static str),
 }
 
-/// A row that is checked by an `async fn(&mut Stage) -> Result<()>`.
+impl Verdict {
+    /// In a word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::PassedToy => "passed (toy)",
+            Self::Failed(_) => "failed",
+            Self::NotApplicable(_) => "not applicable",
+        }
+    }
+}
+
+/// A row that is checked by an `async fn(&mut Stage) -> Result<()>`, by one over a [`ToyStage`], or by one of each.
 macro_rules! row {
+    ($number:literal, $title:literal, toy: $check:path) => {
+        $crate::row::Row {
+            number: $number,
+            title: $title,
+            run: $crate::row::Run::Toy(|stage| Box::pin($check(stage))),
+        }
+    };
     ($number:literal, $title:literal, $check:path) => {
         $crate::row::Row {
             number: $number,
             title: $title,
             run: $crate::row::Run::Check(|stage| Box::pin($check(stage))),
+        }
+    };
+    ($number:literal, $title:literal, $check:path, toy: $toy:path) => {
+        $crate::row::Row {
+            number: $number,
+            title: $title,
+            run: $crate::row::Run::Both(
+                |stage| Box::pin($check(stage)),
+                |stage| Box::pin($toy(stage)),
+            ),
         }
     };
     ($number:literal, $title:literal, not with local: $reason:literal) => {

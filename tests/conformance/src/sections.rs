@@ -2,14 +2,22 @@
 
 mod claiming;
 mod deletion;
+mod families;
 mod finalizer;
 mod input;
 mod node_ports;
 mod nodes;
+mod observed;
 mod policy;
 mod ranges;
 mod restart;
 mod status;
+mod toy_asks;
+mod toy_life;
+mod toy_nodes;
+mod toy_races;
+mod toy_status;
+mod traffic;
 mod updates;
 
 use crate::row::Row;
@@ -28,6 +36,14 @@ pub(crate) fn all() -> Vec<&'static Row> {
         deletion::ROWS,
         restart::ROWS,
         input::ROWS,
+        families::rows(),
+        observed::ROWS,
+        traffic::ROWS,
+        toy_asks::ROWS,
+        toy_life::ROWS,
+        toy_nodes::ROWS,
+        toy_races::ROWS,
+        toy_status::ROWS,
     ]
     .into_iter()
     .flatten()

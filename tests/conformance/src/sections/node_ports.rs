@@ -14,8 +14,12 @@ pub(crate) const ROWS: &[Row] = &[
         "allocation off where node ports are needed: rejected with a clear message, no cloud object",
         off
     ),
-    row!(71, "allocation off with a pass-through provider: works", not with local: "it reaches targets through node ports"),
-    row!(72, "then allocation on: from rejected to served", on_again),
+    row!(
+        72,
+        "then allocation on: from rejected to served, or ports allocated and the address identical",
+        on_again,
+        toy: super::toy_asks::pass_through_allocated
+    ),
     row!(
         73,
         "allocation on to off: node ports remain, nothing changes",

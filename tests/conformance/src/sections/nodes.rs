@@ -30,12 +30,11 @@ pub(crate) const ROWS: &[Row] = &[
     row!(80, "exclude label removed: added back", label_removed),
     row!(
         81,
-        "autoscaler taint where connections drain: deregistered once, not added to new ones",
-        autoscaler_taint
+        "autoscaler taint: deregistered once where connections drain, kept where not; never added to new ones",
+        autoscaler_taint,
+        toy: super::toy_nodes::marked_stays
     ),
     row!(82, "unrelated taint or label: no call", unrelated),
-    row!(83, "providerID set later or changed: target follows", not with local: "its targets are addresses, it reads no providerID"),
-    row!(84, "providerID missing or foreign: skipped, one Warning", not with local: "its targets are addresses, it reads no providerID"),
     row!(
         85,
         "no eligible node: a new load balancer without targets, a live one keeps its last, Warning, address kept",

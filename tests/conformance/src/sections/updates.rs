@@ -28,7 +28,6 @@ pub(crate) const ROWS: &[Row] = &[
         "port+1: listener moved, nodePort and address identical, old listener gone",
         port_moved
     ),
-    row!(36, "port+1 with UDP: the same", not with local: "its data plane speaks TCP only"),
     row!(
         37,
         "endpoints 1, 0, 1: no cloud write; no answer at 0, answers at 1",
@@ -44,9 +43,6 @@ pub(crate) const ROWS: &[Row] = &[
         "reorder, rename, targetPort, selector, labels, appProtocol: no cloud write",
         nothing_to_do
     ),
-    row!(40, "TCP to UDP on one port: listener replaced", not with local: "its data plane speaks TCP only"),
-    row!(41, "53/TCP and 53/UDP on one nodePort: two listeners, two backends", not with local: "its data plane speaks TCP only"),
-    row!(42, "the same, UDP removed, then swapped: only the removed listener goes", not with local: "its data plane speaks TCP only"),
     row!(
         45,
         "SCTP added to a live load balancer: old ports serve, error on SCTP only",
@@ -67,7 +63,8 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         50,
         "update fails in the cloud: old configuration stays, Degraded; recovery clears it",
-        failing_update
+        failing_update,
+        toy: super::toy_asks::update_fails
     ),
     row!(
         51,
