@@ -3,8 +3,13 @@
 //! Each test has a namespace and a provider name of its own, hence a class and a finalizer of its own, so that the
 //! controllers of several tests leave each other alone on one control plane.
 
+mod api;
+mod changes;
+mod groups;
 mod life;
+mod patient;
 mod races;
 mod restart;
 mod scene;
+mod targets;
 mod trouble;

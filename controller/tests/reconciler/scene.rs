@@ -11,11 +11,17 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel::{
+    clock::Clock,
     config::{Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
     providers::Installed,
-    run::run_with,
+    run::{Ties, run_with},
 };
-use evenkeel_core::{claim::ClaimRules, engine::Engine, ids::ProviderName, nodes::NodeRules};
+use evenkeel_core::{
+    claim::ClaimRules,
+    engine::{AnyProvider, Engine},
+    ids::ProviderName,
+    nodes::NodeRules,
+};
 use evenkeel_harness::{
     control_plane::{ControlPlane, Options, TestNamespace},
     wait::eventually,
@@ -38,8 +44,13 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+use crate::api::Line;
+
 /// How long anything may take before it counts as failed: generous, because machines are busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Puts something in front of a provider.
+pub(crate) type Between = Arc<dyn Fn(Arc<dyn AnyProvider>) -> Arc<dyn AnyProvider> + Send + Sync>;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -47,11 +58,21 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) tap: Tap,
+    /// Between the controller and the API server.
+    pub(crate) line: Line,
+    /// The controller's.
+    pub(crate) clock: Clock,
     /// Also the end of the class and of the finalizer.
     pub(crate) provider: String,
     pub(crate) default_provider: bool,
     /// How often the cloud is looked at though nothing changed.
     pub(crate) resync: Duration,
+    /// What the cloud needs of a node.
+    pub(crate) nodes: NodeRules,
+    /// For how long nodes are quiet before they are looked at, and how long that may take.
+    pub(crate) node_debounce: (Duration, Duration),
+    /// What stands between the controller and the provider.
+    pub(crate) between: Between,
     controller: Option<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
     time: JoinHandle<()>,
     namespace: TestNamespace,
@@ -78,7 +99,7 @@ impl Scene {
         Self::on(&plane.clone(), Some(plane)).await
     }
 
-    async fn on(plane: &ControlPlane, alone: Option<Arc<ControlPlane>>) -> Result<Self> {
+    pub(crate) async fn on(plane: &ControlPlane, alone: Option<Arc<ControlPlane>>) -> Result<Self> {
         let cloud = Arc::new(Cloud::default());
         // What takes time in the cloud takes a little of it.
         let time = tokio::spawn({
@@ -95,6 +116,8 @@ impl Scene {
             client: plane.client(),
             cloud,
             tap: Tap::new(),
+            line: Line::default(),
+            clock: Clock::default(),
             provider: format!(
                 "toy-{}-{}",
                 std::process::id(),
@@ -102,6 +125,13 @@ impl Scene {
             ),
             default_provider: false,
             resync: Duration::from_secs(600),
+            nodes: NodeRules {
+                provider_id_scheme: None,
+                needs_address: false,
+                drains: true,
+            },
+            node_debounce: (Duration::from_millis(100), Duration::from_millis(500)),
+            between: Arc::new(|provider| provider),
             controller: None,
             time,
             namespace: plane.namespace("reconciler").await?,
@@ -129,8 +159,8 @@ impl Scene {
             rules,
             listen: None,
             workers: 4,
-            node_debounce: Duration::from_millis(100),
-            node_debounce_longest: Duration::from_millis(500),
+            node_debounce: self.node_debounce.0,
+            node_debounce_longest: self.node_debounce.1,
             resync: self.resync,
             log: LogConfig {
                 filter: "off".into(),
@@ -143,21 +173,21 @@ impl Scene {
                 start: Start::Never,
             },
         };
-        let (client, cloud, tap) = (self.client.clone(), self.cloud.clone(), self.tap.clone());
+        let (cloud, tap) = (self.cloud.clone(), self.tap.clone());
+        let ties = Ties {
+            client: self.line.client(self.client.clone()),
+            clock: self.clock.clone(),
+        };
+        let (nodes, between) = (self.nodes, self.between.clone());
         let (end, ended) = oneshot::channel();
         let run = run_with(
             config,
-            client.into(),
+            ties,
             move |_, cluster| {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap));
-                let nodes = NodeRules {
-                    provider_id_scheme: None,
-                    needs_address: false,
-                    drains: true,
-                };
                 vec![Installed {
                     name,
-                    engine: Arc::new(Engine::new(own)),
+                    engine: between(Arc::new(Engine::new(own))),
                     nodes,
                 }]
             },
@@ -189,6 +219,11 @@ impl Scene {
 
     pub(crate) fn finalizer(&self) -> String {
         format!("evenkeel.dev/{}", self.provider)
+    }
+
+    /// The namespace of the Services, and of the controller's own objects.
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.name()
     }
 
     pub(crate) fn services(&self) -> Api<Service> {
@@ -355,6 +390,41 @@ impl Scene {
             *kinds.entry(object.spec.kind()).or_default() += 1;
         }
         kinds
+    }
+
+    /// The writes to the cloud since the last reset, as `Create listener`.
+    pub(crate) fn written(&self) -> Vec<String> {
+        let kind = |target: &str| {
+            let kinds = ["listener", "address", "set"];
+            kinds.into_iter().find(|kind| target.contains(kind))
+        };
+        let writes = self.tap.writes().into_iter();
+        writes
+            .map(|call| {
+                let kind = kind(&call.target).unwrap_or(&call.target);
+                format!("{} {kind}", call.operation)
+            })
+            .collect()
+    }
+
+    /// Forgets what was called and sent so far.
+    pub(crate) fn forget_calls(&self) {
+        self.tap.reset();
+        self.line.reset();
+    }
+
+    /// Waits until everything that has happened by now was worked on, unless it is held back somewhere: the line is first
+    /// come, first served.
+    pub(crate) async fn barrier(&self) -> Result<()> {
+        let name = format!("barrier-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let broken = json!({"metadata": {"annotations": {"evenkeel.dev/scheme": "sideways"}}});
+        self.create(&name, broken).await?;
+        self.until(&name, "the barrier", |service| {
+            status(service, "evenkeel.dev/Degraded") == "True"
+        })
+        .await?;
+        self.delete(&name).await?;
+        self.gone(&name).await
     }
 
     /// Waits until everything that is asked for now has been looked at: a Service that comes later is served.
