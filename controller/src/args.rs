@@ -297,3 +297,72 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "DIRECTORY", default_value = "docs")]
     pub directory: PathBuf,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Args, clap::Error> {
+        Args::read(line.iter().map(OsString::from))
+    }
+
+    fn said(line: &[&str]) -> String {
+        read(line).expect_err("says something").to_string()
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn as_a_plugin_the_usage_is_kubectls() {
+        for (name, want) in [
+            ("/usr/bin/evenkeel", "Usage: evenkeel status"),
+            (
+                "/usr/bin/kubectl-evenkeel",
+                "Usage: kubectl evenkeel status",
+            ),
+        ] {
+            let text = said(&[name, "status", "--help"]);
+            assert!(text.contains(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_format_is_answered_with_those_there_are_and_the_nearest() {
+        for (line, parts) in [
+            (
+                &["evenkeel", "status", "-o", "jsn"],
+                ["wide, json, yaml", "'json'"],
+            ),
+            (&["evenkeel", "plan", "-o", "yml"], ["json, yaml", "'yaml'"]),
+        ] {
+            let text = said(line);
+            for part in parts {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            &["evenkeel", "status", "-A", "-n", "shop"][..],
+            &["evenkeel", "plan", "--all", "-f", "a.yaml"],
+            &["evenkeel", "plan", "shop/a", "--all"],
+            &["evenkeel", "plan", "shop/a", "-f", "a.yaml"],
+        ] {
+            assert!(said(line).contains("cannot be used with"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_says_the_commit() {
+        let text = said(&["evenkeel", "--version"]);
+        assert!(
+            text.starts_with(concat!("evenkeel ", env!("CARGO_PKG_VERSION"), " (commit ")),
+            "{text}"
+        );
+    }
+}

@@ -1,5 +1,7 @@
-//! The generated pages of the book: annotations, configuration, metrics. What the code knows is written from the code, and a
+//! The generated pages of the book: annotations, command line, configuration, metrics. What the code knows is written from the code, and a
 //! check fails when the committed pages differ (Writes: files, unless it only checks).
+
+mod cli;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
@@ -16,6 +18,7 @@ use crate::{
 pub(super) fn execute(args: &GenerateArgs) -> Result<()> {
     let pages = [
         ("annotations.md", annotations()),
+        ("cli.md", cli::page()),
         ("configuration.md", configuration()),
         ("metrics.md", metrics()),
     ];
@@ -76,42 +79,56 @@ fn configuration() -> String {
          A flag wins over an environment variable, a variable over the file of `--config`, the file over the default. The keys of the file \
          are the flags without their dashes in front. All mistakes are told at once.\n",
     );
-    for command in Args::command()
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set())
-    {
-        let options: Vec<_> = command
-            .get_arguments()
-            .filter(|arg| arg.get_long().is_some() && arg.get_id() != "help")
-            .collect();
-        let about = command
-            .get_about()
+    for command in Args::command().get_subcommands() {
+        // What only looks takes its configuration from the cluster.
+        if cli::LONG_RUNNING.contains(&command.get_name()) {
+            page.push_str(&section(command));
+        }
+    }
+    page
+}
+
+/// A command with its options.
+fn section(command: &clap::Command) -> String {
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let mut page = format!("\n## `evenkeel {}`\n\n{about}.\n", command.get_name());
+    let options: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| arg.get_id() != "help")
+        .collect();
+    if options.is_empty() {
+        return page;
+    }
+    page.push_str("\n| flag | variable | what it does |\n| --- | --- | --- |\n");
+    for option in options {
+        let values = option.get_action().takes_values();
+        let value = option.get_value_names().unwrap_or_default().join(" ");
+        let short = option.get_short().map(|short| format!("-{short}, "));
+        let flag = match option.get_long() {
+            Some(long) => format!("{}--{long}", short.unwrap_or_default()),
+            None => String::new(),
+        };
+        let flag = format!("{flag} {}", if values { value.as_str() } else { "" });
+        let variable = option
+            .get_env()
+            .map(|name| format!("`{}`", name.to_string_lossy()))
+            .unwrap_or_default();
+        let mut help = option
+            .get_help()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let _ = writeln!(page, "\n## `evenkeel {}`\n\n{about}.", command.get_name());
-        if options.is_empty() {
-            continue;
+        let words: Vec<_> = option
+            .get_possible_values()
+            .iter()
+            .map(|word| format!("`{}`", word.get_name()))
+            .collect();
+        if values && !words.is_empty() {
+            let _ = write!(help, ": {}", words.join(", "));
         }
-        page.push_str("\n| flag | variable | what it does |\n| --- | --- | --- |\n");
-        for option in options {
-            let value = option
-                .get_value_names()
-                .map(|names| names.join(" "))
-                .filter(|_| option.get_action().takes_values());
-            let flag = match value {
-                Some(value) => format!("--{} {value}", option.get_long().unwrap_or_default()),
-                None => format!("--{}", option.get_long().unwrap_or_default()),
-            };
-            let variable = option
-                .get_env()
-                .map(|name| format!("`{}`", name.to_string_lossy()))
-                .unwrap_or_default();
-            let help = option
-                .get_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let _ = writeln!(page, "| `{flag}` | {variable} | {} |", cell(&help));
-        }
+        let _ = writeln!(page, "| `{}` | {variable} | {} |", flag.trim(), cell(&help));
     }
     page
 }

@@ -401,7 +401,7 @@ impl Plan {
         }
         for orphan in &self.orphans {
             let line = format!(
-                "{} of {} on {}, whose Service is gone, is left alone; delete it by hand when nobody needs it",
+                "left alone: {} of {} on {}, whose Service is gone; delete by hand what nobody needs",
                 objects(orphan.objects),
                 orphan.service,
                 orphan.provider

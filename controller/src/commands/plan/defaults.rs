@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 /// The words in place of a node port.
-const LATER: &str = "(node port known after apply)";
+const LATER: &str = "(known after apply)";
 
 /// Stand-ins for node ports begin here: above the range of real ones.
 const STAND_INS: u16 = 61_000;
