@@ -15,6 +15,11 @@ use evenkeel_harness::wait::eventually;
 use kube::Client;
 use tokio::net::UnixStream;
 
+const LEASE_DURATION: &str = "--lease-duration";
+
+/// After a kill the next controller waits for the end of the lease: the shortest there is, unless a test asks otherwise.
+const SHORT_LEASE: &str = "5s";
+
 /// What a world is to be like.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
@@ -153,6 +158,18 @@ impl World {
     /// # Errors
     /// When it does not get ready: with the end of its log.
     pub async fn start_controller(&mut self) -> Result<()> {
+        self.launch(Some(self.admin)).await
+    }
+
+    /// Starts `evenkeel run`, which may never get ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn launch_controller(&mut self) -> Result<()> {
+        self.launch(None).await
+    }
+
+    async fn launch(&mut self, ready: Option<SocketAddr>) -> Result<()> {
         let args = run_arguments(
             self.admin,
             &self.socket,
@@ -163,8 +180,19 @@ impl World {
         let kubeconfig = self.kubeconfig.as_deref();
         let kubeconfig = kubeconfig.unwrap_or_else(|| self.plane.kubeconfig());
         let logs = self.plane.log_dir();
-        self.controller = Some(Evenkeel::run_as(kubeconfig, logs, args, Some(self.admin)).await?);
+        self.controller = Some(Evenkeel::run_as(kubeconfig, logs, args, ready).await?);
         Ok(())
+    }
+
+    /// Starts one more replica of the controller, which reaches the API server by this kubeconfig and logs into a file in this
+    /// directory, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready: with the end of its log.
+    pub async fn start_replica(&self, kubeconfig: &Path, logs: &Path) -> Result<Supervised> {
+        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let args = run_arguments(admin, &self.socket, &self.state, &self.pools, &self.run);
+        Evenkeel::run_as(kubeconfig, logs, args, Some(admin)).await
     }
 
     /// Kills the controller, as a crash would.
@@ -229,6 +257,9 @@ fn run_arguments(
             .iter()
             .flat_map(|pool| ["--local-pool".into(), pool.into()]),
     );
+    if !further.iter().any(|argument| argument == LEASE_DURATION) {
+        args.extend([LEASE_DURATION.into(), SHORT_LEASE.into()]);
+    }
     args.extend(further.iter().map(OsString::from));
     args
 }
