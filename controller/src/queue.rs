@@ -2,7 +2,9 @@
 //!
 //! A state machine with time as an argument. A key is ready, running, delayed, or nothing. It runs once at a time: an
 //! event during a run makes one more run after it. First come, first served: a key that is asked for all the time goes to
-//! the end of the line each time, so that it starves nobody.
+//! the end of the line each time, so that it starves nobody. Keys whose Services changed have a line of their own, which
+//! moves faster: a node port or a health check port that was given up may be somebody else's at once, while a thousand
+//! groups follow a node. The other line never stands still for it.
 //!
 //! Each request says [`Why`]; the requests of one run add up.
 
@@ -88,12 +90,19 @@ struct Entry {
     delayed: Option<(Instant, Why)>,
 }
 
-/// The line of keys.
+/// How many keys of the fast line go in a row while others wait.
+const IN_A_ROW: u32 = 4;
+
+/// The lines of keys.
 #[derive(Debug)]
 pub struct Queue<K> {
     entries: HashMap<K, Entry>,
     /// The keys that are asked for and do not run, in the order in which they came.
     line: VecDeque<K>,
+    /// The same of those whose Services changed.
+    fast: VecDeque<K>,
+    /// How many keys went from the fast line since one went from the other.
+    in_a_row: u32,
     /// The delayed keys by time.
     clock: BTreeSet<(Instant, K)>,
 }
@@ -103,6 +112,8 @@ impl<K> Default for Queue<K> {
         Self {
             entries: HashMap::new(),
             line: VecDeque::new(),
+            fast: VecDeque::new(),
+            in_a_row: 0,
             clock: BTreeSet::new(),
         }
     }
@@ -128,20 +139,47 @@ impl<K: Clone + Ord + Hash> Queue<K> {
             delayed: None,
         });
         match &mut entry.asked {
-            Some((_, known)) => *known = known.and(why),
+            Some((_, known)) => {
+                let overtakes = why.changed && !known.changed && !entry.running;
+                *known = known.and(why);
+                if overtakes {
+                    self.line.retain(|other| *other != key);
+                    self.fast.push_back(key);
+                }
+            }
             None => {
                 entry.asked = Some((now, why));
                 if !entry.running {
-                    self.line.push_back(key);
+                    self.stand(key, why);
                 }
             }
         }
     }
 
+    fn stand(&mut self, key: K, why: Why) {
+        if why.changed {
+            self.fast.push_back(key);
+        } else {
+            self.line.push_back(key);
+        }
+    }
+
+    /// The first of the line whose turn it is.
+    fn first(&mut self) -> Option<K> {
+        if self.in_a_row < IN_A_ROW || self.line.is_empty() {
+            if let Some(key) = self.fast.pop_front() {
+                self.in_a_row += 1;
+                return Some(key);
+            }
+        }
+        self.in_a_row = 0;
+        self.line.pop_front()
+    }
+
     /// The next key, which runs from now on.
     pub fn next(&mut self, now: Instant) -> Option<Turn<K>> {
         self.end_delays(now);
-        let key = self.line.pop_front()?;
+        let key = self.first()?;
         let entry = self
             .entries
             .get_mut(&key)
@@ -168,8 +206,8 @@ impl<K: Clone + Ord + Hash> Queue<K> {
             entry.delayed = Some((at, why));
             self.clock.insert((at, key.clone()));
         }
-        if entry.asked.is_some() {
-            self.line.push_back(key.clone());
+        if let Some((_, why)) = entry.asked {
+            self.stand(key.clone(), why);
         } else if entry.delayed.is_none() {
             self.entries.remove(key);
         }
@@ -182,7 +220,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// How many keys stand in the line.
     pub fn depth(&self) -> usize {
-        self.line.len()
+        self.line.len() + self.fast.len()
     }
 
     fn end_delays(&mut self, now: Instant) {

@@ -181,3 +181,42 @@ fn the_sooner_of_two() {
         assert_eq!(b.sooner(a), want);
     }
 }
+
+#[test]
+fn an_edit_comes_before_what_only_follows_nodes() {
+    let mut scene = Scene::new();
+    for key in ["a", "b", "c"] {
+        scene.ask(key, Why::WORK, 0);
+    }
+    scene.ask("d", Why::CHANGED, 1);
+    scene.ask("c", Why::CHANGED, 1);
+    assert_eq!(scene.queue.depth(), 4, "each stands once");
+    let order: Vec<_> = std::iter::from_fn(|| scene.key(1)).collect();
+    assert_eq!(order, ["d", "c", "a", "b"]);
+}
+
+#[test]
+fn edits_never_make_the_others_stand_still() {
+    let mut scene = Scene::new();
+    for key in ["a", "b"] {
+        scene.ask(key, Why::WORK, 0);
+    }
+    let edits = ["k", "l", "m", "n", "o", "p", "q", "r", "s"];
+    for key in edits {
+        scene.ask(key, Why::CHANGED, 0);
+    }
+    let order: String = std::iter::from_fn(|| scene.key(0)).collect();
+    assert_eq!(order, "klmnaopqrbs");
+}
+
+#[test]
+fn an_edit_during_a_run_is_an_edit_after_it() {
+    let mut scene = Scene::new();
+    scene.ask("a", Why::WORK, 0);
+    assert_eq!(scene.key(0), Some("a"));
+    scene.ask("b", Why::WORK, 0);
+    scene.ask("a", Why::WORK, 0);
+    scene.ask("a", Why::CHANGED, 0);
+    scene.queue.done(&"a", Next::Rest);
+    assert_eq!((scene.key(0), scene.key(0)), (Some("a"), Some("b")));
+}

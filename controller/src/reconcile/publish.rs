@@ -11,7 +11,7 @@ use evenkeel_core::{
     problem::{PortError, Problems, Warning, reason},
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use std::{sync::Arc, time::Duration};
 use tracing::{info, warn};
 
@@ -162,8 +162,21 @@ impl Run<'_> {
             Some(published) if !asks.leaving => {
                 ingress(&service, asks.reference, published, &outcome.port_errors)
             }
-            // What could not be read stays as it was published; an address that is given back goes in the last patch.
-            _ => memory.published(asks.reference).map_or_else(
+            // An address that was given back may be a stranger's at once.
+            Some(published) => {
+                let left = ingress(&service, asks.reference, published, &[]);
+                let stays = |entry: &&LoadBalancerIngress| {
+                    left.iter()
+                        .any(|left| left.ip == entry.ip && left.hostname == entry.hostname)
+                };
+                current_ingress(&service)
+                    .iter()
+                    .filter(stays)
+                    .cloned()
+                    .collect()
+            }
+            // What could not be read stays as it was published.
+            None => memory.published(asks.reference).map_or_else(
                 || current_ingress(&service).to_vec(),
                 |last| last.ingress.clone(),
             ),

@@ -1,6 +1,6 @@
 //! A Service's life: claimed, served, changed, released.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -282,5 +282,182 @@ async fn services_of_one_group_come_and_go() -> Result<()> {
     scene.delete("b").await?;
     scene.gone("b").await?;
     ensure!(scene.cloud.list().is_empty(), "{:?}", scene.cloud.list());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_default_provider_that_is_switched_off_gives_back_what_it_took() -> Result<()> {
+    let mut scene = Scene::prepare_alone().await?;
+    scene.default_provider = true;
+    scene.run();
+    let classless = json!({"spec": {"loadBalancerClass": null}});
+    scene.create("free", classless).await?;
+    scene.create("named", json!({})).await?;
+    scene.served("free").await?;
+    scene.served("named").await?;
+    scene.stop().await?;
+    scene.default_provider = false;
+    scene.run();
+    let service = scene.released("free").await?;
+    ensure!(
+        service.finalizers().is_empty(),
+        "{:?}",
+        service.finalizers()
+    );
+    scene.barrier().await?;
+    let named = scene.served("named").await?;
+    ensure!(scene.cloud.list().len() == 3, "{:?}", scene.cloud.list());
+    scene.stop().await?;
+    scene.default_provider = true;
+    scene.run();
+    scene.served("free").await?;
+    scene.barrier().await?;
+    ensure!(scene.get("named").await?.resource_version() == named.resource_version());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_of_another_controller_keeps_us_off_a_service_without_a_class() -> Result<()> {
+    let mut scene = Scene::prepare_alone().await?;
+    scene.default_provider = true;
+    let classless = json!({"spec": {"loadBalancerClass": null}});
+    scene.create("held", classless).await?;
+    let theirs = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}});
+    scene.patch_status("held", theirs.clone()).await?;
+    scene.run();
+    let note = scene.event("held", "OwnershipConflict").await?;
+    ensure!(note.contains("203.0.113.1"), "{note}");
+    scene.barrier().await?;
+    ensure!(
+        scene.line.writes("held") == (0, 0) && scene.tap.writes().is_empty(),
+        "{:?}",
+        scene.line.all_writes()
+    );
+    // The other lets go, and comes back when the Service is ours: it is not given up, and not fought for ever.
+    scene
+        .patch_status(
+            "held",
+            json!({"status": {"loadBalancer": {"ingress": null}}}),
+        )
+        .await?;
+    let address = ingress(&scene.served("held").await?).to_vec();
+    scene.patch_status("held", theirs.clone()).await?;
+    scene
+        .until("held", "our address", |service| ingress(service) == address)
+        .await?;
+    scene.barrier().await?;
+    scene.line.reset();
+    scene.patch_status("held", theirs).await?;
+    scene.barrier().await?;
+    ensure!(
+        scene.line.writes("held") == (0, 0),
+        "{:?}",
+        scene.line.all_writes()
+    );
+    scene.clock.put_forward(std::time::Duration::from_secs(61));
+    scene
+        .until("held", "our address", |service| ingress(service) == address)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_paused_service_is_left_as_it_is_and_can_be_deleted() -> Result<()> {
+    let scene = Scene::start().await?;
+    scene.create("checkout", json!({})).await?;
+    let address = ingress(&scene.served("checkout").await?)[0].ip.clone();
+    scene.barrier().await?;
+    scene.forget_calls();
+    let paused = json!({"metadata": {"annotations": {"evenkeel.dev/paused": "true"}}});
+    scene.patch("checkout", paused.clone()).await?;
+    let port = |port: u16| json!({"spec": {"ports": [{"name": "http", "port": port, "targetPort": 8080}]}});
+    scene.patch("checkout", port(81)).await?;
+    let service = scene
+        .until("checkout", "to be told", |service| {
+            condition(service, "evenkeel.dev/Provisioning")
+                .is_some_and(|found| found.reason == "Paused")
+        })
+        .await?;
+    ensure!(
+        ingress(&service)[0].ip == address && status(&service, "evenkeel.dev/Serving") == "True"
+    );
+    scene.barrier().await?;
+    ensure!(scene.written().is_empty(), "{:?}", scene.written());
+    let go_on = json!({"metadata": {"annotations": {"evenkeel.dev/paused": null}}});
+    scene.patch("checkout", go_on).await?;
+    let service = scene
+        .until("checkout", "the new port", |service| {
+            let ports = ingress(service)[0].ports.clone().unwrap_or_default();
+            ports[0].port == 81 && ports[0].error.is_none()
+        })
+        .await?;
+    ensure!(ingress(&service)[0].ip == address, "{:?}", service.status);
+    scene.patch("checkout", paused).await?;
+    scene.delete("checkout").await?;
+    scene.gone("checkout").await?;
+    ensure!(scene.cloud.list().is_empty(), "{:?}", scene.cloud.list());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_approval_is_used_up_by_what_it_approves() -> Result<()> {
+    let scene = Scene::start().await?;
+    scene.create("checkout", json!({})).await?;
+    let first = ingress(&scene.served("checkout").await?)[0].ip.clone();
+    let pool = |pool: &str| json!({"metadata": {"annotations": {"toy.evenkeel.dev/pool": pool}}});
+    let refused = || async {
+        let refused = scene
+            .until("checkout", "the refusal", |service| {
+                condition(service, "evenkeel.dev/Degraded").is_some_and(|found| {
+                    found.reason == "ApprovalRequired" && found.status == "True"
+                })
+            })
+            .await?;
+        let message = condition(&refused, "evenkeel.dev/Degraded")
+            .map(|found| found.message.clone())
+            .unwrap_or_default();
+        let digest = message
+            .split_once("evenkeel.dev/approve=")
+            .and_then(|(_, rest)| rest.split(&[';', ' ', '.'][..]).next())
+            .map(str::to_owned);
+        digest.context(message)
+    };
+    scene.patch("checkout", pool("west")).await?;
+    let digest = refused().await?;
+    // One that names something else approves nothing.
+    let approve =
+        |digest: &str| json!({"metadata": {"annotations": {"evenkeel.dev/approve": digest}}});
+    scene.forget_calls();
+    scene.patch("checkout", approve("0123456789ab")).await?;
+    scene.barrier().await?;
+    ensure!(scene.written().is_empty(), "{:?}", scene.written());
+    scene.patch("checkout", approve(&digest)).await?;
+    let moved = scene
+        .until("checkout", "the other address", |service| {
+            ingress(service)[0].ip != first && status(service, "evenkeel.dev/Degraded") == "False"
+        })
+        .await?;
+    let second = ingress(&moved)[0].ip.clone();
+    // There and back, and there again: the annotation is still there, and approves neither.
+    for next in ["east", "west", "east"] {
+        scene.barrier().await?;
+        scene.forget_calls();
+        scene.patch("checkout", pool(next)).await?;
+        if next == "west" {
+            scene
+                .until("checkout", "nothing to be refused", |service| {
+                    status(service, "evenkeel.dev/Degraded") == "False"
+                })
+                .await?;
+        } else {
+            let other = refused().await?;
+            ensure!(other != digest, "{other}");
+        }
+        scene.barrier().await?;
+        ensure!(scene.written().is_empty(), "{:?}", scene.written());
+        let service = scene.get("checkout").await?;
+        ensure!(ingress(&service)[0].ip == second, "{:?}", service.status);
+        ensure!(service.annotations().get("evenkeel.dev/approve") == Some(&digest));
+    }
     Ok(())
 }

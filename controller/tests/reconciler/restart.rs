@@ -1,10 +1,11 @@
 //! Whatever happens while we are away or do not look, and wherever we are cut.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_laws::tap::Fault;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::Service;
+use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
 
 use crate::scene::{Scene, ingress};
@@ -165,4 +166,47 @@ async fn again_if_cut(scene: &mut Scene, step: Step) -> Result<bool> {
         Step::Gone => scene.gone("checkout").await?,
     }
     Ok(true)
+}
+
+#[tokio::test]
+async fn a_restart_with_many_healthy_services_writes_nothing() -> Result<()> {
+    const MANY: usize = 100;
+    let mut scene = Scene::start().await?;
+    let names: Vec<_> = (0..MANY)
+        .map(|number| format!("service-{number}"))
+        .collect();
+    for name in &names {
+        scene.create(name, json!({})).await?;
+    }
+    for name in &names {
+        scene.served(name).await?;
+    }
+    scene.barrier().await?;
+    scene.stop().await?;
+    let before = versions(&scene).await?;
+    ensure!(before.len() == MANY);
+    scene.forget_calls();
+    scene.run();
+    // Behind all of them in the line, twice: the last of them may have run beside the first barrier.
+    scene.barrier().await?;
+    scene.barrier().await?;
+    ensure!(versions(&scene).await? == before);
+    let writes = scene.line.all_writes();
+    let ours = writes
+        .iter()
+        .filter(|sent| sent.path.contains("/service-"))
+        .count();
+    ensure!(ours == 0, "{writes:?}");
+    ensure!(scene.tap.writes().is_empty(), "{:?}", scene.tap.writes());
+    // Everything in one look, but for the barriers.
+    let looks = scene.tap.calls();
+    ensure!(looks.len() <= 3, "{} calls: {looks:?}", looks.len());
+    Ok(())
+}
+
+/// The versions of all Services.
+async fn versions(scene: &Scene) -> Result<BTreeMap<String, Option<String>>> {
+    let services = scene.services().list(&ListParams::default()).await?;
+    let version = |service: Service| (service.name_any(), service.resource_version());
+    Ok(services.into_iter().map(version).collect())
 }
