@@ -254,12 +254,6 @@ impl Nodes {
         self.agent.network.load_balancer_range()
     }
 
-    /// The same of IPv6, in a dual-stack pool.
-    #[must_use]
-    pub fn load_balancer_range6(&self) -> Option<String> {
-        self.agent.network.load_balancer_range6()
-    }
-
     /// Dials from a place. Sets no deadline.
     ///
     /// # Errors

@@ -231,10 +231,6 @@ impl Network for Loopback {
     fn load_balancer_range(&self) -> String {
         format!("{}/25", self.host(128))
     }
-
-    fn load_balancer_range6(&self) -> Option<String> {
-        None
-    }
 }
 
 /// Keeps the proxy true to the cluster, until aborted.

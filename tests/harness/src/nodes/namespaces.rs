@@ -427,11 +427,6 @@ impl Network for Namespaces {
     fn load_balancer_range(&self) -> String {
         load_balancer_range(self.subnet.number())
     }
-
-    fn load_balancer_range6(&self) -> Option<String> {
-        self.dual_stack
-            .then(|| load_balancer_range6(self.subnet.number()))
-    }
 }
 
 impl Drop for Namespaces {

@@ -64,8 +64,6 @@ pub(crate) trait Network: Send + Sync {
     fn client_netns(&self) -> Option<String>;
     /// A range of addresses for load balancers of this machine, in CIDR form: this process can bind them, the origins reach them.
     fn load_balancer_range(&self) -> String;
-    /// The same of IPv6, where nodes have such addresses.
-    fn load_balancer_range6(&self) -> Option<String>;
 }
 
 pub(crate) fn unknown_node(name: &str) -> io::Error {
