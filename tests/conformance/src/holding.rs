@@ -97,6 +97,15 @@ impl Holding {
         self.targets().into_iter().map(|(node, _)| node).collect()
     }
 
+    /// The nodes among the targets that are healthy in any backend set.
+    pub(crate) fn healthy_nodes(&self) -> BTreeSet<String> {
+        let sets = self.kind("backend_sets").iter();
+        sets.flat_map(|set| set["status"]["targets"].as_array().into_iter().flatten())
+            .filter(|target| target["health"] == "healthy")
+            .filter_map(|target| target["target"]["node"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// The ports of the targets.
     pub(crate) fn target_ports(&self) -> BTreeSet<u64> {
         self.targets().into_iter().map(|(_, port)| port).collect()

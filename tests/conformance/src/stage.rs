@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
-use evenkeel_e2e::{World, WorldOptions};
-use evenkeel_harness::control_plane::TestNamespace;
+use evenkeel_e2e::{World, WorldOptions, own_pool};
+use evenkeel_harness::control_plane::{Options, TestNamespace};
 use evenkeel_harness::evenkeel::Evenkeel;
-use evenkeel_harness::nodes::{NodesKind, NodesOptions};
+use evenkeel_harness::nodes::{NodesKind, NodesOptions, namespaces_possible};
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+use crate::account;
+use crate::door::Door;
 use crate::holding::{Holding, KINDS};
 
 /// Class and finalizer of the local provider.
@@ -29,26 +31,63 @@ pub(crate) const PORT: u16 = 8080;
 /// The label that takes a node out of load balancers.
 pub(crate) const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// How many pools there are: each has 254 addresses or so, and one row has 500 Services.
+const POOLS: usize = 3;
+/// Enough nodes for one without pods beside two with one.
+const NODES: usize = 3;
+
 /// The world and the namespace of the row that runs.
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) namespace: String,
+    /// The controller's way to the API server.
+    pub(crate) door: Door,
     takes_classless: bool,
 }
 
 impl Stage {
     pub(crate) async fn build() -> Result<Self> {
+        let real = namespaces_possible();
+        println!(
+            "nodes: {}",
+            match &real {
+                Ok(()) => "network namespaces, each with a real kube-proxy".to_owned(),
+                Err(reason) =>
+                    format!("addresses of 127.0.0.0/8 with a stand-in for kube-proxy: {reason}"),
+            }
+        );
         let nodes = NodesOptions {
-            kind: NodesKind::Loopback,
+            kind: NodesKind::Auto,
+            count: NODES,
+            dual_stack: real.is_ok() && has_ipv6(),
             ..NodesOptions::default()
         };
+        let mut pools: Vec<_> = std::iter::repeat_with(own_pool).take(POOLS).collect();
+        if has_ipv6() {
+            // The only one that every machine has and that needs no set-up.
+            pools.push(Ipv6Addr::LOCALHOST.to_string());
+        }
         let options = WorldOptions {
+            plane: Options {
+                dual_stack: true,
+                ..Options::default()
+            },
             nodes: Some(nodes),
+            pools,
+            controller: false,
             ..WorldOptions::default()
         };
+        let mut world = World::start(options).await?;
+        let door = Door::open(&world.plane).await?;
+        let kubeconfig = world.plane.directory().join("controller.kubeconfig");
+        let token = account::token(&world.plane).await?;
+        std::fs::write(&kubeconfig, door.kubeconfig(&token).to_string())?;
+        world.kubeconfig = Some(kubeconfig);
+        world.start_controller().await?;
         Ok(Self {
-            world: World::start(options).await?,
+            world,
             namespace: String::new(),
+            door,
             takes_classless: false,
         })
     }
@@ -71,6 +110,7 @@ impl Stage {
                 process.resume()?;
             }
         }
+        self.door.reset();
         self.world.plane.start_api_server().await?;
         if self.world.data_plane.is_none() {
             self.world.start_data_plane().await?;
@@ -154,7 +194,10 @@ impl Stage {
                 args.extend(["--local-pool".into(), pool.into()]);
             }
             let admin = Some(self.world.admin);
-            self.world.controller = Some(Evenkeel::run(&self.world.plane, args, admin).await?);
+            let kubeconfig = self.world.kubeconfig.clone().context("a kubeconfig")?;
+            let logs = self.world.plane.log_dir().to_owned();
+            let controller = Evenkeel::run_as(&kubeconfig, &logs, args, admin).await?;
+            self.world.controller = Some(controller);
         } else {
             self.world.start_controller().await?;
         }
@@ -426,7 +469,12 @@ pub(crate) async fn answers(from: IpAddr, to: SocketAddr) -> bool {
     }
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Whether this machine has IPv6, so that there can be nodes and load balancers of both families.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+pub(crate) fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

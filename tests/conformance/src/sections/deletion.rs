@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use evenkeel_e2e::look::LIMIT;
 use evenkeel_harness::wait::eventually;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::holding::Holding;
 use crate::row::{Row, row};
 use crate::stage::{PORT, Stage, conditions, ips, is_ours, node_port};
 
@@ -37,8 +38,9 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         97,
-        "cloud delete fails: object stays Terminating, Warning; then gone",
-        failing_delete
+        "cloud delete fails: object stays Terminating, Warning, tried again after 5, 10, 20 s; then gone",
+        failing_delete,
+        toy: super::toy_life::deletes_fail
     ),
     row!(
         99,
@@ -59,6 +61,11 @@ pub(crate) const ROWS: &[Row] = &[
         103,
         "deleted before the first ensure finished: nothing left",
         at_once
+    ),
+    row!(
+        104,
+        "deleted with the finalizer forced off, same name created anew: a new load balancer, the old one reported and left alone",
+        recreated
     ),
 ];
 
@@ -147,6 +154,14 @@ async fn failing_delete(stage: &mut Stage) -> Result<()> {
     stage.kill_data_plane()?;
     stage.delete("web").await?;
     stage.event("web", "SyncLoadBalancerFailed").await?;
+    let tries = r#"evenkeel_reconcile_total{provider="local",result="retry"}"#;
+    let failed = stage.world.metric(tries).await?;
+    eventually("another try", LIMIT, || async {
+        let now = stage.world.metric(tries).await?;
+        ensure!(now > failed, "{now} failed");
+        Ok(())
+    })
+    .await?;
     let now = stage.get("web").await?;
     ensure!(
         is_ours(&now) && now.metadata.deletion_timestamp.is_some(),
@@ -236,5 +251,45 @@ async fn at_once(stage: &mut Stage) -> Result<()> {
         let left = stage.holding_of(service).await?;
         ensure!(left.is_empty(), "{} left {left:?}", service.name_any());
     }
+    Ok(())
+}
+
+async fn recreated(stage: &mut Stage) -> Result<()> {
+    let old = stage.serve("web", json!({})).await?;
+    let left = stage.holding_of(&old).await?;
+    stage.world.kill_controller()?;
+    stage.delete("web").await?;
+    stage
+        .patch("web", json!({"metadata": {"finalizers": null}}))
+        .await?;
+    stage.gone("web").await?;
+    stage.create("web", json!({})).await?;
+    stage.world.start_controller().await?;
+    let checked = beside_an_orphan(stage, &old, &left).await;
+    // By hand, as the controller says.
+    stage.remove_objects(&left).await?;
+    checked
+}
+
+async fn beside_an_orphan(stage: &Stage, old: &Service, left: &Holding) -> Result<()> {
+    let new = stage.served("web").await?;
+    ensure!(
+        new.uid() != old.uid() && ips(&new) != ips(old),
+        "{:?}, {:?}",
+        new.metadata,
+        ips(&new)
+    );
+    let holding = stage.holding_of(&new).await?;
+    ensure!(
+        holding.ports() == [u64::from(PORT)].into() && holding.kind("leases").len() == 1,
+        "{holding:?}"
+    );
+    let orphans = stage.world.metric("evenkeel_orphans").await?;
+    ensure!(orphans == 1.0, "{orphans} are reported");
+    let now = stage.holding_of(old).await?;
+    ensure!(
+        now.generations() == left.generations(),
+        "the old one was touched: {now:?}"
+    );
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! The finalizer: there before the first cloud object, gone after the last.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use evenkeel_e2e::look::ingress;
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::Service;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use evenkeel_e2e::look::LIMIT;
+use evenkeel_harness::wait::eventually;
 use kube::ResourceExt as _;
-use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::json;
 
+use crate::door::{Act, Gate};
 use crate::row::{Row, row};
 use crate::stage::{OURS, Stage, ips, is_ours};
 
@@ -17,7 +16,7 @@ const FOREIGN: &str = "example.com/hold";
 pub(crate) const ROWS: &[Row] = &[
     row!(
         11,
-        "create: finalizer present before the first cloud object",
+        "create: no cloud object while the finalizer is on its way",
         finalizer_first
     ),
     row!(
@@ -31,6 +30,11 @@ pub(crate) const ROWS: &[Row] = &[
         foreign_finalizers
     ),
     row!(
+        14,
+        "finalizer patch refused with 403, 409, 500: no cloud object, tried again",
+        refused
+    ),
+    row!(
         15,
         "type to ClusterIP: finalizer gone only after the cloud delete succeeded",
         gone_after_delete
@@ -41,6 +45,11 @@ pub(crate) const ROWS: &[Row] = &[
         back_again
     ),
     row!(
+        17,
+        "no class, with a default provider: our own finalizer; the shared service.kubernetes.io/load-balancer-cleanup, which others strip, is not used",
+        classless
+    ),
+    row!(
         18,
         "finalizer removed from a live Service: added again, Warning FinalizerLost",
         lost
@@ -48,51 +57,73 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 async fn finalizer_first(stage: &mut Stage) -> Result<()> {
-    let services = stage.services();
-    let listed = services.list(&ListParams::default()).await?;
-    let version = listed.metadata.resource_version.context("a version")?;
+    let gate = Gate::default();
+    let namespace = stage.namespace.clone();
+    stage.door.next(1, Act::Hold(gate.clone()), move |call| {
+        call.adds_finalizer(&namespace, "web")
+    });
     let made = stage.create("web", json!({})).await?;
-    let stage = &*stage;
-    let first_object = async {
-        stage
-            .held(&made, "the first cloud object", |holding| {
-                !holding.is_empty()
-            })
-            .await?;
-        let now = stage.get("web").await?;
-        ensure!(
-            is_ours(&now),
-            "a cloud object is there, the finalizer is not"
-        );
-        anyhow::Ok(())
-    };
-    let watched = WatchParams::default()
-        .fields("metadata.name=web")
-        .timeout(60);
-    let states = services.watch(&watched, &version).await?.boxed();
-    tokio::try_join!(first_object, finalizer_before_address(states))?;
+    tokio::time::timeout(LIMIT, gate.reached())
+        .await
+        .context("nobody adds the finalizer")?;
+    // While it is on its way, whatever is done without it is done.
+    stage.settle().await?;
+    let holding = stage.holding_of(&made).await?;
+    ensure!(
+        holding.is_empty(),
+        "without the finalizer there is {holding:?}"
+    );
+    let now = stage.get("web").await?;
+    ensure!(
+        !is_ours(&now) && ips(&now).is_empty(),
+        "{:?}, {:?}",
+        now.metadata,
+        now.status
+    );
+    gate.open();
+    stage.served("web").await?;
     Ok(())
 }
 
-async fn finalizer_before_address(
-    mut states: impl Stream<Item = kube::Result<WatchEvent<Service>>> + Unpin,
-) -> Result<()> {
-    let mut had_finalizer = false;
-    while let Some(event) = states.next().await {
-        let (WatchEvent::Added(service) | WatchEvent::Modified(service)) = event? else {
-            continue;
-        };
-        let served = !ingress(&service).is_empty();
-        ensure!(
-            !served || had_finalizer,
-            "an address came without or with the finalizer, not after it"
-        );
-        had_finalizer |= is_ours(&service);
-        if served {
-            return Ok(());
-        }
+async fn refused(stage: &mut Stage) -> Result<()> {
+    let mut made = Vec::new();
+    for (name, code) in [("forbidden", 403), ("conflict", 409), ("broken", 500)] {
+        let namespace = stage.namespace.clone();
+        stage.door.next(1, Act::Refuse(code), move |call| {
+            call.adds_finalizer(&namespace, name)
+        });
+        made.push(stage.create(name, json!({})).await?);
     }
-    bail!("the watch ended before an address came")
+    eventually("the finalizers to be tried again", LIMIT, || async {
+        let mut with = 0;
+        for service in &made {
+            let holding = stage.holding_of(service).await?;
+            // Read after what there is: it has to be there first.
+            let ours = is_ours(&stage.get(&service.name_any()).await?);
+            if !ours && !holding.is_empty() {
+                return Ok(Err(anyhow!("without the finalizer there is {holding:?}")));
+            }
+            with += usize::from(ours);
+        }
+        ensure!(with == made.len(), "{with} of {} have theirs", made.len());
+        Ok(Ok(()))
+    })
+    .await??;
+    let left = stage.door.left();
+    ensure!(left == 0, "{left} were never refused");
+    for service in &made {
+        stage.served(&service.name_any()).await?;
+    }
+    Ok(())
+}
+
+async fn classless(stage: &mut Stage) -> Result<()> {
+    stage.restart(true).await?;
+    let service = stage
+        .serve("plain", json!({"spec": {"loadBalancerClass": null}}))
+        .await?;
+    ensure!(service.finalizers() == [OURS], "{:?}", service.finalizers());
+    Ok(())
 }
 
 async fn already_present(stage: &mut Stage) -> Result<()> {

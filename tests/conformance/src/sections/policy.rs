@@ -5,6 +5,7 @@ use evenkeel_e2e::look::ingress;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+use super::traffic::pod_on;
 use crate::holding::Holding;
 use crate::row::{Row, row};
 use crate::stage::Stage;
@@ -23,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         64,
-        "Cluster to Local with the old healthCheckNodePort: probe uses it",
+        "Cluster to Local with the old healthCheckNodePort: probe uses it alone, only the pod's node is healthy, address and targets identical",
         to_local
     ),
 ];
@@ -94,6 +95,9 @@ async fn to_cluster(stage: &mut Stage) -> Result<()> {
 }
 
 async fn to_local(stage: &mut Stage) -> Result<()> {
+    let nodes: BTreeSet<_> = stage.world.nodes()?.nodes().into_iter().collect();
+    let home = nodes.first().context("a node")?.clone();
+    pod_on(stage, "pod", "web", &home).await?;
     let service = stage.serve("web", policy("Local")).await?;
     let old = service
         .spec
@@ -101,17 +105,25 @@ async fn to_local(stage: &mut Stage) -> Result<()> {
         .and_then(|spec| spec.health_check_node_port)
         .context("a health check port")?;
     stage.patch("web", policy("Cluster")).await?;
-    stage
+    let before = stage
         .held(&service, "the probe to switch", |holding| {
-            probes(holding, 10256)
+            probes(holding, 10256) && holding.healthy_nodes() == nodes
         })
         .await?;
     let back = json!({"spec": {"externalTrafficPolicy": "Local", "healthCheckNodePort": old}});
     stage.patch("web", back).await?;
-    stage
+    let after = stage
         .held(&service, "the probe to switch back", |holding| {
-            probes(holding, old)
+            probes(holding, old) && holding.healthy_nodes() == [home.clone()].into()
         })
         .await?;
+    ensure!(
+        after.targets() == before.targets(),
+        "{:?}, were {:?}",
+        after.targets(),
+        before.targets()
+    );
+    let now = stage.served("web").await?;
+    ensure!(ingress(&now) == ingress(&service), "{:?}", ingress(&now));
     Ok(())
 }

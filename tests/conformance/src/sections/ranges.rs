@@ -1,15 +1,19 @@
 //! Source ranges: who may connect.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use evenkeel_e2e::look::LIMIT;
+use evenkeel_harness::nodes::NodesKind;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
+use super::families::families;
+use crate::holding::Holding;
 use crate::row::{Row, row};
-use crate::stage::{PORT, Stage, address, answers, ips};
+use crate::stage::{PORT, Stage, address, answers, has_ipv6, ips};
 
 const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
@@ -29,7 +33,11 @@ pub(crate) const ROWS: &[Row] = &[
         "to 255.0.0.0/32: nobody allowed, address identical",
         nobody
     ),
-    row!(55, "to none: everyone allowed", everyone_again),
+    row!(
+        55,
+        "to none: everyone allowed, IPv6 too on dual stack",
+        everyone_again
+    ),
     row!(56, "field and annotation: the field only", field_wins),
     row!(
         57,
@@ -46,7 +54,6 @@ pub(crate) const ROWS: &[Row] = &[
         "IPv6 range on an IPv4 Service only: IPv4 denied, Warning",
         other_family
     ),
-    row!(60, "provider cannot enforce ranges: rejected", not with local: "its data plane enforces them"),
 ];
 
 fn ranges(ranges: &[&str]) -> Value {
@@ -86,7 +93,7 @@ async fn two_clients(stage: &mut Stage) -> Result<()> {
         .patch("web", ranges(&["127.0.0.11/32", "127.0.0.12/32"]))
         .await?;
     lets_in(&service, [true, true, false]).await?;
-    let healthy = |holding: &crate::holding::Holding| {
+    let healthy = |holding: &Holding| {
         let set = holding
             .only("backend_sets")
             .map(|set| set["status"]["targets"].clone());
@@ -126,7 +133,64 @@ async fn everyone_again(stage: &mut Stage) -> Result<()> {
     stage
         .patch("web", json!({"spec": {"loadBalancerSourceRanges": null}}))
         .await?;
-    lets_in(&service, [true; 3]).await
+    lets_in(&service, [true; 3]).await?;
+    if has_ipv6() {
+        stage.delete("web").await?;
+        stage.gone("web").await?;
+        everyone_again_on_both(stage).await?;
+    }
+    Ok(())
+}
+
+/// Both addresses are closed to all, then open to all.
+async fn everyone_again_on_both(stage: &Stage) -> Result<()> {
+    let service = stage
+        .serve("web", families("RequireDualStack", &["IPv4", "IPv6"]))
+        .await?;
+    let closed = |holding: &Holding| {
+        let listeners = holding.kind("listeners");
+        listeners.len() == 2
+            && listeners
+                .iter()
+                .all(|listener| !listener["spec"]["source_ranges"].is_null())
+    };
+    let open = |holding: &Holding| {
+        let listeners = holding.kind("listeners");
+        listeners.len() == 2
+            && listeners
+                .iter()
+                .all(|listener| listener["spec"]["source_ranges"].is_null())
+    };
+    stage.patch("web", ranges(&["255.0.0.0/32"])).await?;
+    stage
+        .held(&service, "both listeners to close", closed)
+        .await?;
+    both_answer(stage, &service, false).await?;
+    stage
+        .patch("web", json!({"spec": {"loadBalancerSourceRanges": null}}))
+        .await?;
+    stage.held(&service, "both listeners to open", open).await?;
+    both_answer(stage, &service, true).await
+}
+
+/// Waits until every address answers, or none does.
+async fn both_answer(stage: &Stage, service: &Service, expected: bool) -> Result<()> {
+    let nodes = stage.world.nodes()?;
+    for ip in ips(service) {
+        if nodes.kind() != NodesKind::Namespaces && ip.contains(':') {
+            // Nodes of 127.0.0.0/8 have no IPv6 address to go on to.
+            continue;
+        }
+        let to = (ip.parse::<IpAddr>()?, PORT).into();
+        eventually("exactly the allowed clients to get in", LIMIT, || async {
+            let answer = stage.world.ask(to).await;
+            let answer = answer.map_err(|error| format!("{error:#}"));
+            ensure!(answer.is_ok() == expected, "{to}: {answer:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn field_wins(stage: &mut Stage) -> Result<()> {

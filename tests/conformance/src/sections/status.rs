@@ -9,17 +9,17 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use crate::door::{Act, Gate};
+use crate::holding::Holding;
 use crate::row::{Row, row};
 use crate::stage::{PORT, Stage, address, conditions, has_condition, ips, is_ours};
 
 pub(crate) const ROWS: &[Row] = &[
-    row!(20, "host name in upper case: published in lower case", not with local: "its load balancers have addresses, no host names"),
     row!(
         21,
         "address published: ipMode explicit, Proxy for NodePort mode",
         ip_mode
     ),
-    row!(22, "host name only: no ipMode", not with local: "its load balancers have addresses, no host names"),
     row!(
         23,
         "second reconcile without a change: no status write, cloud write or event",
@@ -29,6 +29,11 @@ pub(crate) const ROWS: &[Row] = &[
         24,
         "ports[]: an entry per port and protocol, updated when the protocol changes",
         port_entries
+    ),
+    row!(
+        27,
+        "status patch answered with 409, 500: tried again; with 404: the Service is gone, nothing is left or told",
+        refused
     ),
     row!(28, "somebody wipes the address: restored", wiped),
     row!(
@@ -127,6 +132,50 @@ async fn port_entries(stage: &mut Stage) -> Result<()> {
             entries(service) == expected
         })
         .await?;
+    Ok(())
+}
+
+async fn refused(stage: &mut Stage) -> Result<()> {
+    for (name, code) in [("conflict", 409), ("broken", 500)] {
+        let namespace = stage.namespace.clone();
+        stage.door.next(1, Act::Refuse(code), move |call| {
+            call.publishes(&namespace, name)
+        });
+        stage.create(name, json!({})).await?;
+    }
+    for name in ["conflict", "broken"] {
+        stage.served(name).await?;
+    }
+    let left = stage.door.left();
+    ensure!(left == 0, "{left} were never refused");
+
+    let (gate, namespace) = (Gate::default(), stage.namespace.clone());
+    stage.door.next(1, Act::Hold(gate.clone()), move |call| {
+        call.publishes(&namespace, "gone")
+    });
+    let gone = stage.create("gone", json!({})).await?;
+    tokio::time::timeout(LIMIT, gate.reached())
+        .await
+        .context("nobody publishes an address")?;
+    stage.delete("gone").await?;
+    stage
+        .patch("gone", json!({"metadata": {"finalizers": null}}))
+        .await?;
+    stage.gone("gone").await?;
+    ensure!(
+        !stage.holding_of(&gone).await?.is_empty(),
+        "an address was to be published without a load balancer"
+    );
+    gate.open();
+    stage
+        .held(&gone, "nothing to be left", Holding::is_empty)
+        .await?;
+    let told = stage.events("gone").await?;
+    ensure!(
+        told.iter()
+            .all(|(reason, _)| reason != "SyncLoadBalancerFailed"),
+        "{told:?}"
+    );
     Ok(())
 }
 
