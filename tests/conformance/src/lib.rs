@@ -19,10 +19,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use evenkeel::config::{LogConfig, LogFormat};
+use evenkeel::telemetry;
 use evenkeel_harness::control_plane::{ControlPlane, Options};
 
-pub use args::{Args, Provider};
 use args::chosen;
+pub use args::{Args, Provider};
 use row::{Check, Row, Run, ToyCheck, Verdict};
 use stage::Stage;
 use toy_stage::ToyStage;
@@ -32,6 +34,16 @@ const ROW_LIMIT: Duration = Duration::from_secs(240);
 
 /// Runs the rows asked for, and prints a line for each. Success when none failed.
 pub fn run(args: &Args) -> ExitCode {
+    // The controllers of toys run in this process, and log where it does.
+    if let Some(filter) = std::env::var("EVENKEEL_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty())
+    {
+        let format = LogFormat::Text;
+        if let Err(error) = telemetry::start(&LogConfig { filter, format }) {
+            return stopped(&error);
+        }
+    }
     let all = sections::all();
     let rows = match chosen(&all, &args.rows) {
         Ok(rows) => rows,

@@ -177,12 +177,12 @@ async fn brake(stage: &mut ToyStage) -> Result<()> {
     let alarm = || async {
         let events = Api::<Event>::namespaced(stage.client.clone(), stage.namespace());
         let events = events.list(&ListParams::default()).await?;
-        let alarm = events
+        let mut notes = events
             .into_iter()
-            .find(|event| event.reason.as_deref() == Some("MassRemoval"));
-        let alarm = alarm.context("nobody is told")?;
-        ensure!(alarm.type_.as_deref() == Some("Warning"), "{alarm:?}");
-        Ok(alarm.note.unwrap_or_default())
+            .filter(|event| event.type_.as_deref() == Some("Warning"))
+            .filter_map(|event| event.note);
+        let alarm = notes.find(|note| note.contains("vanished at once"));
+        alarm.context("nobody is told")
     };
     let note = eventually("the alarm", LIMIT, alarm).await?;
     ensure!(note.contains("5 of the 5 nodes"), "{note}");
