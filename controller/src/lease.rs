@@ -8,6 +8,8 @@
 mod decide;
 mod explain;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     pin::Pin,
@@ -54,6 +56,8 @@ const RELEASE_TRIES: usize = 3;
 /// The role of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
+    /// Nobody keeps the Lease.
+    Idle,
     /// The Lease has not been read yet.
     Unknown,
     /// Another leads.
@@ -84,7 +88,7 @@ impl Lead {
             identity,
             writes: Term::new(),
             words: Term::new(),
-            role: watch::Sender::new(Role::Unknown),
+            role: watch::Sender::new(Role::Idle),
         }
     }
 
@@ -115,7 +119,8 @@ impl Lead {
 
     /// Waits until the Lease has been read. Returns whether another leads.
     pub(crate) async fn known(&self) -> bool {
-        self.until(|role| role != Role::Unknown).await == Role::Waits
+        let unknown = |role| matches!(role, Role::Idle | Role::Unknown);
+        self.until(|role| !unknown(role)).await == Role::Waits
     }
 
     /// Waits until this process leads.
@@ -123,9 +128,10 @@ impl Lead {
         self.until(|role| role == Role::Leads).await;
     }
 
-    /// Waits until the lead has been given away.
+    /// Waits until the lead has been given away, if it was ever sought.
     pub(crate) async fn released(&self) {
-        self.until(|role| role == Role::Released).await;
+        self.until(|role| matches!(role, Role::Idle | Role::Released))
+            .await;
     }
 
     /// Whether this process leads now.
@@ -151,6 +157,11 @@ impl Lead {
         let mut role = self.role.subscribe();
         let reached = role.wait_for(|role| reached(*role)).await;
         *reached.expect("the sender is in our hands")
+    }
+
+    fn renew(&self, ends: Instant) {
+        self.writes.renew(ends);
+        self.words.renew(ends);
     }
 
     fn lose(&self) {
@@ -236,6 +247,7 @@ impl Keeper {
     /// # Errors
     /// When it was lost. By then nothing of this process can begin a write any more.
     pub(crate) async fn keep(mut self, give_away: CancellationToken) -> Result<()> {
+        self.lead.role.send_replace(Role::Unknown);
         let mut news = self.news();
         // When the watch is asked again after an error.
         let mut listen = Instant::now();
@@ -268,9 +280,7 @@ impl Keeper {
                 }
             }
         }
-        if self.lead.leads() {
-            self.give_away().await;
-        }
+        self.give_away().await;
         self.lead.role.send_replace(Role::Released);
         Ok(())
     }
@@ -373,8 +383,7 @@ impl Keeper {
         let former = self.election.holder().map(str::to_owned);
         let gained = self.election.wrote(written, began);
         if let Some(ends) = self.election.ends() {
-            self.lead.writes.renew(ends);
-            self.lead.words.renew(ends);
+            self.lead.renew(ends);
         }
         let Some(taking) = gained else {
             return;
@@ -451,7 +460,8 @@ impl Keeper {
         self.lead.lose();
         self.metrics.lead(LeadChange::Lost);
         anyhow!(
-            "the lead is lost: {loss} (Lease {}/{}). Nothing is written any more; another replica goes on",
+            "the lead is lost: {loss} (Lease {}/{}). Nothing is written any more; another replica goes on. Start this one again to have \
+             it stand by",
             self.namespace,
             self.name
         )
@@ -462,23 +472,26 @@ impl Keeper {
         let released = tokio::time::timeout(RELEASE, async {
             for _ in 0..RELEASE_TRIES {
                 let there = self.api.get_opt(&self.name).await?;
-                let Some(record) = there.map(Record::of) else {
-                    return Ok(());
+                let ours = |record: &Record| record.holder.as_deref() == Some(self.lead.identity());
+                // Also where the answer to our taking it was lost.
+                let Some(record) = there.map(Record::of).filter(ours) else {
+                    return Ok(false);
                 };
-                if record.holder.as_deref() != Some(self.lead.identity()) {
-                    return Ok(());
-                }
                 match self.replace(record.released(self.clock.now())).await {
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    done => return done.map(drop),
+                    done => return done.map(|_| true),
                 }
             }
-            Ok(())
+            Ok(false)
         })
         .await;
-        self.metrics.lead(LeadChange::GivenAway);
+        if self.lead.leads() {
+            self.metrics.lead(LeadChange::GivenAway);
+        }
         match released {
-            Ok(Ok(())) => info!("the lead is given away"),
+            Ok(Ok(true)) => info!("the lead is given away"),
+            Ok(Ok(false)) => {}
+            _ if !self.lead.leads() => {}
             Ok(Err(error)) => {
                 let error = Explained::of(&error, Call::Update, &self.namespace);
                 warn!(%error, "the lead could not be given away; another replica waits for its end");

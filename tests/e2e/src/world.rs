@@ -12,13 +12,10 @@ use evenkeel_harness::evenkeel::{Evenkeel, evenkeel_binary};
 use evenkeel_harness::nodes::{Nodes, NodesOptions};
 use evenkeel_harness::supervise::Supervised;
 use evenkeel_harness::wait::eventually;
-use kube::Client;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DeleteParams;
+use kube::{Api, Client};
 use tokio::net::UnixStream;
-
-const LEASE_DURATION: &str = "--lease-duration";
-
-/// After a kill the next controller waits for the end of the lease: the shortest there is, unless a test asks otherwise.
-const SHORT_LEASE: &str = "5s";
 
 /// What a world is to be like.
 #[derive(Clone, Debug)]
@@ -177,11 +174,26 @@ impl World {
             &self.pools,
             &self.run,
         );
+        self.clear_lease().await;
         let kubeconfig = self.kubeconfig.as_deref();
         let kubeconfig = kubeconfig.unwrap_or_else(|| self.plane.kubeconfig());
         let logs = self.plane.log_dir();
         self.controller = Some(Evenkeel::run_as(kubeconfig, logs, args, ready).await?);
         Ok(())
+    }
+
+    /// Deletes the Lease of a controller before this one. The world knows that it is dead, and nobody has to wait for its end.
+    async fn clear_lease(&self) {
+        let given = |flag: &str, default: &str| {
+            let mut arguments = self.run.iter().skip_while(|argument| *argument != flag);
+            arguments.nth(1).cloned().unwrap_or(default.to_owned())
+        };
+        let namespace = given("--namespace", "kube-system");
+        let leases = Api::<Lease>::namespaced(self.client(), &namespace);
+        // Where there is none, or nobody to ask, the controller sees to that itself.
+        let _ = leases
+            .delete(&given("--instance", "evenkeel"), &DeleteParams::default())
+            .await;
     }
 
     /// Starts one more replica of the controller, which reaches the API server by this kubeconfig and logs into a file in this
@@ -257,9 +269,6 @@ fn run_arguments(
             .iter()
             .flat_map(|pool| ["--local-pool".into(), pool.into()]),
     );
-    if !further.iter().any(|argument| argument == LEASE_DURATION) {
-        args.extend([LEASE_DURATION.into(), SHORT_LEASE.into()]);
-    }
     args.extend(further.iter().map(OsString::from));
     args
 }

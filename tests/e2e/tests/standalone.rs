@@ -13,7 +13,7 @@ use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
@@ -220,6 +220,25 @@ async fn least_token(plane: &ControlPlane) -> Result<String> {
         .create(&new, &serde_json::from_value(role)?)
         .await?;
     Api::<ClusterRoleBinding>::all(plane.client())
+        .create(&new, &serde_json::from_value(binding)?)
+        .await?;
+    // Its own objects: the Lease, and the ConfigMap that says how it runs. A name cannot be asked for in a create.
+    let own = json!([
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [name], "verbs": ["get", "watch", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get", "patch"]},
+    ]);
+    let role = json!({"metadata": {"name": name}, "rules": own});
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+    });
+    Api::<Role>::namespaced(plane.client(), "kube-system")
+        .create(&new, &serde_json::from_value(role)?)
+        .await?;
+    Api::<RoleBinding>::namespaced(plane.client(), "kube-system")
         .create(&new, &serde_json::from_value(binding)?)
         .await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(plane.client(), "default");
