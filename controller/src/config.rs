@@ -7,6 +7,7 @@
 mod file;
 mod home;
 mod local;
+mod publishing;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -231,18 +232,20 @@ fn enabled_provider(
     Err(unknown_provider(place, name))
 }
 
+/// The profiles, as they are written.
+const PROFILES: [(&str, Profile); 4] = [
+    ("neutral", Profile::Neutral),
+    ("ccm", Profile::Ccm),
+    ("lbc", Profile::Lbc),
+    ("azure", Profile::Azure),
+];
+
 /// Reads `CLASS=PROVIDER[:PROFILE]`.
 fn class<'a>(
     place: &str,
     text: &'a str,
     rules: &ClaimRules,
 ) -> Result<(&'a str, ClassRule), Problem> {
-    const PROFILES: [(&str, Profile); 4] = [
-        ("neutral", Profile::Neutral),
-        ("ccm", Profile::Ccm),
-        ("lbc", Profile::Lbc),
-        ("azure", Profile::Azure),
-    ];
     let Some((class, rule)) = text
         .split_once('=')
         .filter(|(class, rule)| !class.is_empty() && !rule.is_empty())

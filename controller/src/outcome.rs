@@ -1,15 +1,16 @@
 //! What a run means for one Service: conditions, events, what may be published (Decides).
 //!
-//! Events are told once: when something begins, when it ends well, and once per distinct trouble; while a Service is
-//! not as asked its trouble is told again before the API server forgets it. The trouble's text is that of the condition
-//! `Degraded`, so that whoever reads the one has read the other.
+//! Events are told once: when something begins, when it ends well, and once per distinct trouble. While a Service is not
+//! as asked, why it is not is told again before the API server forgets it ([`telling`]). The trouble's text is that of
+//! the condition `Degraded`, so that whoever reads the one has read the other. A fault of the provider as a whole is told
+//! in one place ([`crate::standing`]), and each Service's conditions say where.
 
 use evenkeel_core::{
     condition::{ConditionType, FailureView, Reason, StateView, conditions},
-    digest::Digest,
     engine::Report,
     failure::Failure,
-    ids::ServiceRef,
+    ids::{ProviderName, ServiceRef},
+    plan::Change,
     problem::{PortError, Problem, Problems, Warning},
     published::Published,
 };
@@ -18,10 +19,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::metrics::State;
 
+mod telling;
 #[cfg(test)]
 mod tests;
 
-/// Reasons of events, in upstream's words, which tools look for.
+pub(crate) use telling::RENEW;
+use telling::{Holding, Tellings};
+
+/// Reasons of events, in upstream's words where it has one, which tools look for.
 pub mod event {
     /// Work begins.
     pub const ENSURING: &str = "EnsuringLoadBalancer";
@@ -37,10 +42,13 @@ pub mod event {
     pub const DELETED: &str = "DeletedLoadBalancer";
     /// Somebody took our finalizer off.
     pub const FINALIZER_LOST: &str = "FinalizerLost";
+    /// Somebody changed the load balancer behind our back, and it is as asked again.
+    pub const DRIFT_REPAIRED: &str = "DriftRepaired";
+    /// The load balancer of an earlier Service of the same name is still there.
+    pub const ORPHANED: &str = "OrphanedLoadBalancer";
+    /// The user asked that nothing be written.
+    pub const PAUSED: &str = "Paused";
 }
-
-/// The API server forgets events after an hour (`--event-ttl`); what still holds is told again before.
-const RENEW: SignedDuration = SignedDuration::from_mins(30);
 
 /// An event to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +59,8 @@ pub struct Notice {
     pub reason: &'static str,
     /// For people; where something is wrong it ends with what to do.
     pub note: String,
+    /// How often it happened since it was last told.
+    pub times: i32,
 }
 
 impl Notice {
@@ -60,6 +70,7 @@ impl Notice {
             warning: false,
             reason,
             note: note.into(),
+            times: 1,
         }
     }
 
@@ -69,6 +80,7 @@ impl Notice {
             warning: true,
             reason,
             note: note.into(),
+            times: 1,
         }
     }
 }
@@ -82,8 +94,8 @@ impl From<Warning> for Notice {
 /// What a Service was told so far.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Troubles that hold, by reason and text: when they were last told.
-    troubles: Vec<(&'static str, Digest, Timestamp)>,
+    /// What holds and is told again.
+    tellings: Tellings,
     /// Work was begun of which the good end was not told yet.
     ensuring: bool,
     /// The good end was told, or the load balancer was there when we came.
@@ -101,6 +113,10 @@ pub struct Told {
 pub struct View<'a> {
     /// The Service.
     pub service: &'a ServiceRef,
+    /// Who serves it.
+    pub provider: &'a ProviderName,
+    /// Where faults of the controller itself are told: `the ConfigMap kube-system/evenkeel`.
+    pub standing: &'a str,
     /// What the engine did and has to tell.
     pub report: &'a Report,
     /// Why what the Service asks cannot be used.
@@ -179,27 +195,14 @@ impl Told {
         self.ensured = true;
     }
 
-    /// The troubles to tell now: new ones, and those told long ago that still hold.
-    pub fn troubles(&mut self, holding: Vec<(Notice, bool)>, now: Timestamp) -> Vec<Notice> {
-        let mut known: Vec<(&'static str, Digest, Timestamp)> = Vec::new();
-        let mut tell = Vec::new();
-        for (notice, renew) in holding {
-            let digest = Digest::of(notice.note.as_str());
-            let same = |(reason, other, _): &&(&'static str, Digest, Timestamp)| {
-                *reason == notice.reason && *other == digest
-            };
-            if known.iter().any(|known| same(&known)) {
-                continue;
-            }
-            let told = self.troubles.iter().find(same).map(|(.., at)| *at);
-            let told = told.filter(|told| !renew || now.duration_since(*told) < RENEW);
-            known.push((notice.reason, digest, told.unwrap_or(now)));
-            if told.is_none() {
-                tell.push(notice);
-            }
-        }
-        self.troubles = known;
-        tell
+    /// What is to be told again by now, though nothing has happened.
+    pub fn renewals(&mut self, now: Timestamp) -> Vec<Notice> {
+        self.tellings.renewals(now)
+    }
+
+    /// When something is to be told again.
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        self.tellings.next()
     }
 }
 
@@ -221,6 +224,7 @@ pub fn outcome(
     let warnings = warnings(view);
     let waits: Vec<String> = report.waits.iter().map(|wait| wait.what.clone()).collect();
     let failure = worst(&report.failures);
+    let of_provider = format!("The provider {} cannot be asked", view.provider);
 
     let served = told.serving;
     // Where the cloud could not be read, what was true is the best that is known.
@@ -238,7 +242,11 @@ pub fn outcome(
         warnings: &warnings,
         failure: failure.map(|failure| FailureView {
             class: failure.class,
-            message: &failure.message,
+            of_provider: failure.of_provider.map(|_| view.standing),
+            message: match failure.of_provider {
+                Some(_) => &of_provider,
+                None => &failure.message,
+            },
         }),
         waits: &waits,
         working: view.running || !report.withheld.is_empty(),
@@ -246,7 +254,9 @@ pub fn outcome(
     };
     let conditions = conditions(&state, previous, now);
 
-    let mut notices = told.troubles(troubles(&conditions, &state), now);
+    let mut holding = troubles(&conditions, &state);
+    holding.extend(standstill(&conditions, &state, view.leaving));
+    let mut notices = told.tellings.told(holding, now);
     let as_asked =
         serving && !view.running && !view.leaving && report.settled() && problems.is_none();
     if as_asked {
@@ -328,41 +338,103 @@ fn warnings(view: &View<'_>) -> Vec<Warning> {
     warnings
 }
 
-/// The failure that says most: what only a person can end comes first.
+/// The failure that says most: what stops everybody, then what only a person can end.
 fn worst(failures: &[Failure]) -> Option<&Failure> {
     failures
         .iter()
-        .find(|failure| failure.class.is_hopeless())
+        .find(|failure| failure.of_provider.is_some())
+        .or_else(|| failures.iter().find(|failure| failure.class.is_hopeless()))
         .or(failures.first())
 }
 
-/// Everything that is wrong, each with whether it is told again while it holds.
-fn troubles(conditions: &[Condition], state: &StateView<'_>) -> Vec<(Notice, bool)> {
-    let mut troubles = Vec::new();
-    let obstacle =
-        state.problems.is_some() || !state.refusals.is_empty() || state.failure.is_some();
-    let degraded = conditions
+/// The text of a condition.
+fn message(conditions: &[Condition], type_: ConditionType) -> String {
+    let found = conditions
         .iter()
-        .find(|condition| condition.type_ == ConditionType::Degraded.as_str());
-    if let Some(degraded) = degraded.filter(|_| obstacle) {
-        troubles.push((
-            Notice::warning(reason(state), degraded.message.clone()),
-            true,
-        ));
+        .find(|condition| condition.type_ == type_.as_str());
+    found.map_or_else(String::new, |found| found.message.clone())
+}
+
+/// Everything that is wrong.
+fn troubles(conditions: &[Condition], state: &StateView<'_>) -> Vec<Holding> {
+    let mut troubles = Vec::new();
+    // What is everybody's trouble is one event in one place.
+    let failed = state
+        .failure
+        .is_some_and(|failure| failure.of_provider.is_none());
+    if state.problems.is_some() || !state.refusals.is_empty() || failed {
+        let degraded = message(conditions, ConditionType::Degraded);
+        troubles.push(Holding::told_again(Notice::warning(
+            reason(state),
+            degraded,
+        )));
     }
     troubles.extend(
         state
             .port_errors
             .iter()
-            .map(|error| (Notice::warning(error.reason, error.to_string()), true)),
+            .map(|error| Holding::told_again(Notice::warning(error.reason, error.to_string()))),
     );
-    troubles.extend(
-        state
-            .warnings
-            .iter()
-            .map(|warning| (warning.clone().into(), false)),
-    );
+    troubles.extend(state.warnings.iter().map(|warning| {
+        let notice = Notice::from(warning.clone());
+        // Without a node there is an address, and nobody behind it.
+        if warning.reason == event::NO_NODES {
+            Holding::told_again(notice)
+        } else {
+            Holding::told_once(notice)
+        }
+    }));
     troubles
+}
+
+/// Why nothing is wrong and all is not done either.
+fn standstill(conditions: &[Condition], state: &StateView<'_>, leaving: bool) -> Option<Holding> {
+    let obstacle =
+        state.problems.is_some() || !state.refusals.is_empty() || state.failure.is_some();
+    if obstacle {
+        return None;
+    }
+    if state.paused {
+        let note = message(conditions, ConditionType::Provisioning);
+        return (state.working || !state.serving)
+            .then(|| Holding::told_again(Notice::normal(event::PAUSED, note)));
+    }
+    if !leaving && state.serving {
+        return None;
+    }
+    let (reason, what) = if leaving {
+        (event::DELETING, "given back")
+    } else {
+        (event::ENSURING, "set up")
+    };
+    let waits = match state.waits {
+        [] => String::new(),
+        waits => format!(" Waiting: {}.", waits.join("; ").trim_end_matches('.')),
+    };
+    let note = format!(
+        "The load balancer is still being {what}.{waits} It goes on by itself; look at the provider's own console if it stays."
+    );
+    Some(Holding::told_later(Notice::normal(reason, note)))
+}
+
+/// What to tell of writes that put right what somebody else had changed.
+pub fn repaired(applied: &[Change]) -> Notice {
+    const SHOWN: usize = 5;
+    let mut what: Vec<_> = applied
+        .iter()
+        .take(SHOWN)
+        .map(|change| format!("{} {} {}", change.action.as_str(), change.kind, change.id))
+        .collect();
+    if applied.len() > SHOWN {
+        what.push(format!("{} more", applied.len() - SHOWN));
+    }
+    Notice::normal(
+        event::DRIFT_REPAIRED,
+        format!(
+            "The load balancer was not what it had been made, and was repaired: {}. Find out who changes it; to work on it by hand, set evenkeel.dev/paused first.",
+            what.join(", ")
+        ),
+    )
 }
 
 /// The reason of the event of what stands in the way, in the order in which conditions choose.

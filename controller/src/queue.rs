@@ -72,11 +72,18 @@ pub enum Next {
 }
 
 impl Next {
-    /// The earlier of the two.
+    /// The earlier of the two. The later one is not remembered: each run says anew what it waits for.
     #[must_use]
     pub fn sooner(self, other: Self) -> Self {
         match (self, other) {
-            (Self::At(a, why), Self::At(b, other)) => Self::At(a.min(b), why.and(other)),
+            (Self::At(a, why), Self::At(b, other)) if a == b => Self::At(a, why.and(other)),
+            (Self::At(a, why), Self::At(b, other)) => {
+                if a < b {
+                    Self::At(a, why)
+                } else {
+                    Self::At(b, other)
+                }
+            }
             (at @ Self::At(..), Self::Rest) | (Self::Rest, at) => at,
         }
     }

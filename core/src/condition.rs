@@ -123,6 +123,8 @@ impl Reason {
 pub struct FailureView<'a> {
     /// Its class.
     pub class: ErrorClass,
+    /// The provider as a whole cannot be asked: where that is told in full, as `the ConfigMap kube-system/evenkeel`.
+    pub of_provider: Option<&'a str>,
     /// What happened, free of secrets and of what differs from try to try, such as ids of requests.
     pub message: &'a str,
 }
@@ -221,12 +223,19 @@ fn obstacle(state: &StateView<'_>) -> Option<(Reason, String)> {
         return Some((Reason::Of(first.reason), join_problems(state.refusals)));
     }
     let failure = state.failure?;
-    let message = format!(
-        "{}. {}",
-        failure.message.trim_end_matches('.'),
-        next_step(failure.class)
-    );
+    let message = match failure.of_provider {
+        Some(place) => format!(
+            "{} No Service of this provider can be changed until that is over; see {place}.",
+            sentence(failure.message)
+        ),
+        None => format!("{} {}", sentence(failure.message), next_step(failure.class)),
+    };
     Some((Reason::of_class(failure.class), message))
+}
+
+/// With one full stop at its end.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }
 
 /// What to do about a failed call.

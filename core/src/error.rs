@@ -48,11 +48,42 @@ impl ErrorClass {
     }
 }
 
+/// Why a provider as a whole cannot be asked: whatever the Service, its calls fail. One report says it for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ProviderFault {
+    /// The credentials have expired, or are none any more.
+    CredentialsExpired,
+    /// The credentials do not allow what every Service needs.
+    PermissionDenied,
+    /// Nobody answers where the cloud should.
+    Unreachable,
+}
+
+impl ProviderFault {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::CredentialsExpired,
+        Self::PermissionDenied,
+        Self::Unreachable,
+    ];
+
+    /// CamelCase and stable: the reason of condition and event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialsExpired => "CredentialsExpired",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::Unreachable => "Unreachable",
+        }
+    }
+}
+
 /// A cloud call that failed. Displays its own part only; [`chain`] prints it with its sources.
 #[derive(Debug)]
 pub struct CloudError {
     /// What to do about it.
     pub class: ErrorClass,
+    /// Set where no Service is to blame, and none can be served: the fault is the provider's as a whole.
+    pub of_provider: Option<ProviderFault>,
     /// The call, as the cloud names it: `CreateListener`, `PUT leases`.
     pub operation: &'static str,
     /// The cloud's code, where it gave one.
@@ -70,12 +101,20 @@ impl CloudError {
     pub fn new(class: ErrorClass, operation: &'static str, message: impl Into<String>) -> Self {
         Self {
             class,
+            of_provider: None,
             operation,
             code: None,
             message: message.into(),
             request_id: None,
             source: None,
         }
+    }
+
+    /// The same as a fault of the provider as a whole. The message names what to do.
+    #[must_use]
+    pub fn of_provider(mut self, fault: ProviderFault) -> Self {
+        self.of_provider = Some(fault);
+        self
     }
 
     /// The same with the cloud's code.

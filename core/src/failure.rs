@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     digest::Digest,
-    error::{CloudError, ErrorClass, chain},
+    error::{CloudError, ErrorClass, ProviderFault, chain},
     plan::{Change, Plan, Planned},
 };
 
@@ -25,6 +25,8 @@ pub struct Failure {
     pub change: Change,
     /// What to do about it.
     pub class: ErrorClass,
+    /// Set where the fault is the provider's as a whole.
+    pub of_provider: Option<ProviderFault>,
     /// The call that failed and the cloud's code, for logs and for people.
     pub operation: &'static str,
     /// The cloud's code, where it gave one.
@@ -47,6 +49,7 @@ impl Failure {
         Self {
             change,
             class: error.class,
+            of_provider: error.of_provider,
             operation: error.operation,
             code: error.code.clone(),
             message: error.message.clone(),
@@ -64,10 +67,11 @@ pub struct Failures(BTreeMap<Digest, Failure>);
 
 impl Failures {
     /// Forgets what a new run may try again: everything but hopeless writes for the same desired state that are
-    /// not old yet.
+    /// not old yet. What was the provider's fault says nothing of the write.
     pub fn begin(&mut self, desired: Digest, now: Timestamp) {
         self.0.retain(|_, failure| {
             failure.class.is_hopeless()
+                && failure.of_provider.is_none()
                 && failure.desired == desired
                 && now.duration_since(failure.at) < HOLD
         });

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    error::{CloudError, ErrorClass},
+    digest::Digest,
+    error::{CloudError, ErrorClass, ProviderFault},
     ids::{ResourceId, ServiceKey, ServiceUid},
     plan::{Action, Change, Refusal, Until, Wait},
     ports::{PortKey, Protocol},
@@ -90,6 +91,8 @@ impl Scene {
     fn run(&mut self, report: &Report, minutes: i64) -> Outcome {
         let view = View {
             service: &service(),
+            provider: &ProviderName::from("local"),
+            standing: "the ConfigMap kube-system/evenkeel",
             report,
             problems: self.problems.as_ref(),
             warnings: &[],
@@ -276,30 +279,41 @@ fn a_trouble_is_told_once_and_again_before_it_is_forgotten() {
         failures: vec![failed(ErrorClass::Transient, message)],
         ..empty()
     };
-    let told: Vec<_> = [0, 1, 29, 31, 40, 62]
+    let told: Vec<_> = [0, 1, 44, 46, 60, 92]
         .into_iter()
         .filter(|minutes| !scene.run(&report("no answer"), *minutes).notices.is_empty())
         .collect();
-    assert_eq!(told, [0, 31, 62]);
+    assert_eq!(told, [0, 46, 92]);
     assert_eq!(
-        reasons(&scene.run(&report("another cause"), 63)),
+        reasons(&scene.run(&report("another cause"), 93)),
         [event::FAILED],
         "a new cause is news"
     );
     assert_eq!(
-        reasons(&scene.run(&report("no answer"), 64)),
+        reasons(&scene.run(&report("no answer"), 94)),
         [event::FAILED],
         "so is one that came back"
     );
 }
 
 #[test]
-fn warnings_are_told_once() {
+fn warnings_are_told_once_and_that_nobody_is_there_again() {
     let mut scene = Scene::new();
     scene.no_nodes = true;
-    let first = scene.run(&serving(), 0);
-    assert_eq!(reasons(&first), [event::NO_NODES]);
-    assert_eq!(reasons(&scene.run(&serving(), 600)), [""; 0]);
+    let report = Report {
+        warnings: vec![Warning::new(
+            reason::UNKNOWN_ANNOTATION,
+            "nobody knows it. Correct it.",
+        )],
+        ..serving()
+    };
+    let first = scene.run(&report, 0);
+    assert_eq!(
+        reasons(&first),
+        [reason::UNKNOWN_ANNOTATION, event::NO_NODES]
+    );
+    assert_eq!(reasons(&scene.run(&report, 44)), [""; 0]);
+    assert_eq!(reasons(&scene.run(&report, 600)), [event::NO_NODES]);
     scene.no_nodes = false;
     scene.run(&serving(), 601);
     scene.no_nodes = true;
@@ -394,4 +408,111 @@ fn a_cloud_that_cannot_be_read_takes_nothing_away() {
         pair("True", "Serving")
     );
     assert_eq!(outcome.state, State::Degraded);
+}
+
+#[test]
+fn what_is_everybodys_trouble_is_told_by_conditions_alone() {
+    let mut scene = Scene::new();
+    let mut expired = failed(ErrorClass::Denied, "the token has expired");
+    expired.of_provider = Some(ProviderFault::CredentialsExpired);
+    let report = Report {
+        failures: vec![failed(ErrorClass::Quota, "full"), expired],
+        ..empty()
+    };
+    let outcome = scene.run(&report, 0);
+    assert_eq!(reasons(&outcome), [""; 0], "one event in one place says it");
+    assert_eq!(
+        status(&outcome, ConditionType::Degraded),
+        pair("True", reason::PERMISSION_DENIED)
+    );
+    let text = message(&outcome.conditions, ConditionType::Serving);
+    assert!(
+        text.contains("provider local") && text.ends_with("the ConfigMap kube-system/evenkeel."),
+        "{text}"
+    );
+    assert!(
+        !text.contains("token"),
+        "nothing that differs from try to try: {text}"
+    );
+
+    // Trouble of its own is told all the same.
+    scene.problems = Some(problems());
+    assert_eq!(
+        reasons(&scene.run(&report, 1)),
+        [reason::INVALID_CONFIGURATION]
+    );
+}
+
+#[test]
+fn who_waits_for_long_is_told_what_for() {
+    let waits = |what: &str| Report {
+        waits: vec![Wait {
+            id: ResourceId::new("lb"),
+            what: what.to_owned(),
+            until: Until::Told,
+        }],
+        ..empty()
+    };
+    let mut scene = Scene::new();
+    assert_eq!(reasons(&scene.run(&waits("lb becomes active"), 0)), [""; 0]);
+    let late = scene.run(&waits("the quota is raised"), 50);
+    assert_eq!(reasons(&late), [event::ENSURING]);
+    assert!(
+        late.notices[0]
+            .note
+            .contains("Waiting: the quota is raised."),
+        "{late:?}"
+    );
+    assert!(!late.notices[0].warning);
+    assert_eq!(
+        reasons(&scene.run(&serving(), 200)),
+        [""; 0],
+        "who is served is told nothing of that"
+    );
+}
+
+#[test]
+fn who_is_paused_and_not_as_asked_is_told_how_to_go_on() {
+    let paused = |report| Report {
+        paused: true,
+        ..report
+    };
+    let withheld = Report {
+        withheld: vec![Change::new(
+            Action::Create,
+            "listener",
+            ResourceId::new("ls"),
+            "",
+        )],
+        ..serving()
+    };
+    for (name, report, told) in [
+        ("not served", empty(), true),
+        ("served, and something is left to do", withheld, true),
+        ("served as asked", serving(), false),
+    ] {
+        let outcome = Scene::new().run(&paused(report), 0);
+        let want: &[&str] = if told { &[event::PAUSED] } else { &[] };
+        assert_eq!(reasons(&outcome), want, "{name}");
+        assert!(
+            outcome.notices.iter().all(|notice| notice
+                .note
+                .contains("Remove the annotation evenkeel.dev/paused")),
+            "{name}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn what_somebody_else_changed_is_told_with_the_first_few_writes() {
+    let change = |id: &str| Change::new(Action::Create, "listener", ResourceId::new(id), "");
+    let few = repaired(&[change("ls/443")]);
+    assert_eq!((few.reason, few.warning), (event::DRIFT_REPAIRED, false));
+    assert!(
+        few.note.contains("repaired: create listener ls/443. "),
+        "{few:?}"
+    );
+    let ids: Vec<_> = (0..7).map(|number| change(&number.to_string())).collect();
+    let many = repaired(&ids);
+    assert!(many.note.contains("listener 4, 2 more. "), "{many:?}");
 }

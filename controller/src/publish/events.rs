@@ -1,18 +1,20 @@
-//! Events: what happened, told beside the Service (Writes to the API server).
+//! Events: what happened, told beside the object (Writes to the API server).
 //!
-//! A repeated event is one object whose count grows, so that a fault that lasts does not fill the API server. An event
-//! that cannot be written is counted and forgotten: nothing ever waits for one, or fails for one.
+//! A repeated event is one object whose count grows, so that a fault that lasts does not fill the API server. What is
+//! wrong has a name made of what it says, so that the next process finds it and goes on counting. An event that cannot
+//! be written is counted and forgotten: nothing ever waits for one, or fails for one.
+//!
+//! Events are of `events.k8s.io/v1`, which `kubectl` sees through the core API: their series gives age and count.
+//! `kubectl describe` sorts by a time that events of this API do not have, and so shows them in the order of their
+//! names: those of what happened in the order of time, then those of what is wrong.
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use evenkeel_core::{
-    digest::Digest,
-    error::chain,
-    ids::{ServiceRef, ServiceUid},
-};
+use evenkeel_core::{digest::Digest, error::chain, ids::ServiceRef};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -50,21 +52,55 @@ const MOST_SERIES: usize = 4096;
 /// How long what still waits at the end may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct About {
+    /// Its kind, in the API group `v1`.
+    pub kind: &'static str,
+    /// Its namespace; None where it is in none.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its UID: without it `kubectl describe` does not find the event. None where it is not known.
+    pub uid: Option<Arc<str>>,
+}
+
+impl About {
+    /// The namespace of its events. Those of objects without one go where everybody looks for them.
+    fn events_in(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
+}
+
+impl From<&ServiceRef> for About {
+    fn from(service: &ServiceRef) -> Self {
+        Self {
+            kind: "Service",
+            namespace: Some(service.key.namespace.clone()),
+            name: service.key.name.clone(),
+            uid: Some(service.uid.as_str().into()),
+        }
+    }
+}
+
 /// Takes events.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: mpsc::Sender<(ServiceRef, Notice)>,
+    sender: mpsc::Sender<(About, Notice)>,
     metrics: Metrics,
 }
 
 /// Writes what [`Events`] takes.
 pub struct Writer {
-    receiver: mpsc::Receiver<(ServiceRef, Notice)>,
+    receiver: mpsc::Receiver<(About, Notice)>,
     client: Client,
     metrics: Metrics,
     clock: Clock,
-    series: HashMap<(ServiceUid, &'static str, Digest), Series>,
+    series: HashMap<Key, Series>,
 }
+
+/// What makes two events the same.
+type Key = (About, &'static str, Digest);
 
 #[derive(Debug)]
 struct Series {
@@ -87,9 +123,14 @@ pub fn channel(client: Client, metrics: Metrics, clock: Clock) -> (Events, Write
 }
 
 impl Events {
-    /// Tells.
+    /// Tells of a Service.
     pub fn tell(&self, service: &ServiceRef, notice: Notice) {
-        if self.sender.try_send((service.clone(), notice)).is_err() {
+        self.tell_of(service.into(), notice);
+    }
+
+    /// Tells of any object.
+    pub fn tell_of(&self, about: About, notice: Notice) {
+        if self.sender.try_send((about, notice)).is_err() {
             self.metrics.event_failed();
         }
     }
@@ -102,70 +143,93 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some((service, notice)) = self.receiver.recv() => self.write(&service, notice).await,
+                Some((about, notice)) = self.receiver.recv() => self.write(about, notice).await,
                 else => break,
             }
         }
         let last_words = async {
-            while let Ok((service, notice)) = self.receiver.try_recv() {
-                self.write(&service, notice).await;
+            while let Ok((about, notice)) = self.receiver.try_recv() {
+                self.write(about, notice).await;
             }
         };
         // What is not written by then is lost with the process.
         let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     }
 
-    async fn write(&mut self, service: &ServiceRef, notice: Notice) {
-        let now = self.clock.instant();
-        let key = (
-            service.uid.clone(),
-            notice.reason,
-            Digest::of(notice.note.as_str()),
-        );
+    async fn write(&mut self, about: About, notice: Notice) {
+        let name = format!("{} {}/{}", about.kind, about.events_in(), about.name);
+        if let Err(error) = self.try_write(about, notice).await {
+            self.metrics.event_failed();
+            debug!(
+                error = chain(&error),
+                "an event of {name} could not be written"
+            );
+        }
+    }
+
+    async fn try_write(&mut self, about: About, notice: Notice) -> Result<(), kube::Error> {
+        let api = Api::<Event>::namespaced(self.client.clone(), about.events_in());
+        let (instant, now) = (self.clock.instant(), self.clock.now());
         if self.series.len() >= MOST_SERIES {
             self.series.clear();
         }
         self.series
-            .retain(|_, series| now.duration_since(series.last) < SERIES);
-        let api = Api::<Event>::namespaced(self.client.clone(), &service.key.namespace);
-        let time = self.clock.now();
-        let repeated = match self.series.get_mut(&key) {
-            Some(series) => {
-                series.count += 1;
-                series.last = now;
-                let patch =
-                    json!({"series": {"count": series.count, "lastObservedTime": MicroTime(time)}});
-                api.patch(&series.name, &PatchParams::default(), &Patch::Merge(patch))
-                    .await
+            .retain(|_, series| instant.duration_since(series.last) < SERIES);
+        let event = event(&about, &notice, now);
+        let key = (about, notice.reason, Digest::of(notice.note.as_str()));
+        if let Some(mut series) = self.series.remove(&key) {
+            series.last = instant;
+            series.count = series.count.saturating_add(notice.times);
+            if repeat(&api, &series.name, series.count, now).await? {
+                self.series.insert(key, series);
+                return Ok(());
             }
-            None => Err(kube::Error::Api(Box::default())),
-        };
-        let written = match repeated {
-            Ok(_) => Ok(()),
-            // Not there, or not there any more.
-            Err(kube::Error::Api(_)) => {
-                let event = event(service, &notice, time);
-                let name = event.metadata.name.clone().unwrap_or_default();
-                self.series.insert(
-                    key,
-                    Series {
-                        name,
-                        count: 1,
-                        last: now,
-                    },
-                );
-                api.create(&PostParams::default(), &event).await.map(drop)
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
-            self.metrics.event_failed();
-            debug!(service.namespace = %service.key.namespace, service.name = %service.key.name, error = chain(&error), "an event could not be written");
         }
+        let name = event.metadata.name.clone().unwrap_or_default();
+        let count = match api.create(&PostParams::default(), &event).await {
+            Ok(_) => notice.times,
+            // Somebody told it before us: the process before this one.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                // A patch of nothing writes nothing and shows what is there: the right to read events is not needed.
+                let there = api
+                    .patch(&name, &PatchParams::default(), &Patch::Merge(json!({})))
+                    .await?;
+                let before = there.series.map_or(1, |series| series.count);
+                let count = before.saturating_add(notice.times);
+                repeat(&api, &name, count, now).await?;
+                count
+            }
+            Err(error) => return Err(error),
+        };
+        let series = Series {
+            name,
+            count,
+            last: instant,
+        };
+        self.series.insert(key, series);
+        Ok(())
     }
 }
 
-fn event(service: &ServiceRef, notice: &Notice, time: Timestamp) -> Event {
+/// Counts an event that is there. Returns whether it is.
+async fn repeat(
+    api: &Api<Event>,
+    name: &str,
+    count: i32,
+    now: Timestamp,
+) -> Result<bool, kube::Error> {
+    let patch = json!({"series": {"count": count.max(2), "lastObservedTime": MicroTime(now)}});
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn event(about: &About, notice: &Notice, time: Timestamp) -> Event {
     let instance = std::env::var("HOSTNAME")
         .ok()
         .filter(|name| !name.is_empty());
@@ -173,18 +237,18 @@ fn event(service: &ServiceRef, notice: &Notice, time: Timestamp) -> Event {
         action: Some(notice.reason.to_owned()),
         event_time: Some(MicroTime(time)),
         metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", service.key.name, time.as_nanosecond())),
-            namespace: Some(service.key.namespace.to_string()),
+            name: Some(name(about, notice, time)),
+            namespace: Some(about.events_in().to_owned()),
             ..ObjectMeta::default()
         },
         note: Some(cut(&notice.note)),
         reason: Some(notice.reason.to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            name: Some(service.key.name.to_string()),
-            namespace: Some(service.key.namespace.to_string()),
-            uid: Some(service.uid.to_string()),
+            kind: Some(about.kind.to_owned()),
+            name: Some(about.name.to_string()),
+            namespace: about.namespace.as_deref().map(str::to_owned),
+            uid: about.uid.as_deref().map(str::to_owned),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(REPORTER.to_owned()),
@@ -192,6 +256,19 @@ fn event(service: &ServiceRef, notice: &Notice, time: Timestamp) -> Event {
         type_: Some(if notice.warning { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     }
+}
+
+/// The name of an event. What is wrong is the same event whoever finds it; what happened is one each time. The words for
+/// what is wrong come after those for a time, in hexadecimal digits.
+fn name(about: &About, notice: &Notice, time: Timestamp) -> String {
+    let which = if notice.warning {
+        let uid = about.uid.as_deref().unwrap_or_default();
+        let said = Digest::of(&(uid, notice.reason, notice.note.as_str()));
+        format!("warning-{said}")
+    } else {
+        format!("{:x}", time.as_nanosecond())
+    };
+    format!("{}.{which}", about.name)
 }
 
 /// A note that the API server takes.
@@ -209,6 +286,33 @@ fn cut(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_has_one_name_and_comes_after_what_happened() {
+        let about = |uid: &str| About {
+            kind: "Service",
+            namespace: Some("shop".into()),
+            name: "checkout".into(),
+            uid: Some(uid.into()),
+        };
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).expect("a time");
+        let wrong = |uid, reason, note, seconds| {
+            name(&about(uid), &Notice::warning(reason, note), at(seconds))
+        };
+        let same = wrong("u1", "R", "no answer", 0);
+        assert_eq!(wrong("u1", "R", "no answer", 60), same);
+        for other in [
+            wrong("u2", "R", "no answer", 0),
+            wrong("u1", "S", "no answer", 0),
+            wrong("u1", "R", "another", 0),
+        ] {
+            assert_ne!(other, same);
+        }
+        let happened = |seconds| name(&about("u1"), &Notice::normal("R", "n"), at(seconds));
+        assert!(happened(0) < happened(1) && happened(1) < same);
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        assert!(same.chars().all(allowed), "{same}");
+    }
 
     #[test]
     fn long_notes_are_cut_between_characters_and_fit() {

@@ -173,6 +173,11 @@ fn the_sooner_of_two() {
         (Next::Rest, Next::At(at(3), LOOK), Next::At(at(3), LOOK)),
         (
             Next::At(at(5), LOOK),
+            Next::At(at(3), Why::PUBLISHED),
+            Next::At(at(3), Why::PUBLISHED),
+        ),
+        (
+            Next::At(at(3), LOOK),
             Next::At(at(3), Why::WORK),
             Next::At(at(3), LOOK),
         ),

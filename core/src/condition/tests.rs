@@ -47,6 +47,7 @@ fn port_error(port: u16) -> PortError {
 fn failure(class: ErrorClass) -> Option<FailureView<'static>> {
     Some(FailureView {
         class,
+        of_provider: None,
         message: "CreateListener: it did not work",
     })
 }
@@ -552,4 +553,35 @@ fn reasons_are_words_the_api_server_takes() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn a_fault_of_the_provider_is_told_shortly_and_says_where_it_is_told_in_full() {
+    let told = |class, detail| {
+        let failure = Some(FailureView {
+            class,
+            of_provider: Some("the ConfigMap kube-system/evenkeel"),
+            message: detail,
+        });
+        let state = StateView {
+            serving: true,
+            failure,
+            ..StateView::default()
+        };
+        (
+            message(&state, ConditionType::Degraded),
+            message(&state, ConditionType::Serving),
+            said(&state),
+        )
+    };
+    let (degraded, serving, said) = told(ErrorClass::Denied, "The provider aws cannot be asked");
+    assert_eq!(
+        degraded,
+        "The provider aws cannot be asked. No Service of this provider can be changed until that is over; see the ConfigMap kube-system/evenkeel."
+    );
+    assert_eq!(
+        serving,
+        "The load balancer serves as it was last configured."
+    );
+    assert_eq!(said[2], "Degraded True/PermissionDenied");
 }

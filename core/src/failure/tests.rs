@@ -85,6 +85,23 @@ fn failures_in_a_row_are_counted_and_the_last_one_is_kept() {
 }
 
 #[test]
+fn what_was_the_providers_fault_is_tried_again_at_once() {
+    for (fault, held) in [
+        (None, true),
+        (Some(ProviderFault::CredentialsExpired), false),
+    ] {
+        let mut failures = Failures::default();
+        let failure = Failure {
+            of_provider: fault,
+            ..failure(ErrorClass::Denied, "one", 0)
+        };
+        failures.record(&"step", failure);
+        failures.begin(Digest::of("one"), at(1));
+        assert_eq!(failures.holds(&"step").is_some(), held, "{fault:?}");
+    }
+}
+
+#[test]
 fn a_class_is_forgotten_alone() {
     let mut failures = Failures::default();
     failures.record(&"a", failure(ErrorClass::Conflict, "one", 0));

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use evenkeel_core::error::{CloudError, ErrorClass};
+use evenkeel_core::error::{CloudError, ErrorClass, ProviderFault};
 use http::StatusCode;
 
 use crate::api::{ApiError, code};
@@ -80,25 +80,30 @@ pub fn from_answer(
     }
 }
 
-/// The error of a connection that could not be made: nothing was sent.
+/// The error of a connection that could not be made: nothing was sent, and nothing of anybody can be.
 pub fn from_connect(operation: &'static str, socket: &Path, error: io::Error) -> CloudError {
     let socket = socket.display();
-    let (class, message) = match error.kind() {
+    let (class, fault, message) = match error.kind() {
         io::ErrorKind::PermissionDenied => (
             ErrorClass::Denied,
+            ProviderFault::PermissionDenied,
             format!(
                 "no permission to use {socket}; run evenkeel as the user that runs the data plane"
             ),
         ),
         _ => (
             ErrorClass::Transient,
+            ProviderFault::Unreachable,
             format!(
                 "the data plane does not answer on {socket}; start it with `evenkeel dataplane`, or let \
                  `evenkeel run --provider local` start one"
             ),
         ),
     };
-    CloudError::new(class, operation, message).with_source(error)
+    // Every Service needs this socket.
+    CloudError::new(class, operation, message)
+        .of_provider(fault)
+        .with_source(error)
 }
 
 /// The error of an answer that did not come, or came in pieces.

@@ -66,15 +66,19 @@ fn a_missing_data_plane_is_told_how_to_start() {
     let at = Path::new("/run/evenkeel/dataplane.sock");
     for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
         let error = from_connect("GET objects", at, kind.into());
-        assert_eq!(error.class, Transient);
+        assert_eq!(
+            (error.class, error.of_provider),
+            (Transient, Some(ProviderFault::Unreachable))
+        );
         assert_eq!(
             error.message,
             "the data plane does not answer on /run/evenkeel/dataplane.sock; start it with `evenkeel dataplane`, or let \
              `evenkeel run --provider local` start one"
         );
     }
+    let error = from_connect("GET objects", at, io::ErrorKind::PermissionDenied.into());
     assert_eq!(
-        from_connect("GET objects", at, io::ErrorKind::PermissionDenied.into()).class,
-        Denied
+        (error.class, error.of_provider),
+        (Denied, Some(ProviderFault::PermissionDenied))
     );
 }

@@ -126,7 +126,8 @@ impl Ends {
         match fault {
             None | Some(Fault::LostAnswer | Fault::KilledAfter) => {}
             Some(Fault::KilledBefore) => match self.tap.die().await {},
-            Some(Fault::Unreachable) => {
+            // There are no credentials here that could expire.
+            Some(Fault::Unreachable | Fault::Expired) => {
                 return Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, code::STORAGE));
             }
             Some(Fault::Throttled) => {
