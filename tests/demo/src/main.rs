@@ -65,14 +65,15 @@ async fn run(args: &Args) -> Result<bool> {
     };
     let only = args.step.map(usize::from);
     let ended = tokio::select! {
-        ended = steps::run(&mut scene, &mut show, only) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        ended = steps::run(&mut scene, &mut show, only) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
     };
     show.summary();
-    if ended.is_ok() && stays {
+    if stays && matches!(ended, Some(Ok(()))) {
         stay::stay(&scene).await?;
     }
     scene.world.stop().await?;
-    ended?;
-    Ok(show.failed() == 0)
+    // Interrupted, it has not shown what it was to show.
+    let whole = ended.transpose()?.is_some();
+    Ok(whole && show.failed() == 0)
 }
