@@ -10,6 +10,7 @@
 //!        -> outcome     what a run means: conditions and events
 //!        -> publish     finalizer, status, events                                       (W)
 //!        -> retry       when to come back
+//! lease, fence          which replica may write, and that no other does                    (W)
 //! providers             the clouds of this program
 //! sweep                 what clouds have that nobody asks for
 //! admin, metrics, telemetry, journal    what operators see
@@ -24,7 +25,9 @@ pub mod commands;
 pub mod config;
 mod connect;
 pub mod controller_object;
+mod fence;
 pub mod journal;
+mod lease;
 pub mod metrics;
 pub mod outcome;
 pub mod providers;

@@ -132,6 +132,36 @@ impl State {
     }
 }
 
+/// Label `change`: one of [`LeadChange`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LeadChanged {
+    change: &'static str,
+}
+
+/// What became of the lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeadChange {
+    /// It was free.
+    Gained,
+    /// It was taken from a leader that fell silent.
+    TakenOver,
+    /// It was given away.
+    GivenAway,
+    /// It was lost.
+    Lost,
+}
+
+impl LeadChange {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gained => "gained",
+            Self::TakenOver => "taken-over",
+            Self::GivenAway => "given-away",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 fn seconds() -> Histogram {
     // From 1 ms to 17 minutes.
     Histogram::new(exponential_buckets(0.001, 4.0, 11))
@@ -156,6 +186,8 @@ pub struct Metrics {
     node_sync: Counter,
     node_set_size: Family<OfProvider, Gauge>,
     nodes_skipped: Family<Skipped, Gauge>,
+    leader: Gauge,
+    lead_changes: Family<LeadChanged, Counter>,
     status_write: Counter,
     status_conflict: Counter,
     finalizer_lost: Counter,
@@ -247,6 +279,15 @@ impl Metrics {
             "nodes_skipped",
             "Nodes that are no targets of anything new, by provider and reason"
         );
+        let leader = single!(
+            "leader",
+            "Whether this process leads and may write (1) or stands by (0)",
+            Gauge::default()
+        );
+        let lead_changes = counter!(
+            "lead_changes",
+            "How often this process got or lost the lead, by change: gained, taken-over (the former leader fell silent), given-away, lost"
+        );
         let status_write = single!(
             "status_write",
             "Writes to the status of a Service",
@@ -302,6 +343,8 @@ impl Metrics {
             node_sync,
             node_set_size,
             nodes_skipped,
+            leader,
+            lead_changes,
             status_write,
             status_conflict,
             finalizer_lost,
@@ -435,6 +478,16 @@ impl Metrics {
     /// Forgets which nodes were left out.
     pub fn clear_nodes_skipped(&self) {
         self.nodes_skipped.clear();
+    }
+
+    /// The lead came or went.
+    pub fn lead(&self, change: LeadChange) {
+        let leads = matches!(change, LeadChange::Gained | LeadChange::TakenOver);
+        self.leader.set(i64::from(leads));
+        let change = change.as_str();
+        self.lead_changes
+            .get_or_create(&LeadChanged { change })
+            .inc();
     }
 
     /// A status was written.

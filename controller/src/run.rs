@@ -1,15 +1,12 @@
 //! Wiring: everything that runs beside everything else, from start to shutdown (Reads and Writes through its parts).
 //!
 //! Nothing is spawned and forgotten: every task is in one set, and one that ends by itself ends the process with an
-//! error. On the way out no new work is begun, what runs may end, and after that nothing is written any more. The data
-//! plane is never touched.
+//! error. Everything reads from the start; only who leads works. On the way out no new work is begun, what runs may end,
+//! and after that nothing is written any more. The data plane is never touched.
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +14,6 @@ use anyhow::{Result, anyhow};
 use evenkeel_core::{
     ids::{Cluster, ProviderName},
     nodes::NodeFacts,
-    ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
@@ -30,7 +26,9 @@ use crate::{
     clock::Clock,
     config::{Config, Start},
     connect,
-    metrics::Metrics,
+    fence::fenced,
+    lease::{self, Keeper, Lead},
+    metrics::{LeadChange, Metrics},
     providers::{self, Installed},
     publish::{Publisher, events},
     queue,
@@ -44,11 +42,15 @@ use crate::{
 /// How long what runs may go on after the process was asked to end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The same where another replica waits for the lead. Most runs end in milliseconds; of the others each write that was
+/// begun may end, and the other replica goes on from there.
+const GRACE_OF_LEADER: Duration = Duration::from_millis(200);
+
+/// How long the Lease may take to be given away.
+const HAND_OVER: Duration = Duration::from_secs(3);
+
 /// How long the last events may take after that.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// Nobody competes for the right to write yet; only the end of the process takes it back.
-const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// How long the first look at a provider may hold up the start.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
@@ -56,13 +58,51 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// How often a first look that failed is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// A task by name.
+type Named = (&'static str, Result<()>);
+
 /// Tasks by name. All of them run until told to stop.
-type Tasks = JoinSet<(&'static str, Result<()>)>;
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<Named>,
+    /// Those that outlast the others: what ends has something to tell, and the lead is kept meanwhile.
+    lasting: JoinSet<Named>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = Named> + Send + 'static) {
+        self.running.spawn(task);
+    }
+
+    fn spawn_lasting(&mut self, task: impl Future<Output = Named> + Send + 'static) {
+        self.lasting.spawn(task);
+    }
+
+    async fn join_next(&mut self) -> Option<Result<Named, tokio::task::JoinError>> {
+        tokio::select! {
+            Some(ended) = self.running.join_next() => Some(ended),
+            Some(ended) = self.lasting.join_next() => Some(ended),
+            else => None,
+        }
+    }
+
+    async fn end(&mut self) {
+        self.running.shutdown().await;
+        self.lasting.shutdown().await;
+    }
+}
 
 /// What the parts share.
 struct Shared {
     config: Config,
+    /// Writes only while this process leads.
     client: Client,
+    /// Writes whatever holds: for the Lease itself.
+    unfenced: Client,
     clock: Clock,
     metrics: Metrics,
     readiness: Readiness,
@@ -71,8 +111,10 @@ struct Shared {
     stop: CancellationToken,
     /// No events any more.
     quiet: CancellationToken,
-    /// No writes to clouds any more.
-    revoked: Arc<AtomicBool>,
+    /// Who may write.
+    lead: Lead,
+    /// The lead is to be given away.
+    give_away: CancellationToken,
     reconciler: std::sync::OnceLock<Arc<Reconciler>>,
 }
 
@@ -115,16 +157,25 @@ pub async fn run_with(
 ) -> Result<()> {
     let started = Instant::now();
     let Ties { client, clock } = ties;
+    let (identity, metrics) = (lease::identity(), Metrics::new());
+    let lead = if config.home.election {
+        Lead::sought(identity)
+    } else {
+        metrics.lead(LeadChange::Gained);
+        Lead::alone(identity)
+    };
     let shared = Arc::new(Shared {
         config,
-        client,
+        client: fenced(&client, lead.ticket()),
+        unfenced: client,
         clock,
-        metrics: Metrics::new(),
+        metrics,
         readiness: Readiness::default(),
         started,
         stop: CancellationToken::new(),
         quiet: CancellationToken::new(),
-        revoked: Arc::default(),
+        lead,
+        give_away: CancellationToken::new(),
         reconciler: std::sync::OnceLock::new(),
     });
     let mut tasks = Tasks::new();
@@ -157,12 +208,12 @@ async fn live(
     };
     shared.readiness.reached(IDENTITY);
     let (events, writer) = events::channel(
-        shared.client.clone(),
+        fenced(&shared.unfenced, shared.lead.words()),
         shared.metrics.clone(),
         shared.clock.clone(),
     );
     let quiet = shared.quiet.clone();
-    tasks.spawn(async move {
+    tasks.spawn_lasting(async move {
         writer.run(quiet).await;
         ("events", Ok(()))
     });
@@ -173,7 +224,7 @@ async fn live(
         publisher: Publisher::new(shared.client.clone(), shared.metrics.clone()),
         events,
         metrics: shared.metrics.clone(),
-        ticket: Ticket::until(shared.started + FOR_GOOD, shared.revoked.clone()),
+        ticket: shared.lead.ticket(),
         resync: shared.config.resync,
         started: shared.started,
         clock: shared.clock.clone(),
@@ -198,6 +249,8 @@ async fn live(
             ("data plane", Ok(()))
         });
     }
+    seek_the_lead(shared, tasks);
+    beside(tasks, lead_gained(shared, &reconciler)).await?;
     let unseen = beside(tasks, first_looks(shared, &reconciler)).await?;
     let (again, stop) = (reconciler.clone(), shared.stop.clone());
     let clock = shared.clock.clone();
@@ -229,6 +282,11 @@ fn look_of(provider: &ProviderName) -> String {
     format!("the first look at the provider {provider}")
 }
 
+fn lease_of(shared: &Shared) -> String {
+    let home = &shared.config.home;
+    format!("the Lease {}/{}", home.namespace, home.instance)
+}
+
 fn runs(shared: &Shared, provider: &str) -> bool {
     shared
         .config
@@ -240,6 +298,9 @@ fn runs(shared: &Shared, provider: &str) -> bool {
 async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
     for what in [IDENTITY, SERVICES, NODES] {
         shared.readiness.expect(what);
+    }
+    if shared.config.home.election {
+        shared.readiness.expect(lease_of(shared));
     }
     for provider in &shared.config.rules.enabled {
         shared.readiness.expect(look_of(provider));
@@ -376,6 +437,37 @@ async fn follow_nodes(
     }
 }
 
+/// Competes for the lead from now on. Not earlier: who leads has to be able to work.
+fn seek_the_lead(shared: &Shared, tasks: &mut Tasks) {
+    if !shared.config.home.election {
+        return;
+    }
+    let keeper = Keeper::new(
+        shared.unfenced.clone(),
+        &shared.config.home,
+        shared.lead.clone(),
+        shared.clock.clone(),
+        shared.metrics.clone(),
+    );
+    let give_away = shared.give_away.clone();
+    tasks.spawn_lasting(async move { ("leadership", keeper.keep(give_away).await) });
+}
+
+/// Waits until this process leads. Meanwhile it is ready: everything is known but what changes in the clouds.
+async fn lead_gained(shared: &Shared, reconciler: &Reconciler) {
+    let others = shared.lead.known().await;
+    shared.readiness.reached(lease_of(shared));
+    if others {
+        tokio::select! {
+            biased;
+            () = shared.lead.gained() => return,
+            // Whoever cannot be asked is told of now, and not only when everything depends on it.
+            _ = first_looks(shared, reconciler) => {}
+        }
+        shared.lead.gained().await;
+    }
+}
+
 /// Starts what the providers need and nobody else has started.
 async fn start_clouds(shared: &Shared) {
     if shared.config.local.start == Start::Auto && runs(shared, evenkeel_local::NAME) {
@@ -445,21 +537,43 @@ async fn ended(tasks: &mut Tasks) -> anyhow::Error {
     }
 }
 
-/// No new work; what runs may end; then no writes; then no events.
+/// No new work; what runs may end; then no writes; then the lead is another's; then no events.
 async fn shut_down(shared: &Shared, mut tasks: Tasks) {
+    let asked = Instant::now();
     shared.stop.cancel();
-    let others = async {
-        // The writer of events goes last: what ends has something to tell.
-        while tasks.len() > 1 && tasks.join_next().await.is_some() {}
-    };
-    if tokio::time::timeout(GRACE, others).await.is_err() {
+    if shared.lead.is_lost() {
+        // Another may be writing: not a word more.
+        tasks.end().await;
+        return;
+    }
+    let competes = shared.config.home.election;
+    let grace = if competes { GRACE_OF_LEADER } else { GRACE };
+    let others = async { while tasks.running.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, others).await.is_err() && !competes {
         warn!("something still runs; it is cut off, and the next start goes on from there");
     }
-    shared.revoked.store(true, Ordering::Release);
+    let closed = tokio::time::timeout(GRACE, shared.lead.close(LAST_WORDS)).await;
+    if closed.is_err() {
+        warn!(
+            "a write is still under way; it is cut off, and the lead is not given away before its time"
+        );
+    } else if competes {
+        let led = shared.lead.leads();
+        shared.give_away.cancel();
+        let _ = tokio::time::timeout(HAND_OVER, shared.lead.released()).await;
+        if led {
+            let duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(
+                duration_ms,
+                "no write is under way; another replica may go on"
+            );
+        }
+    }
+    tasks.running.shutdown().await;
     shared.quiet.cancel();
-    let last = async { while tasks.join_next().await.is_some() {} };
+    let last = async { while tasks.lasting.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, last).await;
-    tasks.shutdown().await;
+    tasks.end().await;
     info!("ended; load balancers and their connections go on");
 }
 
