@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 use crate::progress::Progress;
 use cache::Cache;
 
-pub use version::{ETCD_VERSION, KUBERNETES_VERSION};
+pub use version::{ETCD_VERSION, KUBERNETES_VERSION, Kubernetes, OLDER_KUBERNETES_VERSION};
 
 /// A program of upstream's. The order is the order in which they are built: what is needed first comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,25 @@ impl Binaries {
 /// # Errors
 /// When a tool is found nowhere and cannot be built: the error says what to install.
 pub fn ensure(tools: &[Tool], progress: &Progress) -> Result<Binaries> {
-    Finder::from_environment()?.ensure(tools, progress)
+    Finder::from_environment(Kubernetes::Current)?.ensure(tools, progress)
+}
+
+/// The same, with the API server and the controller manager of another Kubernetes.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_of(kubernetes: Kubernetes, tools: &[Tool], progress: &Progress) -> Result<Binaries> {
+    let of_its_own = |tool: &Tool| matches!(tool, Tool::ApiServer | Tool::ControllerManager);
+    let (own, others): (Vec<_>, Vec<_>) = match kubernetes {
+        Kubernetes::Current => (Vec::new(), tools.to_vec()),
+        Kubernetes::Older => tools.iter().partition(|tool| of_its_own(tool)),
+    };
+    let mut found = ensure(&others, progress)?;
+    if !own.is_empty() {
+        let own = Finder::from_environment(kubernetes)?.ensure(&own, progress)?;
+        found.paths.extend(own.paths);
+    }
+    Ok(found)
 }
 
 /// Where to look. All of it comes from the environment, except in tests.
@@ -97,14 +115,14 @@ struct Finder {
 }
 
 impl Finder {
-    fn from_environment() -> Result<Self> {
+    fn from_environment(kubernetes: Kubernetes) -> Result<Self> {
         let envtest = std::env::var_os("EVENKEEL_ENVTEST").is_some_and(|value| value == "1");
         Ok(Self {
             assets: std::env::var_os("KUBEBUILDER_ASSETS")
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from),
             search: std::env::var_os("PATH").unwrap_or_default(),
-            cache: Cache::from_environment()?,
+            cache: Cache::from_environment(kubernetes)?,
             envtest_index: envtest.then(|| envtest::INDEX.to_owned()),
             go: PathBuf::from("go"),
         })
@@ -163,7 +181,7 @@ impl Finder {
             if !path.is_file() {
                 continue;
             }
-            match version::accept(tool, &path) {
+            match version::accept(self.cache.kubernetes(), tool, &path) {
                 Ok(version) => {
                     let path_text = path.display();
                     progress.note(&format!("{name} {version} from {source}: {path_text}"));

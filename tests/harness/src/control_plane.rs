@@ -101,9 +101,10 @@ impl ControlPlane {
         if options.controller_manager {
             tools.push(Tool::ControllerManager);
         }
-        let progress = options.progress;
+        let (progress, kubernetes) = (options.progress, options.kubernetes);
         let binaries =
-            tokio::task::spawn_blocking(move || binaries::ensure(&tools, &progress)).await??;
+            tokio::task::spawn_blocking(move || binaries::ensure_of(kubernetes, &tools, &progress))
+                .await??;
 
         let janitor = Arc::new(Janitor::start()?);
         let directory = janitor.directory("control-plane", None)?;

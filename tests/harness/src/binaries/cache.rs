@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use super::version::{ETCD_VERSION, KUBERNETES_VERSION};
-use super::{Tool, go};
+use super::Tool;
+use super::version::{ETCD_VERSION, Kubernetes};
 use crate::progress::Progress;
 
 /// The cache directory of one set of versions.
 pub(super) struct Cache {
+    kubernetes: Kubernetes,
     directory: PathBuf,
 }
 
@@ -26,7 +27,7 @@ pub(super) struct Lock {
 
 impl Cache {
     /// `EVENKEEL_CACHE`, else `XDG_CACHE_HOME/evenkeel`, else `HOME/.cache/evenkeel`.
-    pub(super) fn from_environment() -> Result<Self> {
+    pub(super) fn from_environment(kubernetes: Kubernetes) -> Result<Self> {
         let variable = |name| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
@@ -36,17 +37,28 @@ impl Cache {
             .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("evenkeel")))
             .or_else(|| variable("HOME").map(|path| path.join(".cache/evenkeel")))
             .context("no place to keep built programs: set EVENKEEL_CACHE to a directory")?;
-        Ok(Self::in_directory(&root))
+        Ok(Self::in_directory(&root, kubernetes))
     }
 
-    pub(super) fn in_directory(root: &Path) -> Self {
+    pub(super) fn in_directory(root: &Path, kubernetes: Kubernetes) -> Self {
+        let etcd = match kubernetes {
+            Kubernetes::Current => format!("-etcd-{ETCD_VERSION}"),
+            Kubernetes::Older => String::new(),
+        };
         let key = format!(
-            "k8s-{KUBERNETES_VERSION}-etcd-{ETCD_VERSION}-{}",
-            fingerprint()
+            "k8s-{}{etcd}-{}",
+            kubernetes.version(),
+            fingerprint(kubernetes)
         );
         Self {
+            kubernetes,
             directory: root.join("control-plane").join(key),
         }
+    }
+
+    /// Whose programs it has.
+    pub(super) fn kubernetes(&self) -> Kubernetes {
+        self.kubernetes
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -101,11 +113,11 @@ impl Cache {
 }
 
 /// Of everything that decides what the programs are: the modules with their checksums, and the platform.
-fn fingerprint() -> String {
+fn fingerprint(kubernetes: Kubernetes) -> String {
     let mut hash = Sha256::new();
     for part in [
-        go::GO_MOD,
-        go::GO_SUM,
+        kubernetes.go_mod(),
+        kubernetes.go_sum(),
         std::env::consts::OS,
         std::env::consts::ARCH,
     ] {

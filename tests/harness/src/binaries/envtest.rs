@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha512};
 
 use super::Tool;
 use super::cache::Cache;
-use super::version::{KUBERNETES_VERSION, major_minor};
+use super::version::{Kubernetes, major_minor};
 use crate::progress::Progress;
 use crate::supervise::Janitor;
 
@@ -53,8 +53,14 @@ fn try_fetch(index: &str, tools: &[Tool], cache: &Cache, progress: &Progress) ->
     let list = scratch.join("list");
     download(index, &list)?;
     let platform = platform()?;
-    let archive = choose(&std::fs::read_to_string(&list)?, &platform)
-        .with_context(|| format!("none of version {KUBERNETES_VERSION}'s minor for {platform}"))?;
+    let kubernetes = cache.kubernetes();
+    let archive =
+        choose(kubernetes, &std::fs::read_to_string(&list)?, &platform).with_context(|| {
+            format!(
+                "none of version {}'s minor for {platform}",
+                kubernetes.version()
+            )
+        })?;
 
     let task = progress.task(format!("downloading {}", archive.address), None);
     let file = scratch.join("archive.tar.gz");
@@ -75,7 +81,7 @@ fn try_fetch(index: &str, tools: &[Tool], cache: &Cache, progress: &Progress) ->
         ]
         .iter()
         .collect();
-        super::version::accept(*tool, &path)?;
+        super::version::accept(kubernetes, *tool, &path)?;
         cache.install(*tool, &path)?;
     }
     task.done();
@@ -92,8 +98,8 @@ struct Archive {
 
 /// The archive of the newest patch version of our minor version. The list is YAML of a fixed shape: a key
 /// with the archive's name, and below it the keys `hash` and `selfLink`.
-fn choose(list: &str, platform: &str) -> Option<Archive> {
-    let ours = major_minor(KUBERNETES_VERSION)?;
+fn choose(kubernetes: Kubernetes, list: &str, platform: &str) -> Option<Archive> {
+    let ours = major_minor(kubernetes.version())?;
     let suffix = format!("-{platform}.tar.gz:");
     let lines: Vec<_> = list.lines().map(str::trim).collect();
     let mut best: Option<(u32, Archive)> = None;
@@ -211,7 +217,7 @@ mod tests {
             .concat()
             + &entry("1.37.11", "linux-arm64");
         let list = format!("releases:\n{list}");
-        let choice = choose(&list, "linux-amd64").unwrap();
+        let choice = choose(Kubernetes::Current, &list, "linux-amd64").unwrap();
         assert_eq!(
             choice,
             Archive {
@@ -220,6 +226,6 @@ mod tests {
                 sha512: "1.37.10-hash".to_owned(),
             }
         );
-        assert_eq!(choose(&list, "darwin-arm64"), None);
+        assert_eq!(choose(Kubernetes::Current, &list, "darwin-arm64"), None);
     }
 }

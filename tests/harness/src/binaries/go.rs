@@ -13,12 +13,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Tool;
 use super::cache::Cache;
-use super::version::{self, KUBERNETES_VERSION};
+use super::version::{self, Kubernetes};
 use crate::progress::Progress;
 use crate::supervise::{Janitor, Supervised};
-
-pub(super) const GO_MOD: &str = include_str!("../../controlplane/go.mod");
-pub(super) const GO_SUM: &str = include_str!("../../controlplane/go.sum");
 
 /// The oldest Go that builds them; stands in go.mod too.
 const OLDEST_GO: (u32, u32) = (1, 26);
@@ -33,14 +30,16 @@ pub(super) fn build(go: &Path, tools: &[Tool], cache: &Cache, progress: &Progres
     // interrupted build leaves no hundreds of megabytes behind.
     let janitor = Arc::new(Janitor::start()?);
     let scratch = janitor.directory("build", Some(cache.directory().to_owned()))?;
-    std::fs::write(scratch.join("go.mod"), GO_MOD)?;
-    std::fs::write(scratch.join("go.sum"), GO_SUM)?;
+    let kubernetes = cache.kubernetes();
+    std::fs::write(scratch.join("go.mod"), kubernetes.go_mod())?;
+    std::fs::write(scratch.join("go.sum"), kubernetes.go_sum())?;
     progress.note(&format!(
-        "Kubernetes {KUBERNETES_VERSION} is built from upstream's modules, once (some minutes the first time); it is kept in {}",
+        "Kubernetes {} is built from upstream's modules, once (some minutes the first time); it is kept in {}",
+        kubernetes.version(),
         cache.directory().display()
     ));
     for tool in tools {
-        build_one(go, *tool, &scratch, &janitor, progress)?;
+        build_one(go, kubernetes, *tool, &scratch, &janitor, progress)?;
         cache.install(*tool, &scratch.join("out"))?;
     }
     Ok(())
@@ -48,6 +47,7 @@ pub(super) fn build(go: &Path, tools: &[Tool], cache: &Cache, progress: &Progres
 
 fn build_one(
     go: &Path,
+    kubernetes: Kubernetes,
     tool: Tool,
     scratch: &Path,
     janitor: &Arc<Janitor>,
@@ -64,7 +64,7 @@ fn build_one(
             "-trimpath",
             "-buildvcs=false",
         ])
-        .args(["-ldflags", &linker_flags()])
+        .args(["-ldflags", &linker_flags(kubernetes)])
         .args(["-o", "out", package(tool)])
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "")
@@ -121,12 +121,13 @@ fn expected_packages(tool: Tool) -> u64 {
 }
 
 /// Without the version in it the server calls itself v0.0.0, and clients stumble.
-fn linker_flags() -> String {
-    let (major, minor) = version::major_minor(KUBERNETES_VERSION).unwrap_or_default();
+fn linker_flags(kubernetes: Kubernetes) -> String {
+    let version = kubernetes.version();
+    let (major, minor) = version::major_minor(version).unwrap_or_default();
     let set = |name: &str, value: &str| format!(" -X k8s.io/component-base/version.{name}={value}");
     format!(
         "-s -w{}{}{}{}",
-        set("gitVersion", &format!("v{KUBERNETES_VERSION}")),
+        set("gitVersion", &format!("v{version}")),
         set("gitMajor", &major.to_string()),
         set("gitMinor", &minor.to_string()),
         set("gitTreeState", "clean"),

@@ -47,7 +47,7 @@ fn finder(directory: &Path, go: &Path) -> Finder {
     Finder {
         assets: None,
         search: OsString::new(),
-        cache: Cache::in_directory(&directory.join("cache")),
+        cache: Cache::in_directory(&directory.join("cache"), Kubernetes::Current),
         envtest_index: None,
         go: go.to_owned(),
     }

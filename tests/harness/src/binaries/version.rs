@@ -11,6 +11,45 @@ use super::Tool;
 pub const KUBERNETES_VERSION: &str = "1.37.2";
 /// The version of etcd that the tests run on; stands in controlplane/go.mod too (a test compares).
 pub const ETCD_VERSION: &str = "3.7.0";
+/// An older version of Kubernetes, for what is to hold there too; stands in controlplane/older/go.mod too (a test compares).
+pub const OLDER_KUBERNETES_VERSION: &str = "1.34.4";
+
+/// Which Kubernetes a control plane is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// The one that the tests run on.
+    #[default]
+    Current,
+    /// An older one. Only its API server and controller manager are used.
+    Older,
+}
+
+impl Kubernetes {
+    /// Its version.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Current => KUBERNETES_VERSION,
+            Self::Older => OLDER_KUBERNETES_VERSION,
+        }
+    }
+
+    /// The modules that it is built from.
+    pub(super) fn go_mod(self) -> &'static str {
+        match self {
+            Self::Current => include_str!("../../controlplane/go.mod"),
+            Self::Older => include_str!("../../controlplane/older/go.mod"),
+        }
+    }
+
+    /// Their checksums.
+    pub(super) fn go_sum(self) -> &'static str {
+        match self {
+            Self::Current => include_str!("../../controlplane/go.sum"),
+            Self::Older => include_str!("../../controlplane/older/go.sum"),
+        }
+    }
+}
 
 /// The oldest etcd that this Kubernetes is tested with upstream, as minor version of 3.
 const OLDEST_ETCD_MINOR: u32 = 6;
@@ -19,7 +58,7 @@ const OLDEST_ETCD_MINOR: u32 = 6;
 ///
 /// # Errors
 /// When it does not run, says no version, or the wrong one.
-pub(super) fn accept(tool: Tool, path: &Path) -> Result<String> {
+pub(super) fn accept(kubernetes: Kubernetes, tool: Tool, path: &Path) -> Result<String> {
     let args: &[&str] = match tool {
         Tool::Kubectl => &["version", "--client"],
         _ => &["--version"],
@@ -33,11 +72,11 @@ pub(super) fn accept(tool: Tool, path: &Path) -> Result<String> {
     let version = find_version(&text)
         .with_context(|| format!("{} told no version", path.display()))?
         .to_owned();
-    judge(tool, &version)?;
+    judge(kubernetes, tool, &version)?;
     Ok(version)
 }
 
-fn judge(tool: Tool, version: &str) -> Result<()> {
+fn judge(kubernetes: Kubernetes, tool: Tool, version: &str) -> Result<()> {
     let (major, minor) = major_minor(version).context("no version")?;
     if tool == Tool::Etcd {
         ensure!(
@@ -46,8 +85,9 @@ fn judge(tool: Tool, version: &str) -> Result<()> {
         );
         return Ok(());
     }
-    if Some((major, minor)) != major_minor(KUBERNETES_VERSION) {
-        let (major, minor) = major_minor(KUBERNETES_VERSION).context("no version")?;
+    let needed = major_minor(kubernetes.version());
+    if Some((major, minor)) != needed {
+        let (major, minor) = needed.context("no version")?;
         bail!("its version is {version}, {major}.{minor} is needed");
     }
     Ok(())
@@ -104,7 +144,7 @@ mod tests {
         ];
         for (tool, text, want) in cases {
             let version = find_version(text).unwrap();
-            let got = judge(tool, version).map(|()| version);
+            let got = judge(Kubernetes::Current, tool, version).map(|()| version);
             let got = got
                 .as_ref()
                 .map(|version| *version)
@@ -116,12 +156,25 @@ mod tests {
 
     #[test]
     fn the_go_module_names_the_same_versions() {
-        let module = super::super::go::GO_MOD;
-        for line in [
-            format!("k8s.io/kubernetes v{KUBERNETES_VERSION}"),
-            format!("go.etcd.io/etcd/server/v3 v{ETCD_VERSION}"),
+        for (kubernetes, line) in [
+            (
+                Kubernetes::Current,
+                format!("k8s.io/kubernetes v{KUBERNETES_VERSION}"),
+            ),
+            (
+                Kubernetes::Current,
+                format!("go.etcd.io/etcd/server/v3 v{ETCD_VERSION}"),
+            ),
+            (
+                Kubernetes::Older,
+                format!("k8s.io/kubernetes v{OLDER_KUBERNETES_VERSION}"),
+            ),
         ] {
-            assert!(module.contains(&line), "go.mod does not say {line}");
+            let module = kubernetes.go_mod();
+            assert!(
+                module.contains(&line),
+                "{kubernetes:?}: go.mod does not say {line}"
+            );
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::binaries::Kubernetes;
 use crate::progress::Progress;
 
 /// What a control plane is to be like; the default is what most tests need.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which Kubernetes: that of all tests, or an older one.
+    pub kubernetes: Kubernetes,
     /// Runs kube-controller-manager with the endpoint slice, workload, namespace and garbage controllers. Default: yes.
     pub controller_manager: bool,
     /// An address of this machine under which clients in network namespaces reach the API server, such as one of a veth pair.
@@ -30,6 +33,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            kubernetes: Kubernetes::Current,
             controller_manager: true,
             advertise_address: None,
             dual_stack: false,
