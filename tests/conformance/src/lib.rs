@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use evenkeel::config::{LogConfig, LogFormat};
 use evenkeel::telemetry;
+use evenkeel_harness::binaries::Kubernetes;
 use evenkeel_harness::control_plane::{ControlPlane, Options};
 
 use args::chosen;
-pub use args::{Args, Provider};
+pub use args::{ApiServer, Args, Provider};
 use row::{Check, Row, Run, ToyCheck, Verdict};
 use stage::Stage;
 use toy_stage::ToyStage;
@@ -45,7 +46,7 @@ pub fn run(args: &Args) -> ExitCode {
         }
     }
     let all = sections::all();
-    let rows = match chosen(&all, &args.rows) {
+    let rows = match chosen(&all, &args.rows, args.kubernetes) {
         Ok(rows) => rows,
         Err(error) => return stopped(&error),
     };
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return stopped(&error.into()),
     };
-    match runtime.block_on(rows_in_turn(args.provider, &rows)) {
+    match runtime.block_on(rows_in_turn(args, &rows)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => stopped(&error),
@@ -69,13 +70,17 @@ fn stopped(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Whether no row failed.
-async fn rows_in_turn(provider: Provider, rows: &[&Row]) -> Result<bool> {
+async fn rows_in_turn(args: &Args, rows: &[&Row]) -> Result<bool> {
     let started = Instant::now();
     let (mut passed, mut failed, mut not_applicable) = (0, 0, 0);
-    let mut grounds = Grounds::default();
+    let mut grounds = Grounds {
+        kubernetes: args.kubernetes.release(),
+        stage: None,
+        plane: None,
+    };
     for row in rows {
         let verdict = tokio::select! {
-            verdict = grounds.verdict(provider, row) => verdict?,
+            verdict = grounds.verdict(args.provider, row) => verdict?,
             _ = tokio::signal::ctrl_c() => break,
         };
         match &verdict {
@@ -97,8 +102,8 @@ async fn rows_in_turn(provider: Provider, rows: &[&Row]) -> Result<bool> {
 }
 
 /// What rows run on. Each part is built for the first row that needs it.
-#[derive(Default)]
 struct Grounds {
+    kubernetes: Kubernetes,
     stage: Option<Stage>,
     /// For toys, where no stage has an API server yet.
     plane: Option<ControlPlane>,
@@ -137,7 +142,7 @@ impl Grounds {
     async fn on_stage(&mut self, check: Check) -> Result<Result<()>> {
         let stage = match &mut self.stage {
             Some(stage) => stage,
-            None => self.stage.insert(Stage::build().await?),
+            None => self.stage.insert(Stage::build(self.kubernetes).await?),
         };
         let namespace = stage.enter().await?;
         let ran = in_time(check(stage)).await;
@@ -156,6 +161,7 @@ impl Grounds {
             (None, Some(plane)) => plane,
             (None, none) => {
                 let options = Options {
+                    kubernetes: self.kubernetes,
                     dual_stack: true,
                     ..Options::default()
                 };

@@ -13,6 +13,7 @@ mod ranges;
 mod restart;
 mod status;
 mod toy_asks;
+mod toy_leader;
 mod toy_life;
 mod toy_nodes;
 mod toy_races;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<&'static Row> {
         observed::ROWS,
         traffic::ROWS,
         toy_asks::ROWS,
+        toy_leader::ROWS,
         toy_life::ROWS,
         toy_nodes::ROWS,
         toy_races::ROWS,

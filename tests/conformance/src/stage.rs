@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_e2e::{World, WorldOptions, own_pool};
+use evenkeel_harness::binaries::Kubernetes;
 use evenkeel_harness::control_plane::{Options, TestNamespace};
 use evenkeel_harness::evenkeel::Evenkeel;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions, namespaces_possible};
@@ -46,7 +47,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn build() -> Result<Self> {
+    pub(crate) async fn build(kubernetes: Kubernetes) -> Result<Self> {
         let real = namespaces_possible();
         println!(
             "nodes: {}",
@@ -69,6 +70,7 @@ impl Stage {
         }
         let options = WorldOptions {
             plane: Options {
+                kubernetes,
                 dual_stack: true,
                 ..Options::default()
             },

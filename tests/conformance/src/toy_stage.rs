@@ -226,19 +226,33 @@ impl ToyStage {
         Ok(config)
     }
 
-    /// Ends the first controller in good order.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
-        ensure!(!self.controllers.is_empty(), "no controller runs");
-        let Controller { end, task } = self.controllers.remove(0);
-        let _ = end.send(());
-        task.await.context("the controller panicked")?
+    /// Who goes to the API server through the stage's door.
+    pub(crate) fn through(&self) -> Client {
+        self.through.clone()
+    }
+
+    /// Whether a controller, counted from the first that was started, has ended by itself.
+    pub(crate) fn ended(&self, index: usize) -> bool {
+        let controller = self.controllers.get(index);
+        controller.is_some_and(|controller| controller.task.is_finished())
+    }
+
+    /// Ends one controller as a crash does.
+    pub(crate) async fn kill(&mut self, index: usize) {
+        if let Some(controller) = self.controllers.get_mut(index) {
+            controller.task.abort();
+            let _ = (&mut controller.task).await;
+        }
     }
 
     /// Ends all controllers as a crash does: nothing of them goes on.
     pub(crate) async fn crash(&mut self) {
         for Controller { end, task } in self.controllers.drain(..) {
             task.abort();
-            let _ = task.await;
+            // One that was killed before has been waited for.
+            if !task.is_finished() {
+                let _ = task.await;
+            }
             drop(end);
         }
     }
