@@ -12,6 +12,7 @@
 //!        -> retry       when to come back
 //! lease, fence          which replica may write, and that no other does                    (W)
 //! providers             the clouds of this program
+//! standing              how the controller itself stands: its own object in the cluster      (W)
 //! sweep                 what clouds have that nobody asks for
 //! admin, metrics, telemetry, journal    what operators see
 //! commands, view        the command line: what it finds out, and how it is shown
@@ -36,6 +37,7 @@ pub mod queue;
 mod reconcile;
 pub mod retry;
 pub mod run;
+pub mod standing;
 pub mod sweep;
 pub mod telemetry;
 pub mod version;

@@ -186,6 +186,10 @@ pub struct Metrics {
     node_sync: Counter,
     node_set_size: Family<OfProvider, Gauge>,
     nodes_skipped: Family<Skipped, Gauge>,
+    nodes_held: Family<OfProvider, Gauge>,
+    provider_ready: Family<OfProvider, Gauge>,
+    api_ready: Gauge,
+    drift_repaired: Family<OfProvider, Counter>,
     leader: Gauge,
     lead_changes: Family<LeadChanged, Counter>,
     status_write: Counter,
@@ -279,6 +283,24 @@ impl Metrics {
             "nodes_skipped",
             "Nodes that are no targets of anything new, by provider and reason"
         );
+        let nodes_held = counter!(
+            "nodes_held",
+            "Nodes that vanished all at once and are held until that is confirmed, by provider"
+        );
+        let provider_ready = counter!(
+            "provider_ready",
+            "Whether a provider can be asked (1) or not (0), by provider; the controller's ConfigMap says why not"
+        );
+        let api_ready = single!(
+            "api_ready",
+            "Whether the API server allows all that is needed (1) or not (0)",
+            Gauge::default()
+        );
+        api_ready.set(1);
+        let drift_repaired = counter!(
+            "drift_repaired",
+            "How often a load balancer was not what it had been made and was repaired, by provider"
+        );
         let leader = single!(
             "leader",
             "Whether this process leads and may write (1) or stands by (0)",
@@ -343,6 +365,10 @@ impl Metrics {
             node_sync,
             node_set_size,
             nodes_skipped,
+            nodes_held,
+            provider_ready,
+            api_ready,
+            drift_repaired,
             leader,
             lead_changes,
             status_write,
@@ -478,6 +504,30 @@ impl Metrics {
     /// Forgets which nodes were left out.
     pub fn clear_nodes_skipped(&self) {
         self.nodes_skipped.clear();
+    }
+
+    /// How many of a provider's nodes vanished and are held.
+    pub fn set_nodes_held(&self, provider: &str, nodes: usize) {
+        self.nodes_held
+            .get_or_create(&of(provider))
+            .set(gauge(nodes));
+    }
+
+    /// Whether a provider can be asked.
+    pub fn set_provider_ready(&self, provider: &str, ready: bool) {
+        self.provider_ready
+            .get_or_create(&of(provider))
+            .set(i64::from(ready));
+    }
+
+    /// Whether the API server allows all that is needed.
+    pub fn set_api_ready(&self, ready: bool) {
+        self.api_ready.set(i64::from(ready));
+    }
+
+    /// Somebody had changed a load balancer, and it is as asked again.
+    pub fn drift_repaired(&self, provider: &str) {
+        self.drift_repaired.get_or_create(&of(provider)).inc();
     }
 
     /// The lead came or went.

@@ -14,8 +14,11 @@
 //! again by looking.
 
 mod census;
+mod following;
 pub(crate) mod foresee;
 mod memory;
+mod nodes;
+mod probing;
 mod publish;
 mod release;
 mod roster;
@@ -43,11 +46,13 @@ use crate::{
     providers::Installed,
     publish::{Publisher, WriteError, events::Events},
     queue::{Next, Shared, Turn, Why},
+    standing::ControllerStanding,
     sweep::sweep,
     watch::{item::Item, nodes::NodeCache, services::ServiceCache},
 };
 use census::Census;
 use memory::Memory;
+use nodes::NodeNews;
 use roster::{Member, Roster};
 use work::Run;
 
@@ -59,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) publisher: Publisher,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
+    pub(crate) standing: Arc<ControllerStanding>,
     pub(crate) ticket: Ticket,
     pub(crate) resync: Duration,
     pub(crate) started: Instant,
@@ -73,6 +79,7 @@ pub(crate) struct Reconciler {
     publisher: Publisher,
     events: Events,
     metrics: Metrics,
+    standing: Arc<ControllerStanding>,
     ticket: Ticket,
     resync: Duration,
     started: Instant,
@@ -81,6 +88,7 @@ pub(crate) struct Reconciler {
     queue: Arc<Shared<GroupKey>>,
     services: Mutex<ServiceCache>,
     nodes: Mutex<NodeCache>,
+    node_news: Mutex<NodeNews>,
     memories: Mutex<HashMap<(GroupKey, ProviderName), Memory>>,
     /// The groups in which a Service may still have something. Our finalizer stays until there is none.
     holdings: Mutex<HashMap<ServiceUid, Vec<(ProviderName, GroupKey)>>>,
@@ -104,6 +112,7 @@ impl Reconciler {
             publisher,
             events,
             metrics,
+            standing,
             ticket,
             resync,
             started,
@@ -126,6 +135,7 @@ impl Reconciler {
             publisher,
             events,
             metrics,
+            standing,
             ticket,
             resync,
             started,
@@ -133,6 +143,7 @@ impl Reconciler {
             first: Once::new(),
             queue,
             nodes: Mutex::default(),
+            node_news: Mutex::default(),
             memories: Mutex::default(),
             holdings: Mutex::default(),
             arrived: Mutex::default(),
@@ -159,51 +170,14 @@ impl Reconciler {
         lock(&self.census).tell(self.providers.keys(), &self.metrics, self.clock.now());
     }
 
-    /// Works the sets of nodes out anew, and asks for every group of a provider whose set is another one now.
-    pub(crate) fn settle_nodes(&self) {
-        let mut nodes = self.nodes();
-        let changed = nodes.settle(
-            self.providers
-                .values()
-                .map(|provider| (&provider.name, &provider.nodes)),
-        );
-        self.metrics.nodes_settled();
-        if changed.is_empty() {
-            return;
-        }
-        self.metrics.clear_nodes_skipped();
-        for name in self.providers.keys() {
-            let set = nodes.set(name);
-            let eligible = set.eligible().count();
-            self.metrics.set_nodes(name.as_str(), eligible);
-            let mut skipped: HashMap<_, usize> = HashMap::new();
-            for (_, reason) in set.left_out() {
-                *skipped.entry(reason).or_default() += 1;
-            }
-            if changed.contains(name) {
-                let skipped = skipped.values().sum::<usize>();
-                info!(
-                    provider = name.as_str(),
-                    eligible, skipped, "the nodes changed"
-                );
-            }
-            for (reason, nodes) in skipped {
-                self.metrics.set_nodes_skipped(name.as_str(), reason, nodes);
-            }
-        }
-        drop(nodes);
-        let groups: Vec<_> = self.services().groups().cloned().collect();
-        for group in groups {
-            self.queue.ask(group, Why::WORK);
-        }
-    }
-
     /// Takes the first look at a provider, and sorts what is there. False when it could not be asked.
     pub(crate) async fn first_look(&self, name: &ProviderName) -> bool {
         let Some(provider) = self.providers.get(name) else {
             return true;
         };
-        let found = match provider.engine.inventory().await {
+        let looked = provider.engine.inventory().await;
+        self.looked(name, looked.as_ref().map(|_| ()));
+        let found = match looked {
             Ok(found) => found,
             Err(error) => {
                 warn!(
@@ -237,6 +211,7 @@ impl Reconciler {
                 objects = orphan.objects,
                 "a load balancer of this cluster has no Service any more; it is left alone: delete it by hand when nobody needs it"
             );
+            self.tell_of_orphan(name, orphan);
         }
         for (group, owner) in swept.left {
             let key = (group.clone(), name.clone());

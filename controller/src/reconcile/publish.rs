@@ -20,7 +20,9 @@ use crate::{
     outcome::{Notice, View, outcome, port_errors},
     publish::{
         WriteError,
-        patch::{Wanted, current_conditions, current_ingress, ingress, serves_wholly, status_patch},
+        patch::{
+            Wanted, current_conditions, current_ingress, ingress, serves_wholly, status_patch,
+        },
     },
     queue::{Next, Why},
     view::standing::Trouble,
@@ -57,13 +59,13 @@ impl Run<'_> {
         memory: &mut Memory,
         now: Timestamp,
     ) -> bool {
+        self.count_targets(report);
         let mut trouble = false;
         for index in 0..self.group.staying.len() {
             trouble |= self
                 .tell(&self.asks(index, nodes, false), report, memory, now)
                 .await;
         }
-        self.count_targets(report);
         trouble
     }
 
@@ -123,7 +125,7 @@ impl Run<'_> {
             port_errors: reading
                 .map(|reading| reading.port_errors.as_slice())
                 .unwrap_or_default(),
-            no_nodes: reading.is_ok() && nodes.eligible().next().is_none(),
+            no_nodes: reading.is_ok() && self.has_no_nodes(nodes),
             leaving: false,
             running,
         }
@@ -142,6 +144,8 @@ impl Run<'_> {
         let told = memory.told(asks.reference, says_serving(&service));
         let mut view = View {
             service: asks.reference,
+            provider: &self.provider.name,
+            standing: self.all.standing.place(),
             report,
             problems: asks.problems,
             warnings: asks.warnings,
@@ -274,6 +278,9 @@ impl Run<'_> {
     pub(super) async fn uphold(self, mut memory: Memory) -> (Option<Memory>, Next) {
         let now = self.all.clock.now();
         let mut next = memory.planned;
+        for (service, notice) in memory.renewals(now) {
+            self.all.events.tell(&service, notice);
+        }
         for member in &self.group.staying {
             let Some(wanted) = memory.published(&member.reference).cloned() else {
                 continue;
@@ -302,6 +309,7 @@ impl Run<'_> {
                 next = next.sooner(Next::At(self.all.clock.instant() + REPAIR, Why::PUBLISHED));
             }
         }
+        next = next.sooner(self.renewal(&memory));
         (Some(memory), next)
     }
 }

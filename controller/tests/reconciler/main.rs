@@ -5,8 +5,10 @@
 
 mod api;
 mod changes;
+mod events;
 mod groups;
 mod life;
+mod nodes;
 mod patient;
 mod races;
 mod restart;
