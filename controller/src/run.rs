@@ -414,27 +414,14 @@ async fn follow_nodes(
 ) {
     // What changes while the first list comes in is part of it.
     listed.cancelled().await;
-    let mut debounce = Debounce::new(
+    let debounce = Debounce::new(
         shared.config.node_debounce,
         shared.config.node_debounce_longest,
     );
-    loop {
-        match debounce.due() {
-            None => {
-                changed.notified().await;
-                debounce.touch(shared.clock.instant());
-            }
-            Some(due) => {
-                tokio::select! {
-                    () = changed.notified() => debounce.touch(shared.clock.instant()),
-                    () = shared.clock.sleep_until(due) => {
-                        debounce.clear();
-                        reconciler.settle_nodes();
-                    }
-                }
-            }
-        }
-    }
+    let home = &shared.config.home;
+    reconciler
+        .follow_nodes(&shared.client, home, debounce, changed)
+        .await;
 }
 
 /// Competes for the lead from now on. Not earlier: who leads has to be able to work.

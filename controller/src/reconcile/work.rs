@@ -100,6 +100,7 @@ impl Run<'_> {
                 .await;
             report = after(report, next);
         }
+        self.tell_of_nodes(&report, &nodes);
         let now = self.all.clock.now();
         let hushed = hushed(&report, &mut memory, now);
         let mut trouble = false;

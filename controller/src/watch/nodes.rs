@@ -1,9 +1,14 @@
-//! The nodes' facts, and one shared set of targets per provider (Decides; the following of changes waits).
+//! The nodes' facts, and one shared set of targets per provider (Decides).
+//!
+//! A provider's set passes its [`Brake`] before anybody sees it: nodes that vanished all at once are in it until that is
+//! confirmed.
+
+mod debounce;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use evenkeel_core::{
@@ -12,13 +17,17 @@ use evenkeel_core::{
 };
 use kube::runtime::watcher::Event;
 
+pub use debounce::Debounce;
+
 use super::item::Item;
+use crate::brake::{Brake, Held, Moment};
 
 /// The cache.
 #[derive(Debug, Default)]
 pub struct NodeCache {
     facts: HashMap<NodeName, NodeFacts>,
     listing: Option<HashSet<NodeName>>,
+    brakes: BTreeMap<ProviderName, Brake>,
     sets: BTreeMap<ProviderName, Arc<NodeSet>>,
 }
 
@@ -75,69 +84,78 @@ impl NodeCache {
     pub fn settle<'a>(
         &mut self,
         rules: impl IntoIterator<Item = (&'a ProviderName, &'a NodeRules)>,
+        now: Moment,
     ) -> Vec<ProviderName> {
         let mut changed = Vec::new();
         for (provider, rules) in rules {
-            let set = node_set(self.facts.values(), rules);
-            if self
-                .sets
-                .get(provider)
-                .is_none_or(|known| known.version() != set.version())
-            {
-                self.sets.insert(provider.clone(), Arc::new(set));
+            let found = node_set(self.facts.values(), rules);
+            let brake = self.brakes.entry(provider.clone()).or_default();
+            let set = brake.settle(found, now);
+            let before = self.sets.insert(provider.clone(), set.clone());
+            if before.is_none_or(|before| before.version() != set.version()) {
                 changed.push(provider.clone());
             }
         }
         changed
     }
 
+    /// What is known of the nodes.
+    pub fn facts(&self) -> impl Iterator<Item = &NodeFacts> {
+        self.facts.values()
+    }
+
+    /// The nodes that are held, of all providers.
+    pub fn held(&self) -> Vec<Held> {
+        let brakes = self.brakes.iter();
+        brakes
+            .filter_map(|(provider, brake)| brake.held(provider))
+            .collect()
+    }
+
+    /// When a second list is due that may confirm what vanished.
+    pub fn second_list_due(&self) -> Option<Instant> {
+        self.brakes.values().filter_map(Brake::due).min()
+    }
+
+    /// A second list was read, not from a cache and begun at `began`. Returns how many nodes it gives up, with the next
+    /// [`NodeCache::settle`].
+    pub fn confirm<'a>(
+        &mut self,
+        list: &[NodeFacts],
+        rules: impl IntoIterator<Item = (&'a ProviderName, &'a NodeRules)>,
+        began: Instant,
+    ) -> usize {
+        let mut given_up = 0;
+        for (provider, rules) in rules {
+            if let Some(brake) = self.brakes.get_mut(provider) {
+                given_up += brake.confirm(&node_set(list, rules), began);
+            }
+        }
+        given_up
+    }
+
+    /// An operator named what may be given up. Returns how many nodes that are, with the next [`NodeCache::settle`].
+    pub fn release(&mut self, digest: &str) -> usize {
+        let brakes = self.brakes.iter_mut();
+        brakes
+            .map(|(provider, brake)| brake.release(provider, digest))
+            .sum()
+    }
+
     /// A provider's nodes; none before the first [`NodeCache::settle`].
     pub fn set(&self, provider: &ProviderName) -> Arc<NodeSet> {
-        self.sets
-            .get(provider)
-            .cloned()
+        self.given(provider)
             .unwrap_or_else(|| Arc::new(NodeSet::empty()))
+    }
+
+    /// A provider's nodes; None before the first [`NodeCache::settle`].
+    pub fn given(&self, provider: &ProviderName) -> Option<Arc<NodeSet>> {
+        self.sets.get(provider).cloned()
     }
 }
 
 fn name_of(item: &Item<NodeFacts>) -> NodeName {
     NodeName::from(item.meta.name.as_deref().unwrap_or_default())
-}
-
-/// When changes that come in bursts are acted on: after a quiet moment, and never later than a limit.
-#[derive(Clone, Debug)]
-pub struct Debounce {
-    quiet: Duration,
-    longest: Duration,
-    pending: Option<(Instant, Instant)>,
-}
-
-impl Debounce {
-    /// Acts after `quiet` without a change, and at most `longest` after the first.
-    pub fn new(quiet: Duration, longest: Duration) -> Self {
-        Self {
-            quiet,
-            longest,
-            pending: None,
-        }
-    }
-
-    /// Something changed.
-    pub fn touch(&mut self, now: Instant) {
-        let first = self.pending.map_or(now, |(first, _)| first);
-        self.pending = Some((first, now));
-    }
-
-    /// When to act; None when nothing changed.
-    pub fn due(&self) -> Option<Instant> {
-        self.pending
-            .map(|(first, last)| (last + self.quiet).min(first + self.longest))
-    }
-
-    /// It was acted on.
-    pub fn clear(&mut self) {
-        self.pending = None;
-    }
 }
 
 #[cfg(test)]
@@ -152,6 +170,13 @@ mod tests {
             "status": {"addresses": [{"type": "InternalIP", "address": address}], "conditions": [{"type": "Ready", "status": ready}]},
         }))
         .expect("has a name")
+    }
+
+    fn now() -> Moment {
+        Moment {
+            at: Instant::now(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+        }
     }
 
     const RULES: NodeRules = NodeRules {
@@ -196,22 +221,22 @@ mod tests {
         cache.event(Event::InitApply(node("a", "10.0.0.1", "True")));
         assert_eq!(cache.event(Event::InitDone), Did::Listed);
         assert_eq!(
-            cache.settle([(&local, &RULES)]),
+            cache.settle([(&local, &RULES)], now()),
             std::slice::from_ref(&local)
         );
         let first = cache.set(&local);
         assert_eq!(first.eligible().count(), 1);
-        assert_eq!(cache.settle([(&local, &RULES)]), []);
+        assert_eq!(cache.settle([(&local, &RULES)], now()), []);
         assert!(Arc::ptr_eq(&first, &cache.set(&local)));
         cache.event(Event::Apply(node("b", "10.0.0.2", "True")));
         assert_eq!(
-            cache.settle([(&local, &RULES)]),
+            cache.settle([(&local, &RULES)], now()),
             std::slice::from_ref(&local)
         );
         cache.event(Event::Init);
         cache.event(Event::InitApply(node("b", "10.0.0.2", "True")));
         cache.event(Event::InitDone);
-        cache.settle([(&local, &RULES)]);
+        cache.settle([(&local, &RULES)], now());
         assert_eq!(
             cache.set(&local).nodes().len(),
             1,
@@ -220,24 +245,34 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_gathered_but_not_for_ever() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut debounce = Debounce::new(Duration::from_secs(2), Duration::from_secs(10));
-        assert_eq!(debounce.due(), None);
-        debounce.touch(at(0));
-        assert_eq!(debounce.due(), Some(at(2)));
-        for second in 1..=9 {
-            debounce.touch(at(second));
+    fn a_list_that_came_back_short_empties_no_set() {
+        let local = ProviderName::from("local");
+        let names = ["a", "b", "c", "d"];
+        let mut cache = NodeCache::default();
+        cache.event(Event::Init);
+        for name in names {
+            cache.event(Event::InitApply(node(name, "10.0.0.1", "True")));
         }
+        cache.event(Event::InitDone);
+        cache.settle([(&local, &RULES)], now());
+        cache.event(Event::Init);
+        cache.event(Event::InitDone);
+        cache.settle([(&local, &RULES)], now());
+        assert_eq!(cache.set(&local).kept().count(), 4);
+        let held = cache.held();
+        assert_eq!((held.len(), held[0].missing.len()), (1, 4));
+        assert!(cache.second_list_due().is_some());
+
+        let later = now().at + crate::brake::CONFIRM;
+        let facts = |name| node(name, "10.0.0.1", "True").body.expect("facts");
         assert_eq!(
-            debounce.due(),
-            Some(at(10)),
-            "not later than ten seconds after the first"
+            cache.confirm(&names.map(facts), [(&local, &RULES)], later),
+            0
         );
-        debounce.clear();
-        assert_eq!(debounce.due(), None);
-        debounce.touch(at(60));
-        assert_eq!(debounce.due(), Some(at(62)));
+        assert_eq!(cache.release("another"), 0);
+        assert_eq!(cache.release(&held[0].digest), 4);
+        cache.settle([(&local, &RULES)], now());
+        assert_eq!(cache.set(&local).kept().count(), 0);
+        assert_eq!(cache.held(), []);
     }
 }

@@ -105,6 +105,19 @@ impl Fleet {
         Api::all(self.client.clone())
     }
 
+    /// Keeps the sets of nodes that the provider is given from the next start on.
+    fn record(&mut self) -> Sets {
+        let sets = Sets::default();
+        self.between = Arc::new({
+            let sets = sets.clone();
+            move |provider| {
+                let sets = sets.clone();
+                Arc::new(Recorder { provider, sets })
+            }
+        });
+        sets
+    }
+
     fn node_name(&self, node: impl std::fmt::Display) -> String {
         format!("{}-{node}", self.provider)
     }
@@ -394,10 +407,18 @@ async fn a_marked_node_stays_where_connections_do_not_drain_and_is_added_to_noth
     scene.targets_of(Some("checkout"), "abc").await
 }
 
-/// Keeps the sets of nodes that a provider is given.
+/// The sets of nodes that a provider was given.
+type Sets = Arc<Mutex<Vec<Arc<NodeSet>>>>;
+
+/// Keeps them.
 struct Recorder {
     provider: Arc<dyn AnyProvider>,
-    sets: Arc<Mutex<Vec<Arc<NodeSet>>>>,
+    sets: Sets,
+}
+
+fn last(sets: &Sets) -> Result<Arc<NodeSet>> {
+    let sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
+    sets.last().cloned().context("no run")
 }
 
 impl Recorder {
@@ -433,14 +454,7 @@ impl AnyProvider for Recorder {
 #[tokio::test]
 async fn a_node_made_again_under_its_name_is_another_machine() -> Result<()> {
     let mut scene = prepare().await?;
-    let sets = Arc::new(Mutex::new(Vec::new()));
-    scene.between = Arc::new({
-        let sets = sets.clone();
-        move |provider| {
-            let sets = sets.clone();
-            Arc::new(Recorder { provider, sets })
-        }
-    });
+    let sets = scene.record();
     for node in ['a', 'b'] {
         scene.node(node, json!({})).await?;
     }
@@ -454,8 +468,7 @@ async fn a_node_made_again_under_its_name_is_another_machine() -> Result<()> {
         .await?;
     let name = NodeName::new(scene.node_name('b'));
     eventually("the other machine", LIMIT, || async {
-        let sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let last: &Arc<NodeSet> = sets.last().context("no run")?;
+        let last = last(&sets)?;
         let node = last.get(&name).context("no node")?;
         ensure!(
             node.placement == Placement::Add && node.provider_id.as_deref() == Some(other.as_str()),
@@ -646,6 +659,7 @@ async fn a_write_of_targets_that_fails_is_made_again() -> Result<()> {
 #[tokio::test]
 async fn nodes_that_change_while_the_cloud_is_at_work_are_targets_in_the_end() -> Result<()> {
     let mut scene = prepare().await?;
+    let sets = scene.record();
     for node in ['a', 'b'] {
         scene.node(node, json!({})).await?;
     }
@@ -655,11 +669,24 @@ async fn nodes_that_change_while_the_cloud_is_at_work_are_targets_in_the_end() -
     scene.wrote().await?;
     scene.vanish("b").await?;
     scene.node('c', json!({})).await?;
-    let waiting = scene.tap.writes().len();
-    // Another Service meets the new nodes: the change is known by then.
+    // Others are given the new nodes meanwhile.
+    let (b, c) = (scene.node_name('b'), scene.node_name('c'));
+    eventually("the change to be known", LIMIT, || async {
+        scene.barrier().await?;
+        let last = last(&sets)?;
+        let has = |name: &str| last.get(&NodeName::from(name)).is_some();
+        ensure!(has(&c) && !has(&b), "{last:?}");
+        Ok(())
+    })
+    .await?;
+    let under_way: BTreeSet<_> = scene.tap.writes().iter().map(ToString::to_string).collect();
+    ensure!(
+        under_way.len() == scene.tap.writes().len(),
+        "nothing is written twice at once: {:?}",
+        scene.tap.writes()
+    );
     scene.tap.block_writes(false);
     scene.targets("ac").await?;
-    ensure!(waiting <= 2, "one run at a time: {:?}", scene.tap.writes());
     scene.served("checkout").await?;
     Ok(())
 }

@@ -67,6 +67,8 @@ pub(crate) struct Scene {
     pub(crate) default_provider: bool,
     /// How often the cloud is looked at though nothing changed.
     pub(crate) resync: Duration,
+    /// Whether the controller has to be the leader before it works.
+    pub(crate) election: bool,
     /// What the cloud needs of a node.
     pub(crate) nodes: NodeRules,
     /// For how long nodes are quiet before they are looked at, and how long that may take.
@@ -125,6 +127,7 @@ impl Scene {
             ),
             default_provider: false,
             resync: Duration::from_secs(600),
+            election: false,
             nodes: NodeRules {
                 provider_id_scheme: None,
                 needs_address: false,
@@ -152,7 +155,7 @@ impl Scene {
             home: HomeConfig {
                 namespace: self.namespace.name().to_owned(),
                 instance: self.provider.clone(),
-                election: false,
+                election: self.election,
                 lease: Duration::from_secs(15),
             },
             cluster_name: "test".into(),
