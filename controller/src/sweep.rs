@@ -1,12 +1,11 @@
 //! What a cloud has of this cluster that no Service asks for (Decides).
 //!
 //! An orphan is reported and never deleted: a person looks at it. What a living Service of ours moved away from, while we
-//! were not there, is no orphan: it is released.
+//! were not there, is no orphan: it serves until the Service is served where it is now, and is released then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
-    annotation::{NEUTRAL, key},
     claim::owned_by,
     engine::Found,
     ids::{GroupKey, ProviderName, ServiceRef},
@@ -18,7 +17,7 @@ use crate::watch::services::reference;
 /// What an inventory means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Groups that a living Service of ours has left, with that Service.
+    /// Groups that a living Service of ours is not in any more, with that Service.
     pub left: Vec<(GroupKey, ServiceRef)>,
     /// What nobody asks for.
     pub orphans: Vec<Found>,
@@ -31,47 +30,41 @@ pub fn sweep<'a>(
     services: impl IntoIterator<Item = (&'a Service, &'a GroupKey)>,
 ) -> Swept {
     let mut living = BTreeSet::new();
-    let mut owners: BTreeMap<String, (&Service, ServiceRef)> = BTreeMap::new();
+    let mut owners: BTreeMap<String, (&GroupKey, ServiceRef)> = BTreeMap::new();
     for (service, group) in services {
         living.insert(group.identity());
-        // One whose group cannot be read has not moved: it stays where it was, wherever that is.
-        if owned_by(service).contains(provider) && group_is_readable(service) {
+        // Also one whose group cannot be read: it has not moved, and stays where it was, wherever that is.
+        if owned_by(service).contains(provider) {
             let reference = reference(service);
-            owners.insert(reference.uid.to_string(), (service, reference.clone()));
-            owners.insert(reference.key.to_string(), (service, reference));
+            owners.insert(reference.uid.to_string(), (group, reference));
         }
     }
     let mut swept = Swept::default();
     for found in found {
-        if living.contains(&found.identity) {
-            continue;
-        }
-        match found.identity.split_once('/') {
+        let lives = living.contains(&found.identity);
+        let left = match GroupKey::shared(&found.identity) {
             // The identity of a group of its own is the Service's UID.
-            None => match owners.get(&found.identity) {
-                Some((_, owner)) => swept
-                    .left
-                    .push((GroupKey::Service(owner.clone()), owner.clone())),
-                None => swept.orphans.push(found),
-            },
-            Some((namespace, name)) => match owners.get(&found.service) {
-                Some((_, owner)) if *owner.key.namespace == *namespace => {
-                    let group = GroupKey::Shared {
-                        namespace: namespace.into(),
-                        name: name.into(),
-                    };
-                    swept.left.push((group, owner.clone()));
-                }
-                _ => swept.orphans.push(found),
-            },
+            None if lives => Vec::new(),
+            None => owners
+                .get(&found.identity)
+                .map(|(_, owner)| (GroupKey::Service(owner.clone()), owner.clone()))
+                .into_iter()
+                .collect(),
+            Some(group) => {
+                let members = found.members.iter();
+                let moved = members.filter_map(|member| owners.get(member.uid.as_str()));
+                moved
+                    .filter(|(now, _)| **now != group)
+                    .map(|(_, owner)| (group.clone(), owner.clone()))
+                    .collect()
+            }
+        };
+        if left.is_empty() && !lives {
+            swept.orphans.push(found);
         }
+        swept.left.extend(left);
     }
     swept
-}
-
-fn group_is_readable(service: &Service) -> bool {
-    let annotations = service.metadata.annotations.clone().unwrap_or_default();
-    NEUTRAL.reader(&annotations).text(key::GROUP).is_ok()
 }
 
 #[cfg(test)]
@@ -86,6 +79,19 @@ mod tests {
             identity: identity.into(),
             service: service.into(),
             objects: 3,
+            members: Vec::new(),
+        }
+    }
+
+    /// A shared group that serves these.
+    fn serves(identity: &str, members: &[&str]) -> Found {
+        let member = |name: &&str| ServiceRef {
+            key: ServiceKey::new("shop", *name),
+            uid: ServiceUid::new(format!("uid-{name}")),
+        };
+        Found {
+            members: members.iter().map(member).collect(),
+            ..found(identity, identity)
         }
     }
 
@@ -126,7 +132,7 @@ mod tests {
             (
                 "asked for by a group",
                 vec![service("a", Some("edge"), OURS)],
-                found("shop/edge", "shop/a"),
+                serves("shop/edge", &["a"]),
                 0,
                 0,
             ),
@@ -148,8 +154,29 @@ mod tests {
             (
                 "it left a group",
                 vec![own.clone()],
-                found("shop/edge", "shop/a"),
+                serves("shop/edge", &["a"]),
                 1,
+                0,
+            ),
+            (
+                "it left others, who stay",
+                vec![own.clone(), service("b", Some("edge"), OURS)],
+                serves("shop/edge", &["a", "b"]),
+                1,
+                0,
+            ),
+            (
+                "it went from one group to another",
+                vec![service("a", Some("new"), OURS)],
+                serves("shop/edge", &["a"]),
+                1,
+                0,
+            ),
+            (
+                "of two who were there one went for ever",
+                vec![service("b", Some("edge"), OURS)],
+                serves("shop/edge", &["a", "b"]),
+                0,
                 0,
             ),
             (
@@ -162,14 +189,14 @@ mod tests {
             (
                 "its group cannot be read",
                 vec![service("a", Some("no!"), OURS)],
-                found("shop/edge", "shop/a"),
-                0,
+                serves("shop/edge", &["a"]),
                 1,
+                0,
             ),
             (
                 "a group of another namespace",
                 vec![own],
-                found("cart/edge", "shop/a"),
+                serves("cart/edge", &["b"]),
                 0,
                 1,
             ),

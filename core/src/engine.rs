@@ -5,6 +5,8 @@
 //! the nodes; a restart takes its first look from one snapshot.
 
 #[cfg(test)]
+mod holding;
+#[cfg(test)]
 mod looking;
 #[cfg(test)]
 mod pausing;
@@ -12,7 +14,7 @@ mod pausing;
 mod waking;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,9 +27,9 @@ use crate::{
     converge::{Journal, Known, Round, converge, rehearse, unreadable},
     digest::Digest,
     error::CloudError,
-    failure::{Failure, Failures},
+    failure::{Failure, Failures, HOLD},
     group::Group,
-    ids::GroupKey,
+    ids::{GroupKey, ServiceRef, ServiceUid},
     nodes::NodeSet,
     plan::{Change, Refusal, Until, Wait, approval_digest},
     problem::{PortError, Problems, Warning},
@@ -43,6 +45,8 @@ pub enum Ask {
     Serve(Group),
     /// The members are there, and none of them can be read: keep what is, and let the targets follow the nodes.
     Keep(Problems),
+    /// The same, and these members have left: what serves them goes.
+    KeepWithout(Problems, BTreeSet<ServiceUid>),
     /// The members are gone, or no longer ours.
     Release,
 }
@@ -137,6 +141,8 @@ pub struct Found {
     pub service: String,
     /// How many objects.
     pub objects: usize,
+    /// Of a shared group: the Services that it serves.
+    pub members: Vec<ServiceRef>,
 }
 
 /// A provider, whatever its types.
@@ -179,7 +185,39 @@ struct Memory<P: Provider> {
     /// What its plan said besides.
     noticed: Vec<Warning>,
     /// What the last run reported, when it left nothing to do.
-    quiet: Option<Report>,
+    quiet: Option<Quiet>,
+}
+
+/// What a run reported that left nothing to do.
+struct Quiet {
+    report: Report,
+    /// Until when that holds by itself: as long as all that is in the way is held back.
+    until: Option<Timestamp>,
+}
+
+impl Quiet {
+    fn of(report: &Report, done: bool) -> Option<Self> {
+        if done {
+            return Some(Self {
+                report: report.clone(),
+                until: None,
+            });
+        }
+        let held = |failure: &Failure| failure.class.is_hopeless() && failure.of_provider.is_none();
+        // What could not be read may be readable by now.
+        let all = report.waits.is_empty()
+            && report.published.is_some()
+            && report.failures.iter().all(held);
+        let first = report.failures.iter().map(|failure| failure.at).min()?;
+        all.then(|| Self {
+            report: report.clone(),
+            until: first.checked_add(HOLD).ok(),
+        })
+    }
+
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// One group of the engine.
@@ -306,6 +344,10 @@ impl<P: Provider> Engine<P> {
                 report.problems = Some(problems.clone());
                 Want::Frozen
             }
+            Ask::KeepWithout(problems, gone) => {
+                report.problems = Some(problems.clone());
+                Want::FrozenWithout(gone.clone())
+            }
             Ask::Serve(group) => match self.provider.desired(group) {
                 Verdict::Rejected(problems) => {
                     report.problems = Some(problems);
@@ -352,7 +394,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 && m.paused == paused
         });
         let memory = match memory {
-            Some(memory) if unchanged && !look && memory.quiet.is_some() => {
+            Some(memory)
+                if unchanged
+                    && !look
+                    && memory.quiet.as_ref().is_some_and(|quiet| quiet.holds(now)) =>
+            {
                 let mut warnings = report.warnings;
                 warnings.extend(memory.noticed.iter().cloned());
                 let told = Report {
@@ -361,7 +407,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     port_errors: report.port_errors,
                     applied: Vec::new(),
                     reads: 0,
-                    ..memory.quiet.clone().unwrap_or_default()
+                    ..memory
+                        .quiet
+                        .as_ref()
+                        .map(|quiet| quiet.report.clone())
+                        .unwrap_or_default()
                 };
                 self.keep(key, memory);
                 return told;
@@ -473,7 +523,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 seen: seen.filter(|_| done),
                 failures,
                 noticed,
-                quiet: done.then(|| report.clone()),
+                quiet: Quiet::of(&report, done),
             };
             self.keep(key, memory);
         }
@@ -524,7 +574,16 @@ impl<P: Provider> AnyProvider for Engine<P> {
         let mut found = Vec::with_capacity(snapshot.groups.len());
         let mut looks = BTreeMap::new();
         for (identity, part) in snapshot.groups {
+            let members = match GroupKey::shared(&identity) {
+                Some(key) => {
+                    let ports = self.provider.published(&key, &part.observed).ports;
+                    let members: BTreeSet<_> = ports.into_iter().map(|port| port.service).collect();
+                    members.into_iter().collect()
+                }
+                None => Vec::new(),
+            };
             found.push(Found {
+                members,
                 identity: identity.clone(),
                 service: part.service,
                 objects: part.objects,

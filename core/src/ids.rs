@@ -142,6 +142,15 @@ impl GroupKey {
         }
     }
 
+    /// The shared group of this identity; None for that of one Service.
+    pub fn shared(identity: &str) -> Option<Self> {
+        let (namespace, name) = identity.split_once('/')?;
+        Some(Self::Shared {
+            namespace: namespace.into(),
+            name: name.into(),
+        })
+    }
+
     /// The namespace of its Services.
     pub fn namespace(&self) -> &str {
         match self {

@@ -3,7 +3,11 @@
 //! The typed trait is [`Provider`]. Several providers run in one process, so [`crate::engine::Engine`] wraps one and is
 //! its boxed twin; nothing outside the engine knows the associated types.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -13,7 +17,7 @@ use crate::{
     error::CloudError,
     failure::Failures,
     group::Group,
-    ids::GroupKey,
+    ids::{GroupKey, ServiceUid},
     nodes::NodeSet,
     plan::Plan,
     problem::{PortError, Problems, Warning},
@@ -28,6 +32,8 @@ pub enum Want<D> {
     Exists(D),
     /// What it has: the group is rejected. Everything stays, only targets follow the nodes.
     Frozen,
+    /// The same, but for what serves these members, who have left a group that is rejected: that goes.
+    FrozenWithout(BTreeSet<ServiceUid>),
     /// Nothing: its Services are gone, or no longer ours.
     Nothing,
     /// Nothing to do with us any more: the Services are gone and the objects, which say so themselves, stay.

@@ -166,8 +166,10 @@ impl Provider for Scripted {
         let follow = (TARGETS.to_owned(), targets(input.nodes));
         let wanted: Objects = match input.want {
             Want::Exists(desired) => desired.clone().into_iter().chain([follow]).collect(),
-            Want::Frozen if seen.contains_key(TARGETS) => [follow].into(),
-            Want::Frozen | Want::Nothing | Want::Released => Objects::new(),
+            Want::Frozen | Want::FrozenWithout(_) if seen.contains_key(TARGETS) => [follow].into(),
+            Want::Frozen | Want::FrozenWithout(_) | Want::Nothing | Want::Released => {
+                Objects::new()
+            }
         };
         for (name, value) in &wanted {
             if seen.get(name) != Some(value) {
@@ -286,7 +288,7 @@ pub(crate) fn serve(annotations: &[(&str, &str)]) -> Ask {
 pub(crate) fn key() -> GroupKey {
     match serve(&[]) {
         Ask::Serve(group) => group.key,
-        Ask::Keep(_) | Ask::Release => unreachable!("it is served"),
+        Ask::Keep(_) | Ask::KeepWithout(..) | Ask::Release => unreachable!("it is served"),
     }
 }
 

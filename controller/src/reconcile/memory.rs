@@ -1,6 +1,6 @@
 //! What is remembered of one group of one provider, for as long as the process lives (Decides).
 
-use evenkeel_core::{ids::ServiceRef, intent::Intent};
+use evenkeel_core::ids::ServiceRef;
 use jiff::Timestamp;
 
 use super::roster::{Group, Leaving, Member};
@@ -38,8 +38,6 @@ struct Known {
     /// None before the first telling.
     told: Option<Told>,
     wanted: Option<Wanted>,
-    /// What it last asked that was served: kept where several share a load balancer.
-    good: Option<Box<Intent>>,
 }
 
 impl Default for Memory {
@@ -69,7 +67,6 @@ impl Memory {
                 finalized: false,
                 told: None,
                 wanted: None,
-                good: None,
             });
             self.services.len() - 1
         });
@@ -137,23 +134,6 @@ impl Memory {
     /// Remembers what is being published.
     pub(super) fn publishes(&mut self, service: &ServiceRef, wanted: Wanted) {
         self.known(service).wanted = Some(wanted);
-    }
-
-    /// What these asked was served.
-    pub(super) fn served_well(&mut self, intents: impl IntoIterator<Item = Intent>) {
-        for intent in intents {
-            let service = intent.service.clone();
-            self.known(&service).good = Some(Box::new(intent));
-        }
-    }
-
-    /// What a Service last asked that was served.
-    pub(super) fn good(&self, service: &ServiceRef) -> Option<&Intent> {
-        let known = self
-            .services
-            .iter()
-            .find(|known| known.service.uid == service.uid);
-        known?.good.as_deref()
     }
 
     /// What to tell when the first write of a run is made.

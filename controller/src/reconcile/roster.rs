@@ -198,7 +198,7 @@ mod tests {
         match ask(&key, &Cluster::new("c", "c"), &group, served) {
             None => "nothing",
             Some(Ask::Release) => "release",
-            Some(Ask::Keep(_)) => "keep",
+            Some(Ask::Keep(_) | Ask::KeepWithout(..)) => "keep",
             Some(Ask::Serve(group)) if group.unknown.is_empty() => "serve",
             Some(Ask::Serve(_)) => "serve what can be read",
         }

@@ -1,6 +1,7 @@
 //! The pipeline of one group and one provider, top to bottom (Reads and Writes through its parts).
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,11 +10,8 @@ use evenkeel_core::{
     claim::owned_by,
     engine::{Ask, Report, Request},
     error::chain,
-    group,
     ids::{GroupKey, ServiceRef},
-    intent::{Intent, PortIntent},
     nodes::NodeSet,
-    published::PublishedPort,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
@@ -85,16 +83,10 @@ impl Run<'_> {
         }
         let releasing = matches!(ask, Ask::Release);
         let nodes = self.all.nodes().set(&self.provider.name);
-        let asked = match (&ask, self.key) {
-            (Ask::Serve(group), GroupKey::Shared { .. }) => group.members.clone(),
-            _ => Vec::new(),
-        };
         let mut report = self
             .converge(ask, nodes.clone(), look, why, &mut memory, now)
             .await;
-        if report.problems.is_none() {
-            memory.served_well(asked.into_iter().filter(|asked| serves_some(&report, asked)));
-        } else if let Some(ask) = self.without_those_who_left(&report, &memory) {
+        if let Some(ask) = self.without_those_who_left(&report, &memory) {
             let next = self
                 .converge(ask, nodes.clone(), look, why, &mut memory, now)
                 .await;
@@ -131,32 +123,16 @@ impl Run<'_> {
         (memory, next)
     }
 
-    /// What is asked in place of what is rejected, so that those who left are let go all the same: what the others last
-    /// asked that was served. None where nobody left, or where that is not known and something may serve them.
+    /// What is asked in place of what is rejected, so that those who left are let go all the same. None where nobody left.
     fn without_those_who_left(&self, report: &Report, memory: &Memory) -> Option<Ask> {
-        let served = self.group.served();
-        let left = !self.group.leaving.is_empty() || !memory.departed(&self.group).is_empty();
-        if served.is_empty() || !left || !matches!(self.key, GroupKey::Shared { .. }) {
-            return None;
-        }
-        let (mut members, mut unknown) = (Vec::new(), Vec::new());
-        for member in served {
-            match memory.good(&member.reference) {
-                Some(intent) => members.push(intent.clone()),
-                None => unknown.push(member.reference.clone()),
-            }
-        }
-        if !members.is_empty() {
-            return Some(Ask::Serve(group::Group {
-                key: self.key.clone(),
-                cluster: self.all.cluster.clone(),
-                members,
-                unknown,
-            }));
-        }
-        let published = report.published.as_ref()?;
-        let theirs = |port: &PublishedPort| unknown.contains(&port.service);
-        (!published.ports.iter().any(theirs)).then_some(Ask::Release)
+        let problems = report.problems.as_ref()?;
+        let leaving = self.group.leaving.iter();
+        let mut gone: BTreeSet<_> = leaving
+            .map(|leaving| leaving.reference.uid.clone())
+            .collect();
+        let departed = memory.departed(&self.group).into_iter();
+        gone.extend(departed.map(|service| service.uid));
+        (!gone.is_empty()).then(|| Ask::KeepWithout(problems.clone(), gone))
     }
 
     /// Nothing is made before our finalizer is there; nothing is given back on an old state.
@@ -266,7 +242,7 @@ impl Run<'_> {
                 .members
                 .iter()
                 .find_map(|member| member.options.approve.clone()),
-            Ask::Keep(_) | Ask::Release => None,
+            Ask::Keep(_) | Ask::KeepWithout(..) | Ask::Release => None,
         };
         // What is rejected only follows the nodes, and a deletion never waits for an annotation.
         let paused = matches!(&ask, Ask::Serve(group) if group.members.iter().any(|member| member.options.paused));
@@ -334,24 +310,9 @@ impl Run<'_> {
 
 /// What was rejected, and what was done all the same.
 fn after(rejected: Report, mut next: Report) -> Report {
-    if next.problems.is_some() {
-        return rejected;
-    }
-    next.problems = rejected.problems;
     next.applied.splice(..0, rejected.applied);
     next.reads += rejected.reads;
     next
-}
-
-/// Whether some port of a member is served.
-fn serves_some(report: &Report, asked: &Intent) -> bool {
-    let wrong = |port: &PortIntent| {
-        report
-            .port_errors
-            .iter()
-            .any(|error| error.service == asked.service && error.port == port.key)
-    };
-    !asked.ports.iter().all(wrong)
 }
 
 /// What goes well is told when it has ended: for how long it need not be told yet. What takes long is told of, and what

@@ -301,7 +301,7 @@ async fn one_who_is_deleted_leaves_though_nobody_who_stays_can_be_read() -> Resu
 }
 
 #[tokio::test]
-async fn the_last_who_is_served_leaves_nothing_to_one_who_never_was() -> Result<()> {
+async fn the_last_who_is_served_leaves_what_all_share_to_one_who_never_was() -> Result<()> {
     let scene = Scene::start().await?;
     scene.create("a", member("edge", 80)).await?;
     scene.served("a").await?;
@@ -315,7 +315,105 @@ async fn the_last_who_is_served_leaves_nothing_to_one_who_never_was() -> Result<
         .await?;
     scene.delete("a").await?;
     scene.gone("a").await?;
-    ensure!(scene.cloud.list().is_empty(), "{:?}", scene.cloud.list());
+    ensure!(
+        scene.objects().keys().eq(&["address"]),
+        "{:?}",
+        scene.objects()
+    );
     scene.delete("b").await?;
-    scene.gone("b").await
+    scene.gone("b").await?;
+    ensure!(scene.cloud.list().is_empty(), "{:?}", scene.cloud.list());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_after_a_restart_stays_and_who_is_deleted_leaves() -> Result<()> {
+    let mut scene = Scene::start().await?;
+    for (name, port) in [("a", 80), ("b", 81), ("c", 82)] {
+        scene.create(name, member("edge", port)).await?;
+        scene.served(name).await?;
+    }
+    let before = ip(&scene.get("a").await?);
+    scene.stop().await?;
+    // One whose group cannot be read has not left it.
+    for (name, broken) in [
+        ("a", json!({"evenkeel.dev/group": "No Name!"})),
+        ("b", json!({"evenkeel.dev/scheme": "sideways"})),
+    ] {
+        scene
+            .patch(name, json!({"metadata": {"annotations": broken}}))
+            .await?;
+    }
+    scene.delete("c").await?;
+    scene.forget_calls();
+    scene.run();
+    scene.gone("c").await?;
+    for name in ["a", "b"] {
+        let service = scene
+            .until(name, "to be told", |service| {
+                status(service, "evenkeel.dev/Degraded") == "True"
+            })
+            .await?;
+        ensure!(ip(&service) == before, "{name}: {:?}", service.status);
+    }
+    scene.barrier().await?;
+    listen(&scene, &["a", "b"]).await?;
+    ensure!(ip(&scene.get("a").await?) == before);
+    // It is mended as it was, or so that it moves.
+    scene
+        .patch(
+            "b",
+            json!({"metadata": {"annotations": {"evenkeel.dev/scheme": null}}}),
+        )
+        .await?;
+    scene.patch("a", moves_to(Value::Null)).await?;
+    scene
+        .until("a", "an address of its own", |service| {
+            ip(service) != before && status(service, "evenkeel.dev/Degraded") == "False"
+        })
+        .await?;
+    scene.served("b").await?;
+    eventually("one listener each", LIMIT, || async {
+        ensure!(scene.cloud.list().len() == 6, "{:?}", scene.cloud.list());
+        Ok(())
+    })
+    .await?;
+    listen(&scene, &["a", "b"]).await?;
+    ensure!(ip(&scene.get("b").await?) == before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_who_left_others_while_nobody_looked_is_served_there_until_it_is_served_anew()
+-> Result<()> {
+    let mut scene = Scene::start().await?;
+    for (name, port) in [("a", 80), ("b", 81)] {
+        scene.create(name, member("edge", port)).await?;
+        scene.served(name).await?;
+    }
+    scene.barrier().await?;
+    let before = scene.get("a").await?;
+    scene.stop().await?;
+    scene.patch("a", moves_to(json!("new"))).await?;
+    scene.forget_calls();
+    scene.tap.block_writes(true);
+    scene.run();
+    scene.wrote().await?;
+    scene.barrier().await?;
+    let writes = scene.written();
+    ensure!(
+        writes.iter().all(|write| write.starts_with("Create")),
+        "{writes:?}"
+    );
+    ensure!(ip(&scene.get("a").await?) == ip(&before));
+    scene.tap.block_writes(false);
+    scene
+        .until("a", "another address", |service| ip(service) != ip(&before))
+        .await?;
+    eventually("what is left", LIMIT, || async {
+        ensure!(scene.cloud.list().len() == 6, "{:?}", scene.cloud.list());
+        Ok(())
+    })
+    .await?;
+    listen(&scene, &["a", "b"]).await
 }

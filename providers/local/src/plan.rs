@@ -49,6 +49,7 @@ pub fn plan(input: PlanInput<'_, Local>) -> Plan<Step> {
     match input.want {
         Want::Exists(desired) => exists(input, desired),
         Want::Frozen => frozen(input),
+        Want::FrozenWithout(gone) => frozen_without(input, gone),
         Want::Nothing => nothing(input.seen),
         Want::Released => Plan::empty(),
     }
@@ -87,6 +88,26 @@ fn frozen(input: PlanInput<'_, Local>) -> Plan<Step> {
     let PlanInput { seen, nodes, .. } = input;
     let mut plan = Plan::empty();
     follow_nodes(&mut plan, seen, nodes, |_| true);
+    unopened(&mut plan, seen);
+    plan
+}
+
+/// The same, and what serves these members goes: who listens first, and what that used after it. The address stays for the
+/// others.
+fn frozen_without(input: PlanInput<'_, Local>, gone: &BTreeSet<ServiceUid>) -> Plan<Step> {
+    let theirs = |marks: &Marks| gone.contains(&ServiceUid::new(marks.member.as_str()));
+    let PlanInput { seen, nodes, .. } = input;
+    let mut plan = Plan::empty();
+    follow_nodes(&mut plan, seen, nodes, |marks| !theirs(marks));
+    let mut goes = Plan::empty();
+    for (name, listener) in &seen.listeners {
+        if theirs(&listener.marks) {
+            let detail = format!("TCP :{}", listener.spec.port);
+            delete(&mut goes, Kind::Listener, name, &listener.marks, detail);
+        }
+    }
+    unused_backend_sets(&mut goes, seen, |_, marks| theirs(marks));
+    remove(&mut plan, input, goes);
     unopened(&mut plan, seen);
     plan
 }
@@ -208,7 +229,7 @@ fn surplus(
     desired: &Desired,
     serving: &BTreeMap<IpFamily, String>,
 ) {
-    let PlanInput { seen, fresh, .. } = input;
+    let PlanInput { seen, .. } = input;
     let mut goes = Plan::empty();
     let wanted: BTreeSet<(IpFamily, u16)> = desired
         .listeners
@@ -255,10 +276,15 @@ fn surplus(
         let family_stays = desired.leases.iter().any(|want| want.family == family);
         serving.get(&family).is_none_or(|lease| lease != name) && (replaced || !family_stays)
     });
+    remove(plan, input, goes);
+}
+
+/// Does what removes something after a fresh look.
+fn remove(plan: &mut Plan<Step>, input: PlanInput<'_, Local>, mut goes: Plan<Step>) {
     if goes.steps.is_empty() {
         return;
     }
-    if fresh {
+    if input.fresh {
         plan.steps.append(&mut goes.steps);
     } else {
         plan.wait(

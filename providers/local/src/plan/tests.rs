@@ -655,6 +655,36 @@ fn what_serves_an_unknown_member_stays_and_its_targets_follow() {
 }
 
 #[test]
+fn who_leaves_a_group_that_is_rejected_leaves_nothing_of_its_own() {
+    let mut stage = Stage::new();
+    stage.key = GroupKey::Shared {
+        namespace: "shop".into(),
+        name: "edge".into(),
+    };
+    let both = stage.want_group(
+        vec![intent("checkout", &[443]), intent("search", &[80])],
+        vec![],
+    );
+    stage.settle(&both);
+    stage.nodes = nodes(&["a", "c"]);
+    stage.fresh = false;
+    let without = Want::FrozenWithout([reference("checkout").uid].into());
+    let plan = stage.plan(&without);
+    assert_eq!(plan.waits[0].until, Until::FreshRead, "{plan:#?}");
+    stage.fresh = true;
+    assert_eq!(
+        stage.settle(&without),
+        [
+            vec!["~ bs/TCP/80/IPv4", "- ls/TCP/443/IPv4"],
+            vec!["- bs/TCP/443/IPv4"]
+        ]
+    );
+    assert_eq!(stage.targets(), [["a", "c"]]);
+    assert_eq!(stage.seen.leases.len(), 1, "the address stays");
+    assert!(stage.steps(&without).is_empty());
+}
+
+#[test]
 fn what_somebody_changed_by_hand_is_put_right() {
     let mut stage = Stage::with(intent("checkout", &[443]));
     let want = stage.want(intent("checkout", &[443]));

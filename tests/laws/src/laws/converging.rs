@@ -193,6 +193,7 @@ pub(super) fn want<R: Rig>(
             Verdict::Rejected(_) => Want::Frozen,
         },
         Ask::Keep(_) => Want::Frozen,
+        Ask::KeepWithout(_, gone) => Want::FrozenWithout(gone.clone()),
         Ask::Release => Want::Nothing,
     }
 }

@@ -110,6 +110,11 @@ pub fn desired(group: &Group, ways: &Ways) -> Verdict<Desired> {
                 .iter()
                 .any(|member| member.options.reclaim_policy == ReclaimPolicy::Retain),
             listeners,
+            unknown: group
+                .unknown
+                .iter()
+                .map(|member| member.uid.clone())
+                .collect(),
         },
         warnings,
         port_errors,

@@ -1,9 +1,9 @@
 //! What is wanted, what is seen, what is done (Decides).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
-    ids::{ResourceId, ServiceRef},
+    ids::{ResourceId, ServiceRef, ServiceUid},
     ports::PortKey,
     published::{Published, PublishedPort},
 };
@@ -25,6 +25,8 @@ pub struct Desired {
     /// What is listened on.
     #[serde(serialize_with = "pairs")]
     pub listeners: BTreeMap<PortKey, ListenerWant>,
+    /// The members that cannot be read: what serves them stays.
+    pub unknown: BTreeSet<ServiceUid>,
 }
 
 /// JSON has no maps by port, so a map is written as a list.

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use evenkeel_core::{
-    ids::{Cluster, NodeName, ResourceId, ServiceRef},
+    ids::{Cluster, NodeName, ResourceId, ServiceRef, ServiceUid},
     plan::{Action, Change, Disturbance, Plan, Reason, Until, approved},
     ports::PortKey,
     provider::{PlanInput, Want},
@@ -34,6 +34,10 @@ pub fn plan(cluster: &Cluster, ways: &Ways, input: PlanInput<'_, Own>) -> Plan<S
         Want::Exists(desired) if desired.listeners.is_empty() => planner.frozen(),
         Want::Exists(desired) => planner.exists(desired),
         Want::Frozen => planner.frozen(),
+        Want::FrozenWithout(gone) => {
+            planner.follow_nodes(|member| !gone.contains(&member.uid));
+            planner.without(gone);
+        }
         Want::Nothing => planner.nothing(),
         Want::Released => {}
     }
@@ -62,6 +66,7 @@ impl Planner<'_> {
                 settled &= self.listener(*pool, *port, want);
             }
         }
+        self.follow_nodes(|member| desired.unknown.contains(&member.uid));
         self.surplus(desired, &pools, settled);
     }
 
@@ -156,6 +161,13 @@ impl Planner<'_> {
         let seen = self.input.seen;
         for (id, pool, address) in seen.addresses() {
             for (listener, port, object) in seen.listeners(&address.name) {
+                let member = object
+                    .marks
+                    .as_ref()
+                    .and_then(|marks| marks.member.as_ref());
+                if member.is_some_and(|member| desired.unknown.contains(&member.uid)) {
+                    continue;
+                }
                 let leaves = if pools.contains(&pool) {
                     !desired.listeners.contains_key(&port)
                 } else {
@@ -197,9 +209,15 @@ impl Planner<'_> {
     }
 
     fn frozen(&mut self) {
+        self.follow_nodes(|_| true);
+    }
+
+    /// The targets of these members' sets follow the nodes.
+    fn follow_nodes(&mut self, whose: impl Fn(&ServiceRef) -> bool) {
         for object in self.input.seen.objects.values() {
             if let (Spec::TargetSet { node_port, targets }, Some(marks)) =
                 (&object.spec, &object.marks)
+                && marks.member.as_ref().is_some_and(&whose)
             {
                 let targets = self.next_targets(targets);
                 let detail = format!("{} targets :{node_port}", targets.len());
@@ -212,6 +230,21 @@ impl Planner<'_> {
                     },
                     detail,
                 );
+            }
+        }
+    }
+
+    /// What serves these members goes: who listens first, and what that used after a fresh look.
+    fn without(&mut self, gone: &BTreeSet<ServiceUid>) {
+        let seen = self.input.seen;
+        for (id, object) in &seen.objects {
+            let member = object
+                .marks
+                .as_ref()
+                .and_then(|marks| marks.member.as_ref());
+            let theirs = member.is_some_and(|member| gone.contains(&member.uid));
+            if theirs && !seen.in_use(&object.name) && self.proved(id) {
+                self.destroy(id, object, "its Service left the group");
             }
         }
     }

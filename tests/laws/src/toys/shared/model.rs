@@ -8,7 +8,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    ids::{NodeName, ServiceRef},
+    ids::{NodeName, ServiceRef, ServiceUid},
     ports::PortKey,
     published::{Ingress, IpMode, Published, PublishedPort},
     shared::{Claim, Standing},
@@ -26,6 +26,8 @@ pub struct Desired {
     pub retain: bool,
     /// What is listened on, by port.
     pub listeners: Vec<Listener>,
+    /// The members that cannot be read: what serves them stays.
+    pub unknown: BTreeSet<ServiceUid>,
 }
 
 /// A port that is listened on.

@@ -17,7 +17,7 @@ use evenkeel_core::{
 use super::{
     Shared,
     annotations::Pool,
-    model::{Desired, Front, Observed, Part, Step},
+    model::{Desired, Front, Listener, Observed, Part, Step},
     names,
 };
 
@@ -47,11 +47,17 @@ pub fn plan(cluster: &Cluster, input: PlanInput<'_, Shared>) -> Plan<Step> {
             Some(found) => found,
             None => return plan,
         },
-        (Want::Frozen, Some(part)) => {
-            let wanted = Part {
+        (Want::Frozen | Want::FrozenWithout(_), Some(part)) => {
+            let mut wanted = Part {
                 targets: next_targets(input, &part.targets),
                 ..part.as_claimed()
             };
+            if let Want::FrozenWithout(gone) = input.want {
+                for front in wanted.fronts.values_mut() {
+                    let stays = |listener: &Listener| !gone.contains(&listener.member.uid);
+                    front.listeners.retain(stays);
+                }
+            }
             let change = changed(part, &wanted);
             (Claim::Want(wanted), change)
         }
@@ -67,7 +73,9 @@ pub fn plan(cluster: &Cluster, input: PlanInput<'_, Shared>) -> Plan<Step> {
                 Change::new(Action::Destroy, "part", names::part_id(), detail),
             )
         }
-        (Want::Frozen | Want::Nothing, None) | (Want::Released, _) => return plan,
+        (Want::Frozen | Want::FrozenWithout(_) | Want::Nothing, None) | (Want::Released, _) => {
+            return plan;
+        }
     };
     hand_in(claim, change, seen, &mut plan);
     plan
@@ -115,13 +123,9 @@ fn exists(
         fronts: pools
             .into_iter()
             .map(|pool| {
-                (
-                    pool,
-                    Front {
-                        given: None,
-                        listeners: desired.listeners.clone(),
-                    },
-                )
+                let listeners = listeners(desired, fronts.get(&pool));
+                let given = None;
+                (pool, Front { given, listeners })
             })
             .collect(),
         targets,
@@ -132,6 +136,19 @@ fn exists(
         (Some(part), None) => changed(part, &wanted),
     };
     Some((Claim::Want(wanted), change))
+}
+
+/// What is wanted, and what is there of those who cannot be read.
+fn listeners(desired: &Desired, there: Option<&Front>) -> Vec<Listener> {
+    let mut listeners = desired.listeners.clone();
+    for listener in there.iter().flat_map(|front| &front.listeners) {
+        let free = !listeners.iter().any(|other| other.port == listener.port);
+        if free && desired.unknown.contains(&listener.member.uid) {
+            listeners.push(listener.clone());
+        }
+    }
+    listeners.sort_by_key(|listener| listener.port);
+    listeners
 }
 
 /// Hands a claim in, unless the live object shows it and no other is on its way, or the writer has it.
