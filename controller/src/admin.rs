@@ -12,15 +12,19 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
 };
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, view::standing::Standings};
+use crate::{
+    metrics::Metrics,
+    view::standing::{Scope, Standings},
+};
 
 /// What has to be there before the process is ready.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +58,9 @@ impl Readiness {
     }
 }
 
+/// Where the Services of a scope stand; None before anything is known.
+pub type Tell = Arc<dyn Fn(Scope) -> BoxFuture<'static, Option<Standings>> + Send + Sync>;
+
 /// What the server tells.
 #[derive(Clone)]
 pub struct Admin {
@@ -64,7 +71,7 @@ pub struct Admin {
     /// Brings gauges up to date before they are read.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
     /// Where the Services stand; None before anything is known.
-    pub standings: Arc<dyn Fn() -> Option<Standings> + Send + Sync>,
+    pub standings: Tell,
 }
 
 /// Takes the address.
@@ -105,8 +112,8 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     )
 }
 
-async fn status(State(admin): State<Admin>) -> impl IntoResponse {
-    match (admin.standings)() {
+async fn status(State(admin): State<Admin>, Query(scope): Query<Scope>) -> impl IntoResponse {
+    match (admin.standings)(scope).await {
         Some(standings) => Json(standings).into_response(),
         None => {
             let why = "nothing is known yet; ask again\n";

@@ -14,6 +14,7 @@
 //! again by looking.
 
 mod census;
+pub(crate) mod foresee;
 mod following;
 pub(crate) mod foresee;
 mod memory;

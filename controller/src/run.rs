@@ -319,7 +319,10 @@ async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
                 reconciler.refresh_gauges();
             }
         }),
-        standings: Arc::new(move || Some(standings.reconciler.get()?.standings())),
+        standings: Arc::new(move |scope| {
+            let reconciler = standings.reconciler.get().cloned();
+            Box::pin(async move { Some(reconciler?.standings(&scope).await) })
+        }),
     };
     let stop = shared.stop.clone();
     tasks.spawn(async move { ("HTTP server", admin::serve(listener, admin, stop).await) });

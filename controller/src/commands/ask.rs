@@ -10,10 +10,13 @@ use kube::Client;
 use tokio::net::TcpStream;
 
 use super::cluster::{Cluster, answer, failed};
-use crate::view::{standing::Standings, status::Figures};
+use crate::view::{
+    standing::{Scope, Standings},
+    status::Figures,
+};
 
-/// How long an answer may take that comes from memory.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long an answer may take: the controller looks at a few targets for it.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read: ten thousand Services take some ten megabytes.
 const MOST: usize = 256 << 20;
@@ -43,7 +46,7 @@ enum Way {
 ///
 /// # Errors
 /// Why that is not known, with what to do next.
-pub(super) async fn ask(cluster: &Cluster) -> Result<Told> {
+pub(super) async fn ask(cluster: &Cluster, scope: &Scope) -> Result<Told> {
     let way = way(cluster)?;
     let place = match &way {
         Way::Direct(address) => format!("http://{address}"),
@@ -55,7 +58,7 @@ pub(super) async fn ask(cluster: &Cluster) -> Result<Told> {
             format!("the pod {namespace}/{pod}, port {port}, through the API server")
         }
     };
-    let text = get(&cluster.client, &way, "/status")
+    let text = get(&cluster.client, &way, &scope.path())
         .await
         .with_context(|| format!("the controller does not answer at {place}"))?;
     let standings: Standings = serde_json::from_str(&text).map_err(|_| {

@@ -7,21 +7,17 @@
 mod defaults;
 mod manifest;
 mod merge;
+mod rehearse;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     process::ExitCode,
-    sync::Arc,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use evenkeel_core::{
     claim::owned_by,
-    engine::Request,
-    error::chain,
-    ids::{Cluster as Identity, GroupKey, ProviderName, ServiceKey, ServiceRef},
-    nodes::{NodeFacts, NodeSet, node_set},
-    ticket::Ticket,
+    ids::{GroupKey, ServiceKey, ServiceRef},
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, api::ListParams, runtime::watcher::Event};
@@ -33,18 +29,16 @@ use super::{
 };
 use crate::{
     args::{PlanArgs, PlanFormat},
-    clock::Clock,
     providers::{self, Installed},
-    reconcile::foresee::{Foreseen, foresee},
     sweep::sweep,
     view::{
-        plan::{GroupPlan, Orphan, Plan, Skipped, Summary},
-        standing::Fault,
+        plan::{Orphan, Plan, Skipped, Summary},
         status::API_VERSION,
     },
     watch::{item::Item, services::ServiceCache},
 };
 use manifest::Proposed;
+use rehearse::{Planner, node_sets, unreachable};
 
 /// There is something to do.
 const CHANGES: u8 = 2;
@@ -131,7 +125,7 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
     };
     for key in &asked.groups {
         planner
-            .group(key, &services, &mut asked_of(&asked, key), &mut plan)
+            .group(key, &services, &asked_of(&asked, key), &mut plan)
             .await;
     }
     for group in &mut plan.groups {
@@ -344,153 +338,4 @@ async fn sweep_clouds(
             }));
     }
     Ok(())
-}
-
-fn unreachable(provider: &ProviderName, error: &evenkeel_core::error::CloudError) -> anyhow::Error {
-    anyhow!("{}", unreachable_text(provider, error))
-}
-
-fn unreachable_text(provider: &ProviderName, error: &evenkeel_core::error::CloudError) -> String {
-    let next = if provider.as_str() == evenkeel_local::NAME {
-        "run `evenkeel plan` on the data plane's machine, or name its socket with --local-socket"
-    } else {
-        "see that this machine may read that cloud"
-    };
-    format!(
-        "the provider {provider} cannot be asked what is there: {}; {next}",
-        chain(error)
-    )
-}
-
-/// Each provider's nodes, from one list.
-async fn node_sets(
-    cluster: &Cluster,
-    installed: &[Installed],
-) -> Result<HashMap<ProviderName, Arc<NodeSet>>> {
-    let api: Api<Item<NodeFacts>> = Api::all(cluster.client.clone());
-    let listed = answer(api.list(&ListParams::default())).await;
-    let listed = listed.map_err(|error| failed("the list of Nodes", &error))?;
-    let facts: Vec<_> = listed
-        .items
-        .into_iter()
-        .filter_map(|item| item.body.ok())
-        .collect();
-    Ok(installed
-        .iter()
-        .map(|provider| {
-            let set = node_set(&facts, &provider.nodes);
-            (provider.name.clone(), Arc::new(set))
-        })
-        .collect())
-}
-
-/// What all groups are planned with.
-struct Planner<'a> {
-    cluster: &'a Cluster,
-    identity: &'a Identity,
-    installed: &'a [Installed],
-    nodes: &'a HashMap<ProviderName, Arc<NodeSet>>,
-}
-
-impl Planner<'_> {
-    async fn group(
-        &self,
-        key: &GroupKey,
-        services: &ServiceCache,
-        left: &mut Vec<ServiceRef>,
-        plan: &mut Plan,
-    ) {
-        let members = services.members(key);
-        let (all, foreign) = foresee(
-            key,
-            self.identity,
-            members,
-            &self.cluster.config.rules,
-            !left.is_empty(),
-        );
-        for (service, hand) in foreign {
-            plan.skipped.push(skipped(
-                &service.key,
-                Some(format!("it is left alone: {hand}")),
-            ));
-        }
-        for foreseen in all {
-            let Some(provider) = self
-                .installed
-                .iter()
-                .find(|provider| provider.name == foreseen.provider)
-            else {
-                continue;
-            };
-            let group = self.rehearse(key, foreseen, provider, left).await;
-            // A provider that never had anything to do with who left says so with an empty plan.
-            let nobody = group.services.is_empty();
-            if !(nobody && group.waves.is_empty() && group.error.is_none()) {
-                plan.groups.push(named(group, left));
-            }
-        }
-    }
-
-    async fn rehearse(
-        &self,
-        key: &GroupKey,
-        foreseen: Foreseen,
-        provider: &Installed,
-        left: &[ServiceRef],
-    ) -> GroupPlan {
-        let keys = |all: &[ServiceRef]| -> Vec<String> {
-            all.iter().map(|service| service.key.to_string()).collect()
-        };
-        let mut leaving = keys(&foreseen.leaving);
-        if !foreseen.staying.is_empty() {
-            leaving.extend(keys(left));
-        }
-        let mut group = GroupPlan {
-            services: [keys(&foreseen.staying), leaving.clone()].concat(),
-            releases: leaving,
-            group: match key {
-                GroupKey::Shared { name, .. } => Some(name.to_string()),
-                GroupKey::Service(_) => None,
-            },
-            provider: provider.name.to_string(),
-            paused: foreseen.paused,
-            port_errors: foreseen.port_errors.iter().map(Fault::from).collect(),
-            warnings: foreseen
-                .warnings
-                .iter()
-                .map(|warning| Fault {
-                    reason: warning.reason.to_owned(),
-                    message: warning.message.clone(),
-                    ..Fault::default()
-                })
-                .collect(),
-            ..GroupPlan::default()
-        };
-        let nodes = self.nodes.get(&provider.name).cloned();
-        let request = Request {
-            key: key.clone(),
-            ask: foreseen.ask,
-            nodes: nodes.unwrap_or_else(|| Arc::new(NodeSet::empty())),
-            approval: foreseen.approval,
-            paused: foreseen.paused,
-            look: true,
-            // A rehearsal has nothing to write.
-            ticket: Ticket::unlimited(),
-            now: Clock::default().now(),
-        };
-        match provider.engine.rehearse(&request).await {
-            Ok(rehearsal) => group.foretold(&rehearsal),
-            Err(error) => group.error = Some(unreachable_text(&provider.name, &error)),
-        }
-        group
-    }
-}
-
-/// A plan for nobody but those who left is named after them.
-fn named(mut group: GroupPlan, left: &[ServiceRef]) -> GroupPlan {
-    if group.services.is_empty() {
-        group.services = left.iter().map(|service| service.key.to_string()).collect();
-        group.releases.clone_from(&group.services);
-    }
-    group
 }

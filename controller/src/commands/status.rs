@@ -29,6 +29,7 @@ use crate::{
     clock::Clock,
     view::{
         services::Row,
+        standing::Scope,
         status::{API_VERSION, Controller, Page, Status},
     },
     watch::{item::Item, services::ServiceCache},
@@ -43,7 +44,7 @@ const BURST: Duration = Duration::from_millis(100);
 pub(super) fn execute(args: &StatusArgs) -> Result<()> {
     runtime(1)?.block_on(async {
         let mut cluster = connect(&args.look).await?;
-        let scope = Scope::of(args, &cluster)?;
+        let scope = scope(args, &cluster)?;
         if args.watch {
             tokio::select! {
                 ended = asked_to_end() => ended.map(drop),
@@ -59,45 +60,33 @@ pub(super) fn execute(args: &StatusArgs) -> Result<()> {
 }
 
 /// What was asked for.
-struct Scope {
-    /// None: all.
-    namespace: Option<String>,
-    /// One Service.
-    name: Option<String>,
+fn scope(args: &StatusArgs, cluster: &Cluster) -> Result<Scope> {
+    if args.all_namespaces {
+        return Ok(Scope::default());
+    }
+    let Some(service) = &args.service else {
+        return Ok(Scope {
+            namespace: Some(cluster.namespace.clone()),
+            name: None,
+        });
+    };
+    let key = service_key(service, args.look.namespace.as_deref(), &cluster.namespace)?;
+    Ok(Scope {
+        namespace: Some(key.namespace.to_string()),
+        name: Some(key.name.to_string()),
+    })
 }
 
-impl Scope {
-    fn of(args: &StatusArgs, cluster: &Cluster) -> Result<Self> {
-        if args.all_namespaces {
-            return Ok(Self {
-                namespace: None,
-                name: None,
-            });
-        }
-        let Some(service) = &args.service else {
-            return Ok(Self {
-                namespace: Some(cluster.namespace.clone()),
-                name: None,
-            });
-        };
-        let key = service_key(service, args.look.namespace.as_deref(), &cluster.namespace)?;
-        Ok(Self {
-            namespace: Some(key.namespace.to_string()),
-            name: Some(key.name.to_string()),
-        })
+fn api(cluster: &Cluster, scope: &Scope) -> Api<Item<Service>> {
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        None => Api::all(cluster.client.clone()),
     }
+}
 
-    fn api(&self, cluster: &Cluster) -> Api<Item<Service>> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
-            None => Api::all(cluster.client.clone()),
-        }
-    }
-
-    fn fields(&self) -> Option<String> {
-        let name = self.name.as_ref()?;
-        Some(format!("metadata.name={name}"))
-    }
+fn fields(scope: &Scope) -> Option<String> {
+    let name = scope.name.as_ref()?;
+    Some(format!("metadata.name={name}"))
 }
 
 /// Reads `NAME` or `NAMESPACE/NAME`.
@@ -125,10 +114,10 @@ pub(super) fn service_key(text: &str, named: Option<&str>, default: &str) -> Res
 /// Reads the Services that were asked for.
 async fn list(cluster: &Cluster, scope: &Scope, services: &mut ServiceCache) -> Result<()> {
     let mut parameters = ListParams::default();
-    if let Some(fields) = scope.fields() {
+    if let Some(fields) = fields(scope) {
         parameters = parameters.fields(&fields);
     }
-    let listed = answer(scope.api(cluster).list(&parameters)).await;
+    let listed = answer(api(cluster, scope).list(&parameters)).await;
     let listed = listed.map_err(|error| failed("the list of Services", &error))?;
     if let (Some(name), Some(namespace)) = (&scope.name, &scope.namespace) {
         let Some(item) = listed.items.first() else {
@@ -175,7 +164,7 @@ pub(super) fn why_not(service: &Service, rules: &ClaimRules) -> Option<String> {
 
 /// What is known now.
 async fn gather(cluster: &Cluster, scope: &Scope, services: &ServiceCache) -> Status {
-    let told = ask(cluster).await;
+    let told = ask(cluster, scope).await;
     let mut controller = Controller::default();
     if let Some(found) = &cluster.found {
         let about = &found.object.about;
@@ -243,20 +232,22 @@ fn shown(args: &StatusArgs, scope: &Scope, status: &Status) -> Result<String> {
 /// Shows each change, for ever.
 async fn follow(args: &StatusArgs, cluster: &mut Cluster, scope: &Scope) -> Result<()> {
     let mut services = ServiceCache::new(cluster.config.rules.clone());
-    let mut config = watcher::Config::default();
-    config.field_selector = scope.fields();
-    let mut events = pin!(watcher(scope.api(cluster), config).default_backoff());
+    let config = watcher::Config {
+        field_selector: fields(scope),
+        ..watcher::Config::default()
+    };
+    let mut events = pin!(watcher(api(cluster, scope), config).default_backoff());
     let (mut listed, mut last) = (false, None);
     let clear = output::is_terminal() && matches!(args.output, None | Some(StatusFormat::Wide));
     let mut again = tokio::time::interval(AGAIN);
     loop {
-        let mut wait = AGAIN;
+        let mut changing = false;
         tokio::select! {
             event = events.next() => {
                 match event {
                     Some(Ok(event)) => {
                         listed |= services.event(event).1;
-                        wait = BURST;
+                        changing = true;
                     }
                     Some(Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)))
                         if matches!(&error, kube::Error::Api(status) if status.code == 403 || status.code == 401) =>
@@ -271,10 +262,9 @@ async fn follow(args: &StatusArgs, cluster: &mut Cluster, scope: &Scope) -> Resu
             _ = again.tick() => find_again(cluster).await,
         }
         // More of the same burst.
-        while wait == BURST {
-            match tokio::time::timeout(BURST, events.next()).await {
-                Ok(Some(Ok(event))) => listed |= services.event(event).1,
-                _ => break,
+        if changing {
+            while let Ok(Some(Ok(event))) = tokio::time::timeout(BURST, events.next()).await {
+                listed |= services.event(event).1;
             }
         }
         if !listed {

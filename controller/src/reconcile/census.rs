@@ -1,6 +1,9 @@
 //! Where every Service stands, counted when somebody asks (Decides).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use evenkeel_core::{
     ids::{GroupKey, ProviderName, ServiceUid},
@@ -13,6 +16,9 @@ use crate::{
     view::standing::Trouble,
 };
 
+/// How often clouds are asked for the health of targets, whoever asks us how often.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Where every Service stands.
 #[derive(Debug, Default)]
 pub(super) struct Census {
@@ -20,6 +26,8 @@ pub(super) struct Census {
     targets: HashMap<(ProviderName, GroupKey), TargetHealth>,
     /// What stands in the way of those that are not simply well.
     troubles: HashMap<ServiceUid, Box<Trouble>>,
+    /// When the health of targets was last asked for because somebody wanted to know.
+    looked: Option<Instant>,
 }
 
 impl Census {
@@ -77,6 +85,17 @@ impl Census {
             .copied()
     }
 
+    /// Whether clouds may be asked for the health of targets now. If so, not again at once.
+    pub(super) fn may_look(&mut self, now: Instant) -> bool {
+        let soon = self
+            .looked
+            .is_some_and(|looked| now.saturating_duration_since(looked) < LOOK);
+        if !soon {
+            self.looked = Some(now);
+        }
+        !soon
+    }
+
     /// The targets of a group; None where the provider does not know, or the group is gone.
     pub(super) fn targets(
         &mut self,
@@ -130,6 +149,31 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asks_often_is_told_what_is_known() {
+        let mut census = Census::default();
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let asked = [0, 1, 999, 1000, 1001, 2500].map(|ms| census.may_look(at(ms)));
+        assert_eq!(asked, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn trouble_goes_with_its_end_and_with_its_service() {
+        let (mut census, uid) = (Census::default(), ServiceUid::new("a"));
+        let waits = Trouble {
+            waits: vec!["w".into()],
+            ..Trouble::default()
+        };
+        census.troubled(&uid, waits.clone());
+        assert_eq!(census.trouble(&uid), waits);
+        census.troubled(&uid, Trouble::default());
+        assert!(census.troubles.is_empty());
+        census.troubled(&uid, waits);
+        census.gone(&uid);
+        assert!(census.trouble(&uid).is_none());
+    }
 
     #[test]
     fn the_states_add_up_to_the_services() {

@@ -1,7 +1,7 @@
 //! What the controller tells of its Services: the answer of `/status`, for both ends (Decides).
 //!
-//! It comes from memory: to ask costs no call to the API server or to a cloud. Texts are those that conditions show, so
-//! that they hold no secrets.
+//! It comes from memory, but for the health of targets, which is read when somebody asks. Texts are those that conditions
+//! show, so that they hold no secrets.
 
 use evenkeel_core::{
     engine::Report,
@@ -9,7 +9,42 @@ use evenkeel_core::{
     published::TargetHealth,
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
+
+/// Whom somebody asks for: the query of `/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scope {
+    /// None: all namespaces.
+    pub namespace: Option<String>,
+    /// None: all names.
+    pub name: Option<String>,
+}
+
+impl Scope {
+    /// Whether an object is in it.
+    pub fn holds(&self, meta: &ObjectMeta) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        is(&self.namespace, &meta.namespace) && is(&self.name, &meta.name)
+    }
+
+    /// As it is asked for. Names of Kubernetes need no escaping.
+    pub fn path(&self) -> String {
+        let one = |key: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!("{key}={value}"))
+        };
+        let query: Vec<_> = [one("namespace", &self.namespace), one("name", &self.name)]
+            .into_iter()
+            .flatten()
+            .collect();
+        match query.as_slice() {
+            [] => "/status".to_owned(),
+            query => format!("/status?{}", query.join("&")),
+        }
+    }
+}
 
 /// What a controller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +235,32 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_scope_is_what_it_asks_for() {
+        let meta = ObjectMeta {
+            namespace: Some("shop".into()),
+            name: Some("a".into()),
+            ..ObjectMeta::default()
+        };
+        for (namespace, name, holds, path) in [
+            (None, None, true, "/status"),
+            (Some("shop"), None, true, "/status?namespace=shop"),
+            (Some("other"), None, false, "/status?namespace=other"),
+            (
+                Some("shop"),
+                Some("b"),
+                false,
+                "/status?namespace=shop&name=b",
+            ),
+        ] {
+            let scope = Scope {
+                namespace: namespace.map(str::to_owned),
+                name: name.map(str::to_owned),
+            };
+            assert_eq!((scope.holds(&meta), scope.path().as_str()), (holds, path));
+        }
+    }
 
     #[test]
     fn a_run_without_trouble_tells_nothing() {

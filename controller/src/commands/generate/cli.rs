@@ -48,8 +48,8 @@ who leads, its figures, and conditions such as `ProviderReady=False`, a fault th
 | `Releasing` | its load balancer is being given back |
 | `Foreign` | it has no class, and another controller's hand is on it: evenkeel leaves it alone |
 
-Targets, health and waits are what the controller knows. It is asked at its own address (`/status` of `--listen`); one that runs in a pod through
-the API server, which needs the right to `get` `pods/proxy` and a `--listen` that is not loopback. Where it cannot be reached, the page is made of
+Targets, health and waits are what the controller knows. It is asked at its own address (`/status` of `--listen`, open to whoever reaches that address, as
+`/metrics` is); one that runs in a pod is asked through the API server, which needs the right to `get` `pods/proxy` and a `--listen` that is not loopback. Where it cannot be reached, the page is made of
 the Services' conditions alone and says why.
 
 ## What `plan` shows

@@ -6,6 +6,7 @@ use evenkeel_core::{
 use insta::assert_snapshot;
 
 use super::*;
+use crate::view::ink::Ink;
 
 fn rehearsal() -> Rehearsal {
     let change = |action, kind, id: &str, detail: &str| {

@@ -1,0 +1,177 @@
+//! One group after another: what it asks, and what its provider foretells (Reads).
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Result, anyhow};
+use evenkeel_core::{
+    engine::Request,
+    error::{CloudError, chain},
+    ids::{Cluster as Identity, GroupKey, ProviderName, ServiceRef},
+    nodes::{NodeFacts, NodeSet, node_set},
+    ticket::Ticket,
+};
+use kube::{Api, api::ListParams};
+
+use super::{
+    super::cluster::{Cluster, answer, failed},
+    skipped,
+};
+use crate::{
+    clock::Clock,
+    providers::Installed,
+    reconcile::foresee::{Foreseen, foresee},
+    view::{
+        plan::{GroupPlan, Plan},
+        standing::Fault,
+    },
+    watch::{item::Item, services::ServiceCache},
+};
+
+pub(super) fn unreachable(provider: &ProviderName, error: &CloudError) -> anyhow::Error {
+    anyhow!("{}", unreachable_text(provider, error))
+}
+
+fn unreachable_text(provider: &ProviderName, error: &CloudError) -> String {
+    let next = if provider.as_str() == evenkeel_local::NAME {
+        "run `evenkeel plan` on the data plane's machine, or name its socket with --local-socket"
+    } else {
+        "see that this machine may read that cloud"
+    };
+    format!(
+        "the provider {provider} cannot be asked what is there: {}; {next}",
+        chain(error)
+    )
+}
+
+/// Each provider's nodes, from one list.
+pub(super) async fn node_sets(
+    cluster: &Cluster,
+    installed: &[Installed],
+) -> Result<HashMap<ProviderName, Arc<NodeSet>>> {
+    let api: Api<Item<NodeFacts>> = Api::all(cluster.client.clone());
+    let listed = answer(api.list(&ListParams::default())).await;
+    let listed = listed.map_err(|error| failed("the list of Nodes", &error))?;
+    let facts: Vec<_> = listed
+        .items
+        .into_iter()
+        .filter_map(|item| item.body.ok())
+        .collect();
+    Ok(installed
+        .iter()
+        .map(|provider| {
+            let set = node_set(&facts, &provider.nodes);
+            (provider.name.clone(), Arc::new(set))
+        })
+        .collect())
+}
+
+/// What all groups are planned with.
+pub(super) struct Planner<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) identity: &'a Identity,
+    pub(super) installed: &'a [Installed],
+    pub(super) nodes: &'a HashMap<ProviderName, Arc<NodeSet>>,
+}
+
+impl Planner<'_> {
+    pub(super) async fn group(
+        &self,
+        key: &GroupKey,
+        services: &ServiceCache,
+        left: &[ServiceRef],
+        plan: &mut Plan,
+    ) {
+        let members = services.members(key);
+        let (all, foreign) = foresee(
+            key,
+            self.identity,
+            members,
+            &self.cluster.config.rules,
+            !left.is_empty(),
+        );
+        for (service, hand) in foreign {
+            plan.skipped.push(skipped(
+                &service.key,
+                Some(format!("it is left alone: {hand}")),
+            ));
+        }
+        for foreseen in all {
+            let Some(provider) = self
+                .installed
+                .iter()
+                .find(|provider| provider.name == foreseen.provider)
+            else {
+                continue;
+            };
+            let group = self.rehearse(key, foreseen, provider, left).await;
+            // A provider that never had anything to do with who left says so with an empty plan.
+            let nobody = group.services.is_empty();
+            if !(nobody && group.waves.is_empty() && group.error.is_none()) {
+                plan.groups.push(named(group, left));
+            }
+        }
+    }
+
+    async fn rehearse(
+        &self,
+        key: &GroupKey,
+        foreseen: Foreseen,
+        provider: &Installed,
+        left: &[ServiceRef],
+    ) -> GroupPlan {
+        let keys = |all: &[ServiceRef]| -> Vec<String> {
+            all.iter().map(|service| service.key.to_string()).collect()
+        };
+        let mut leaving = keys(&foreseen.leaving);
+        if !foreseen.staying.is_empty() {
+            leaving.extend(keys(left));
+        }
+        let mut group = GroupPlan {
+            services: [keys(&foreseen.staying), leaving.clone()].concat(),
+            releases: leaving,
+            group: match key {
+                GroupKey::Shared { name, .. } => Some(name.to_string()),
+                GroupKey::Service(_) => None,
+            },
+            provider: provider.name.to_string(),
+            paused: foreseen.paused,
+            port_errors: foreseen.port_errors.iter().map(Fault::from).collect(),
+            warnings: foreseen
+                .warnings
+                .iter()
+                .map(|warning| Fault {
+                    reason: warning.reason.to_owned(),
+                    message: warning.message.clone(),
+                    ..Fault::default()
+                })
+                .collect(),
+            ..GroupPlan::default()
+        };
+        let nodes = self.nodes.get(&provider.name).cloned();
+        let request = Request {
+            key: key.clone(),
+            ask: foreseen.ask,
+            nodes: nodes.unwrap_or_else(|| Arc::new(NodeSet::empty())),
+            approval: foreseen.approval,
+            paused: foreseen.paused,
+            look: true,
+            // A rehearsal has nothing to write.
+            ticket: Ticket::unlimited(),
+            now: Clock::default().now(),
+        };
+        match provider.engine.rehearse(&request).await {
+            Ok(rehearsal) => group.foretold(&rehearsal),
+            Err(error) => group.error = Some(unreachable_text(&provider.name, &error)),
+        }
+        group
+    }
+}
+
+/// A plan for nobody but those who left is named after them.
+fn named(mut group: GroupPlan, left: &[ServiceRef]) -> GroupPlan {
+    if group.services.is_empty() {
+        group.services = left.iter().map(|service| service.key.to_string()).collect();
+        group.releases.clone_from(&group.services);
+    }
+    group
+}
