@@ -14,7 +14,6 @@
 //! again by looking.
 
 mod census;
-pub(crate) mod foresee;
 mod following;
 pub(crate) mod foresee;
 mod memory;
