@@ -66,7 +66,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRenewed(time) => {
-                write!(f, "it could not be renewed for {} s", time.as_secs_f32())
+                write!(f, "it could not be renewed for {:.1} s", time.as_secs_f32())
             }
             Self::Stolen(holder) => write!(f, "{holder} has taken it"),
             Self::Cleared => write!(f, "somebody took our name off it"),

@@ -65,7 +65,7 @@ impl Explained {
 
     pub(super) fn silent(after: Duration) -> Self {
         Self(format!(
-            "the API server has not answered for {} s",
+            "the API server has not answered for {:.1} s",
             after.as_secs_f32()
         ))
     }
