@@ -14,6 +14,7 @@ use evenkeel_core::{
     error::{CloudError, chain},
     ids::{GroupKey, ProviderName, ResourceId},
     plan::Change,
+    published::Ingress,
 };
 use tracing::{info, warn};
 
@@ -26,6 +27,8 @@ pub struct Log<'a> {
     attempt: u32,
     /// Called at the first write, before it is made.
     first: &'a (dyn Fn() + Send + Sync),
+    /// Whether every status names these addresses.
+    tells: &'a (dyn Fn(&[Ingress]) -> bool + Send + Sync),
     began: AtomicBool,
     since: Mutex<HashMap<ResourceId, Instant>>,
 }
@@ -37,12 +40,14 @@ impl<'a> Log<'a> {
         metrics: &'a Metrics,
         attempt: u32,
         first: &'a (dyn Fn() + Send + Sync),
+        tells: &'a (dyn Fn(&[Ingress]) -> bool + Send + Sync),
     ) -> Self {
         Self {
             provider,
             metrics,
             attempt,
             first,
+            tells,
             began: AtomicBool::new(false),
             since: Mutex::default(),
         }
@@ -55,6 +60,10 @@ impl<'a> Log<'a> {
 }
 
 impl Journal for Log<'_> {
+    fn tells(&self, _: &GroupKey, addresses: &[Ingress]) -> bool {
+        (self.tells)(addresses)
+    }
+
     fn begins(&self, _: &GroupKey, change: &Change) {
         if !self.began.swap(true, Ordering::AcqRel) {
             (self.first)();

@@ -23,6 +23,7 @@ use crate::{
     plan::{Action, Change, Plan, Planned, Refusal, Until, Wait},
     problem::Warning,
     provider::{PlanInput, Provider, Want},
+    published::Ingress,
     ticket::Ticket,
 };
 
@@ -44,6 +45,11 @@ pub trait Journal: Send + Sync {
     fn ended(&self, key: &GroupKey, change: &Change, result: Result<(), &CloudError>);
     /// The group was read from the cloud.
     fn observed(&self, key: &GroupKey, result: Result<(), &CloudError>);
+    /// Whether the world is told of these addresses. While it is told of others nothing is removed of what is served: an
+    /// address that was given back may be a stranger's at once.
+    fn tells(&self, _: &GroupKey, _: &[Ingress]) -> bool {
+        true
+    }
 }
 
 /// A journal that keeps nothing.
@@ -113,6 +119,8 @@ pub struct Ran<P: Provider + ?Sized> {
     pub warnings: Vec<Warning>,
     /// What failed, in this run or before, and is still in the way.
     pub failures: Vec<Failure>,
+    /// Removals wait until the world is told of the addresses there are now.
+    pub untold: bool,
     /// Reads made.
     pub reads: usize,
 }
@@ -163,6 +171,7 @@ pub async fn converge<P: Provider + ?Sized>(
         refusals: Vec::new(),
         warnings: Vec::new(),
         failures: Vec::new(),
+        untold: false,
         reads: 0,
     };
     let mut conflicts = 0;
@@ -194,6 +203,7 @@ pub async fn converge<P: Provider + ?Sized>(
         let held = failures.hold_back(&mut plan);
         let again = done.take_out(&mut plan, ran.reads);
         hold_destroys(&mut plan, ticket.destroys_wait());
+        let untold = hold_until_told(provider, &round, &seen, journal, &mut plan);
         if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan, &held) {
             continue;
         }
@@ -202,6 +212,7 @@ pub async fn converge<P: Provider + ?Sized>(
             if !plan.steps.is_empty() || again.contradicts {
                 ran.failures.push(unsettled(desired, round.now));
             }
+            ran.untold = untold;
             ran.waits = plan.waits;
             ran.waits.extend(again.waits);
             ran.refusals = plan.refusals;
@@ -284,6 +295,26 @@ fn hold_destroys<S>(plan: &mut Plan<S>, left: Option<Duration>) {
         });
         false
     });
+}
+
+/// Takes the removals out of a plan while the world is told of other addresses than there are. Returns whether there were any.
+fn hold_until_told<P: Provider + ?Sized>(
+    provider: &P,
+    round: &Round<'_, P>,
+    seen: &P::Observed,
+    journal: &dyn Journal,
+    plan: &mut Plan<P::Step>,
+) -> bool {
+    let removes = |planned: &Planned<P::Step>| planned.change.action == Action::Destroy;
+    if !matches!(round.want, Want::Exists(_)) || !plan.steps.iter().any(removes) {
+        return false;
+    }
+    let now = provider.published(round.key, seen).ingress;
+    if now.is_empty() || journal.tells(round.key, &now) {
+        return false;
+    }
+    plan.steps.retain(|planned| !removes(planned));
+    true
 }
 
 /// Whether a plan without steps still needs a fresh read: it asks for one, or absence has to be proved. While something is

@@ -11,6 +11,8 @@ mod looking;
 #[cfg(test)]
 mod pausing;
 #[cfg(test)]
+mod telling;
+#[cfg(test)]
 mod waking;
 
 use std::{
@@ -85,6 +87,8 @@ pub struct Report {
     pub published: Option<Published>,
     /// Writes made.
     pub applied: Vec<Change>,
+    /// They were made though nothing else was asked and all had been done: somebody else had changed what was there.
+    pub repaired: bool,
     /// Whether the group is paused, so that nothing was written.
     pub paused: bool,
     /// Writes that would be made, were the group not paused.
@@ -95,6 +99,8 @@ pub struct Report {
     pub refusals: Vec<Refusal>,
     /// What failed and is still in the way.
     pub failures: Vec<Failure>,
+    /// What goes waits until the world is told of the addresses in `published`. Run again once it is.
+    pub untold: bool,
     /// For a release: a fresh read has shown that nothing is left.
     pub gone: bool,
     /// Reads of the cloud.
@@ -206,6 +212,7 @@ impl Quiet {
         let held = |failure: &Failure| failure.class.is_hopeless() && failure.of_provider.is_none();
         // What could not be read may be readable by now.
         let all = report.waits.is_empty()
+            && !report.untold
             && report.published.is_some()
             && report.failures.iter().all(held);
         let first = report.failures.iter().map(|failure| failure.at).min()?;
@@ -393,6 +400,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 && m.approval == approval
                 && m.paused == paused
         });
+        let was_done = unchanged
+            && memory
+                .as_ref()
+                .and_then(|memory| memory.quiet.as_ref())
+                .is_some_and(|quiet| quiet.until.is_none());
         let memory = match memory {
             Some(memory)
                 if unchanged
@@ -406,6 +418,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     warnings,
                     port_errors: report.port_errors,
                     applied: Vec::new(),
+                    repaired: false,
                     reads: 0,
                     ..memory
                         .quiet
@@ -496,6 +509,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 report.refusals = ran.refusals;
                 noticed = ran.warnings;
                 report.failures = ran.failures;
+                report.untold = ran.untold;
                 report.reads += ran.reads;
                 report.published = ran
                     .seen
@@ -505,7 +519,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
             }
         };
         report.warnings.extend(noticed.iter().cloned());
-        let done = report.waits.is_empty() && report.failures.is_empty() && seen.is_some();
+        report.repaired = was_done && !report.applied.is_empty();
+        let done = report.waits.is_empty()
+            && report.failures.is_empty()
+            && !report.untold
+            && seen.is_some();
         report.gone = matches!(want, Want::Nothing | Want::Released) && done && report.settled();
         if report.gone {
             self.forget(&key);

@@ -32,6 +32,14 @@ pub enum Ingress {
 }
 
 impl Ingress {
+    /// The address or the name.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Ip { ip, .. } => ip.to_string(),
+            Self::Hostname(name) => name.clone(),
+        }
+    }
+
     /// A host name, brought to lower case.
     pub fn hostname(name: &str) -> Self {
         Self::Hostname(name.to_ascii_lowercase())

@@ -136,6 +136,22 @@ impl Memory {
         self.known(service).wanted = Some(wanted);
     }
 
+    /// What holds and has to be told again by now.
+    pub(super) fn renewals(&mut self, now: Timestamp) -> Vec<(ServiceRef, Notice)> {
+        let mut renewals = Vec::new();
+        for known in &mut self.services {
+            let notices = known.told.iter_mut().flat_map(|told| told.renewals(now));
+            renewals.extend(notices.map(|notice| (known.service.clone(), notice)));
+        }
+        renewals
+    }
+
+    /// When something has to be told again.
+    pub(super) fn next_renewal(&self) -> Option<Timestamp> {
+        let told = self.services.iter().filter_map(|known| known.told.as_ref());
+        told.filter_map(Told::next_renewal).min()
+    }
+
     /// What to tell when the first write of a run is made.
     pub(super) fn news(&mut self, group: &Group, changed: bool) -> Vec<(ServiceRef, Notice)> {
         let mut news = Vec::new();

@@ -261,7 +261,7 @@ impl Run<'_> {
 
     /// The Service as it is known now. None when it is gone, or is another's business by now: then it was asked for
     /// anew.
-    fn latest(&self, reference: &ServiceRef, leaves: bool) -> Option<Arc<Service>> {
+    pub(super) fn latest(&self, reference: &ServiceRef, leaves: bool) -> Option<Arc<Service>> {
         let services = self.all.services();
         let known = services.get(&reference.key)?;
         let name = &self.provider.name;

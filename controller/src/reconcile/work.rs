@@ -12,6 +12,7 @@ use evenkeel_core::{
     error::chain,
     ids::{GroupKey, ServiceRef},
     nodes::NodeSet,
+    published::Ingress,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
@@ -28,7 +29,7 @@ use crate::{
     metrics::Ended,
     outcome::{Notice, event},
     providers::Installed,
-    publish::WriteError,
+    publish::{WriteError, patch::current_ingress},
     queue::{Next, Why},
 };
 
@@ -83,19 +84,31 @@ impl Run<'_> {
         }
         let releasing = matches!(ask, Ask::Release);
         let nodes = self.all.nodes().set(&self.provider.name);
+        let again = matches!(ask, Ask::Serve(_)).then(|| ask.clone());
         let mut report = self
             .converge(ask, nodes.clone(), look, why, &mut memory, now)
             .await;
+        if let Some(ask) = again.filter(|_| report.untold) {
+            // What took another's place serves, and what it replaced serves until the world knows.
+            let now = self.all.clock.now();
+            if !self.publish(&report, &nodes, &mut memory, now).await {
+                let next = self
+                    .converge(ask, nodes.clone(), false, why, &mut memory, now)
+                    .await;
+                report = after(report, next);
+            }
+        }
         if let Some(ask) = self.without_those_who_left(&report, &memory) {
             let next = self
                 .converge(ask, nodes.clone(), look, why, &mut memory, now)
                 .await;
             report = after(report, next);
         }
+        self.hear(&report);
         self.tell_of_nodes(&report, &nodes);
         let now = self.all.clock.now();
         let hushed = hushed(&report, &mut memory, now);
-        let mut trouble = false;
+        let mut trouble = report.untold;
         if hushed.is_some() {
             for member in &self.group.staying {
                 let serving = super::publish::says_serving(&member.service);
@@ -181,6 +194,27 @@ impl Run<'_> {
         })
     }
 
+    /// Whether the status of everybody who is served here names these addresses.
+    fn tells(&self, addresses: &[Ingress]) -> bool {
+        let now: BTreeSet<_> = addresses.iter().map(Ingress::address).collect();
+        self.group.staying.iter().all(|member| {
+            let service = &member.reference;
+            // The status of one who moves here is that of where it was.
+            let moves = || {
+                self.all
+                    .held_elsewhere(service, &self.provider.name, self.key)
+            };
+            let Some(known) = self.latest(service, false) else {
+                return true;
+            };
+            let told = current_ingress(&known).iter().filter_map(|entry| {
+                let address = entry.ip.as_deref().or(entry.hostname.as_deref())?;
+                Some(address.to_owned())
+            });
+            told.collect::<BTreeSet<_>>() == now || moves()
+        })
+    }
+
     /// Nothing is asked, and nothing was made. What was published of those who went is taken back.
     async fn forget(self, memory: Memory, now: Timestamp) -> (Option<Memory>, Next) {
         self.provider.engine.forget(self.key);
@@ -262,11 +296,13 @@ impl Run<'_> {
                 self.all.events.tell(service, notice.clone());
             }
         };
+        let tells = |addresses: &[Ingress]| self.tells(addresses);
         let journal = Log::new(
             &self.provider.name,
             &self.all.metrics,
             memory.retry.attempts(),
             &announce,
+            &tells,
         );
         let report = {
             let mut run = std::pin::pin!(self.provider.engine.run(request, &journal));
@@ -303,15 +339,15 @@ impl Run<'_> {
         );
         let wait = Duration::try_from(at.duration_since(self.all.clock.now())).unwrap_or_default();
         memory.planned = Next::At(self.all.clock.instant() + wait, Why::WORK);
-        let next = memory.planned;
+        let next = memory.planned.sooner(self.renewal(&memory));
         (Some(memory), next)
     }
 }
 
-/// What was rejected, and what was done all the same.
-fn after(rejected: Report, mut next: Report) -> Report {
-    next.applied.splice(..0, rejected.applied);
-    next.reads += rejected.reads;
+/// What two runs did, and how the second ended.
+fn after(first: Report, mut next: Report) -> Report {
+    next.applied.splice(..0, first.applied);
+    next.reads += first.reads;
     next
 }
 

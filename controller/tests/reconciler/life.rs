@@ -1,6 +1,6 @@
 //! A Service's life: claimed, served, changed, released.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -405,25 +405,8 @@ async fn an_approval_is_used_up_by_what_it_approves() -> Result<()> {
     scene.create("checkout", json!({})).await?;
     let first = ingress(&scene.served("checkout").await?)[0].ip.clone();
     let pool = |pool: &str| json!({"metadata": {"annotations": {"toy.evenkeel.dev/pool": pool}}});
-    let refused = || async {
-        let refused = scene
-            .until("checkout", "the refusal", |service| {
-                condition(service, "evenkeel.dev/Degraded").is_some_and(|found| {
-                    found.reason == "ApprovalRequired" && found.status == "True"
-                })
-            })
-            .await?;
-        let message = condition(&refused, "evenkeel.dev/Degraded")
-            .map(|found| found.message.clone())
-            .unwrap_or_default();
-        let digest = message
-            .split_once("evenkeel.dev/approve=")
-            .and_then(|(_, rest)| rest.split(&[';', ' ', '.'][..]).next())
-            .map(str::to_owned);
-        digest.context(message)
-    };
     scene.patch("checkout", pool("west")).await?;
-    let digest = refused().await?;
+    let digest = scene.refused("checkout").await?;
     // One that names something else approves nothing.
     let approve =
         |digest: &str| json!({"metadata": {"annotations": {"evenkeel.dev/approve": digest}}});
@@ -450,7 +433,7 @@ async fn an_approval_is_used_up_by_what_it_approves() -> Result<()> {
                 })
                 .await?;
         } else {
-            let other = refused().await?;
+            let other = scene.refused("checkout").await?;
             ensure!(other != digest, "{other}");
         }
         scene.barrier().await?;

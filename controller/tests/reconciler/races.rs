@@ -18,7 +18,7 @@
 //! | R11 | the delay that a cloud asks for is lost on a deletion | [`the_delay_that_a_cloud_asks_for_holds_for_both_ways`] |
 //! | R12 | the health check port of `Local` moves | `queue::tests` (an edit comes before what only follows nodes), the checks of each provider |
 //! | R13 | a freed node port is somebody else's at once | `changes::another_type_and_back`, `changes::every_change_*`, `queue::tests` as for R12 |
-//! | R14 | a freed address stays in the status | [`a_freed_address_does_not_stay_in_the_status`] |
+//! | R14 | a freed address stays in the status | [`a_replaced_address_is_told_of_before_it_goes`], [`a_freed_address_does_not_stay_in_the_status`] |
 //! | R15 | an address without a healthy target | `targets::without_a_node_there_is_an_address_and_it_is_said` |
 //! | R16 | another controller strips a finalizer that all share | [`our_finalizer_is_our_own`] |
 //! | R17 | two controllers take one Service | `life::a_service_without_a_class_*`, `life::what_others_wrote_stays_and_what_is_ours_is_made_good` |
@@ -541,6 +541,55 @@ async fn a_freed_address_does_not_stay_in_the_status() -> Result<()> {
         .patch("checkout", json!({"metadata": {"finalizers": []}}))
         .await?;
     scene.gone("checkout").await
+}
+
+#[tokio::test]
+async fn a_replaced_address_is_told_of_before_it_goes() -> Result<()> {
+    let scene = Scene::start().await?;
+    scene.create("checkout", json!({})).await?;
+    let before = ingress(&scene.served("checkout").await?)[0].ip.clone();
+    let asks = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}});
+    scene
+        .patch("checkout", asks("toy.evenkeel.dev/pool", "west"))
+        .await?;
+    let digest = scene.refused("checkout").await?;
+    scene.barrier().await?;
+    scene.forget_calls();
+    scene.tap.hold_where(|call| call.operation == "Delete");
+    scene
+        .patch("checkout", asks("evenkeel.dev/approve", &digest))
+        .await?;
+    eventually("something to go", LIMIT, || async {
+        let writes = scene.written();
+        ensure!(
+            writes.iter().any(|write| write.starts_with("Delete")),
+            "{writes:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let service = scene.get("checkout").await?;
+    let after = ingress(&service)[0].ip.clone();
+    ensure!(after.is_some() && after != before, "{:?}", service.status);
+    ensure!(
+        scene.objects().get("listener") == Some(&2),
+        "{:?}",
+        scene.objects()
+    );
+    scene.tap.hold_none();
+    eventually("what was replaced to go", LIMIT, || async {
+        ensure!(scene.cloud.list().len() == 3, "{:?}", scene.cloud.list());
+        Ok(())
+    })
+    .await?;
+    scene.barrier().await?;
+    ensure!(ingress(&scene.served("checkout").await?)[0].ip == after);
+    ensure!(
+        scene.line.writes("checkout") == (1, 0),
+        "{:?}",
+        scene.line.all_writes()
+    );
+    Ok(())
 }
 
 #[tokio::test]

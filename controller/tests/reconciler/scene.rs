@@ -395,6 +395,22 @@ impl Scene {
         kinds
     }
 
+    /// Waits until a change is refused without approval, and returns the digest to approve.
+    pub(crate) async fn refused(&self, name: &str) -> Result<String> {
+        let asks = |service: &Service| {
+            let degraded = condition(service, "evenkeel.dev/Degraded")?;
+            (degraded.reason == "ApprovalRequired").then(|| degraded.message.clone())
+        };
+        let service = self
+            .until(name, "the refusal", |service| asks(service).is_some())
+            .await?;
+        let message = asks(&service).unwrap_or_default();
+        let digest = message
+            .split_once("evenkeel.dev/approve=")
+            .and_then(|(_, rest)| rest.split(&[';', ' ', '.'][..]).next());
+        Ok(digest.with_context(|| message.clone())?.to_owned())
+    }
+
     /// The writes to the cloud since the last reset, as `Create listener`.
     pub(crate) fn written(&self) -> Vec<String> {
         let kind = |target: &str| {
