@@ -160,7 +160,94 @@ async fn direct(address: SocketAddr, path: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_core::ids;
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
+    use crate::{
+        args::RunArgs,
+        commands::cluster::Found,
+        config::{Config, Surroundings},
+        controller_object::{About, ControllerObject},
+    };
+
+    /// A cluster whose API server answers as the pod would.
+    fn cluster(uid: &str, about: About) -> Cluster {
+        let server = service_fn(|request: http::Request<Body>| async move {
+            let path = request.uri().path_and_query().map(ToString::to_string);
+            let text = match path.as_deref() {
+                Some(
+                    "/api/v1/namespaces/kube-system/pods/evenkeel-0:10290/proxy/status?namespace=shop",
+                ) => r#"{"cluster": "uid-1", "services": [{"name": "checkout"}]}"#,
+                Some("/api/v1/namespaces/kube-system/pods/evenkeel-0:10290/proxy/metrics") => {
+                    "evenkeel_queue_depth 7\n"
+                }
+                other => panic!("asked for {other:?}"),
+            };
+            anyhow::Ok(http::Response::new(Body::from(text.as_bytes().to_vec())))
+        });
+        let mut run = RunArgs::default();
+        run.claim.provider = vec!["local".into()];
+        Cluster {
+            client: Client::new(server, "default"),
+            identity: Ok(ids::Cluster::new(uid, "c")),
+            found: Some(Found {
+                namespace: "kube-system".into(),
+                name: "evenkeel".into(),
+                object: ControllerObject {
+                    about,
+                    ..ControllerObject::default()
+                },
+            }),
+            config: Config::of_run(&run, None, &Surroundings::default()).expect("valid"),
+            assumed: Vec::new(),
+            namespace: "default".into(),
+        }
+    }
+
+    fn in_a_pod() -> About {
+        About {
+            pod: Some("evenkeel-0".into()),
+            listen: Some("0.0.0.0:10290".into()),
+            ..About::default()
+        }
+    }
+
+    fn shop() -> Scope {
+        Scope {
+            namespace: Some("shop".into()),
+            ..Scope::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn one_in_a_pod_is_asked_through_the_api_server() {
+        let told = ask(&cluster("uid-1", in_a_pod()), &shop())
+            .await
+            .expect("an answer");
+        assert_eq!(told.standings.services[0].name, "checkout");
+        assert_eq!(told.figures.map(|figures| figures.queue_depth), Some(7));
+        assert_eq!(
+            told.place,
+            "the pod kube-system/evenkeel-0, port 10290, through the API server"
+        );
+    }
+
+    #[tokio::test]
+    async fn why_nothing_is_known_is_said() {
+        let silent = About {
+            listen: None,
+            ..in_a_pod()
+        };
+        for (uid, about, part) in [
+            ("uid-2", in_a_pod(), "serves another cluster"),
+            ("uid-1", silent, "listens nowhere"),
+        ] {
+            let error = ask(&cluster(uid, about), &shop()).await.err().expect(part);
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        }
+    }
 
     #[test]
     fn who_listens_everywhere_is_asked_here() {

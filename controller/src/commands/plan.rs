@@ -115,7 +115,7 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
     let nodes = if asked.groups.is_empty() {
         HashMap::new()
     } else {
-        node_sets(&cluster, &installed).await?
+        node_sets(&mut cluster, &installed).await?
     };
     let planner = Planner {
         cluster: &cluster,

@@ -67,13 +67,14 @@ fn scope(args: &StatusArgs, cluster: &Cluster) -> Result<Scope> {
     let Some(service) = &args.service else {
         return Ok(Scope {
             namespace: Some(cluster.namespace.clone()),
-            name: None,
+            ..Scope::default()
         });
     };
     let key = service_key(service, args.look.namespace.as_deref(), &cluster.namespace)?;
     Ok(Scope {
         namespace: Some(key.namespace.to_string()),
         name: Some(key.name.to_string()),
+        ..Scope::default()
     })
 }
 

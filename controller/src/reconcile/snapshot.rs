@@ -20,7 +20,7 @@ use crate::{
     version::VERSION,
     view::{
         services::{addresses, open_ports},
-        standing::{Scope, Standing, Standings},
+        standing::{NodesOf, Scope, Standing, Standings},
     },
     watch::services::reference,
 };
@@ -73,6 +73,11 @@ impl Reconciler {
             cluster: self.cluster.uid.to_string(),
             version: VERSION.to_owned(),
             services: all,
+            nodes: self
+                .providers
+                .keys()
+                .map(|name| NodesOf::of(name, &self.nodes().set(name)))
+                .collect(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! It comes from memory, but for the health of targets, which is read when somebody asks. Texts are those that conditions
 //! show, so that they hold no secrets.
 
+mod nodes;
+
 use evenkeel_core::{
     engine::Report,
     problem::{PortError, Problem, Problems, Warning},
@@ -12,6 +14,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+pub use nodes::{HeldNode, NodesOf};
+
 /// Whom somebody asks for: the query of `/status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -20,6 +24,9 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// None: all names.
     pub name: Option<String>,
+    /// No Services at all: only what is known of nodes.
+    #[serde(rename = "withoutServices")]
+    pub without_services: bool,
 }
 
 impl Scope {
@@ -27,7 +34,7 @@ impl Scope {
     pub fn holds(&self, meta: &ObjectMeta) -> bool {
         let is =
             |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        is(&self.namespace, &meta.namespace) && is(&self.name, &meta.name)
+        !self.without_services && is(&self.namespace, &meta.namespace) && is(&self.name, &meta.name)
     }
 
     /// As it is asked for. Names of Kubernetes need no escaping.
@@ -35,10 +42,15 @@ impl Scope {
         let one = |key: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("{key}={value}"))
         };
-        let query: Vec<_> = [one("namespace", &self.namespace), one("name", &self.name)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let query: Vec<_> = [
+            one("namespace", &self.namespace),
+            one("name", &self.name),
+            self.without_services
+                .then(|| "withoutServices=true".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         match query.as_slice() {
             [] => "/status".to_owned(),
             query => format!("/status?{}", query.join("&")),
@@ -56,6 +68,8 @@ pub struct Standings {
     pub version: String,
     /// Every Service it has to do with, by namespace and name.
     pub services: Vec<Standing>,
+    /// What it knows of the nodes beyond what the API server has, by provider.
+    pub nodes: Vec<NodesOf>,
 }
 
 /// Where one Service stands.
@@ -257,9 +271,20 @@ mod tests {
             let scope = Scope {
                 namespace: namespace.map(str::to_owned),
                 name: name.map(str::to_owned),
+                ..Scope::default()
             };
             assert_eq!((scope.holds(&meta), scope.path().as_str()), (holds, path));
         }
+    }
+
+    #[test]
+    fn nobody_is_in_a_scope_without_services() {
+        let scope = Scope {
+            without_services: true,
+            ..Scope::default()
+        };
+        assert!(!scope.holds(&ObjectMeta::default()));
+        assert_eq!(scope.path(), "/status?withoutServices=true");
     }
 
     #[test]

@@ -65,7 +65,8 @@ what only a real write gives (node ports, addresses) is shown as *known after ap
 | 2 | something to do: steps, refusals, a rejected Service or port |
 | 1 | an error: there is no plan, or not of everything |
 
-The provider has to be asked what is there. For `local` that is the data plane's socket: run `plan` on its machine.
+What the controller knows of nodes beyond the list of Nodes (nodes that are held because many vanished at once; whether kube-proxy's health answers) it
+is asked as by `status`; where it cannot be, a line says so. The provider has to be asked what is there. For `local` that is the data plane's socket: run `plan` on its machine.
 
 ## Documents
 

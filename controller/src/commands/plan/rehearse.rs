@@ -13,7 +13,10 @@ use evenkeel_core::{
 use kube::{Api, api::ListParams};
 
 use super::{
-    super::cluster::{Cluster, answer, failed},
+    super::{
+        ask::ask,
+        cluster::{Cluster, answer, failed},
+    },
     skipped,
 };
 use crate::{
@@ -22,7 +25,7 @@ use crate::{
     reconcile::foresee::{Foreseen, foresee},
     view::{
         plan::{GroupPlan, Plan},
-        standing::Fault,
+        standing::{Fault, Scope},
     },
     watch::{item::Item, services::ServiceCache},
 };
@@ -43,9 +46,9 @@ fn unreachable_text(provider: &ProviderName, error: &CloudError) -> String {
     )
 }
 
-/// Each provider's nodes, from one list.
+/// Each provider's nodes: from one list, and from what the controller knows beyond it.
 pub(super) async fn node_sets(
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     installed: &[Installed],
 ) -> Result<HashMap<ProviderName, Arc<NodeSet>>> {
     let api: Api<Item<NodeFacts>> = Api::all(cluster.client.clone());
@@ -56,13 +59,28 @@ pub(super) async fn node_sets(
         .into_iter()
         .filter_map(|item| item.body.ok())
         .collect();
-    Ok(installed
-        .iter()
-        .map(|provider| {
-            let set = node_set(&facts, &provider.nodes);
-            (provider.name.clone(), Arc::new(set))
-        })
-        .collect())
+    let scope = Scope {
+        without_services: true,
+        ..Scope::default()
+    };
+    let told = match ask(cluster, &scope).await {
+        Ok(told) => told.standings.nodes,
+        Err(error) => {
+            cluster.assumed.push(format!(
+                "no nodes are held, and kube-proxy's health answers on them, because the controller could not be asked: {error:#}"
+            ));
+            Vec::new()
+        }
+    };
+    let set = |provider: &Installed| {
+        let listed = node_set(&facts, &provider.nodes);
+        let told = told
+            .iter()
+            .find(|told| told.provider == provider.name.as_str());
+        let set = told.map_or_else(|| listed.clone(), |told| told.over(&listed));
+        (provider.name.clone(), Arc::new(set))
+    };
+    Ok(installed.iter().map(set).collect())
 }
 
 /// What all groups are planned with.
