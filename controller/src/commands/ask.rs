@@ -60,7 +60,10 @@ pub(super) async fn ask(cluster: &Cluster, scope: &Scope) -> Result<Told> {
     };
     let text = get(&cluster.client, &way, &scope.path())
         .await
-        .with_context(|| format!("the controller does not answer at {place}"))?;
+        .with_context(|| match &cluster.found {
+            Some(_) => format!("the controller does not answer at {place}"),
+            None => format!("no controller was found, and none answers at {place}"),
+        })?;
     let standings: Standings = serde_json::from_str(&text).map_err(|_| {
         anyhow!("what answers at {place} is no evenkeel of a version that this program knows")
     })?;

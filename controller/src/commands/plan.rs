@@ -45,17 +45,20 @@ const CHANGES: u8 = 2;
 
 pub(super) fn execute(args: &PlanArgs) -> Result<ExitCode> {
     let plan = runtime(1)?.block_on(make(args))?;
-    let text = match args.output {
-        Some(PlanFormat::Json) => output::json(&plan)?,
-        Some(PlanFormat::Yaml) => output::yaml(&plan)?,
-        None => plan.render(output::ink()),
-    };
-    output::print(&text)?;
     let errors: BTreeSet<_> = plan
         .groups
         .iter()
         .filter_map(|group| group.error.as_deref())
         .collect();
+    // Of a plan that is nothing but one error there is nothing to show.
+    if plan.summary.failed == 0 || plan.summary.failed < plan.groups.len() {
+        let text = match args.output {
+            Some(PlanFormat::Json) => output::json(&plan)?,
+            Some(PlanFormat::Yaml) => output::yaml(&plan)?,
+            None => plan.render(output::ink()),
+        };
+        output::print(&text)?;
+    }
     if !errors.is_empty() {
         let all: Vec<_> = errors.into_iter().collect();
         bail!(
@@ -94,6 +97,7 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
             "the cluster's identity, the UID of the namespace kube-system, may not be read: {why}; have `get` on that namespace allowed"
         ),
     };
+    cluster.assume_socket(&args.look);
     let installed = providers::install(&cluster.config, &identity);
     let mut services = ServiceCache::new(cluster.config.rules.clone());
     let mut asked = Asked::default();

@@ -87,3 +87,101 @@ pub(crate) fn foresee(
     }
     (all, roster.foreign)
 }
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::claim::ClassRule;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(
+        name: &str,
+        annotations: Value,
+        finalizer: Option<&str>,
+        type_: &str,
+    ) -> Arc<Service> {
+        let class = (type_ == "LoadBalancer").then_some("evenkeel.dev/local");
+        let object = json!({
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": name, "annotations": annotations,
+                "finalizers": finalizer.into_iter().collect::<Vec<_>>(),
+            },
+            "spec": {"type": type_, "loadBalancerClass": class, "ports": [{"port": 80, "nodePort": 30080}]},
+        });
+        Arc::new(serde_json::from_value(object).expect("a Service"))
+    }
+
+    fn asked(members: Vec<Arc<Service>>, left: bool) -> Vec<String> {
+        let local = ProviderName::from("local");
+        let rules = ClaimRules::new([local.clone()]).with_default(ClassRule::neutral(local));
+        let key = GroupKey::Shared {
+            namespace: "shop".into(),
+            name: "edge".into(),
+        };
+        let (all, _) = foresee(&key, &Cluster::new("u", "c"), members, &rules, left);
+        let one = |foreseen: &Foreseen| {
+            let what = match &foreseen.ask {
+                Ask::Serve(_) => "serve",
+                Ask::Release => "release",
+                _ => "keep",
+            };
+            let (staying, leaving) = (foreseen.staying.len(), foreseen.leaving.len());
+            let paused = if foreseen.paused { " paused" } else { "" };
+            let approval = foreseen.approval.as_deref().unwrap_or_default();
+            format!("{what} {staying} release {leaving}{paused}{approval}")
+        };
+        all.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_a_run_would_ask() {
+        const OURS: Option<&str> = Some("evenkeel.dev/local");
+        let lb = |name, annotations| service(name, annotations, None, "LoadBalancer");
+        let none = || json!({});
+        for (name, members, left, want) in [
+            ("nobody", vec![], false, vec![]),
+            (
+                "somebody has left",
+                vec![],
+                true,
+                vec!["release 0 release 0"],
+            ),
+            (
+                "one",
+                vec![lb("a", none())],
+                false,
+                vec!["serve 1 release 0"],
+            ),
+            (
+                "another type, with something left",
+                vec![lb("a", none()), service("b", none(), OURS, "ClusterIP")],
+                false,
+                vec!["serve 1 release 1"],
+            ),
+            (
+                "paused",
+                vec![lb("a", json!({"evenkeel.dev/paused": "true"}))],
+                false,
+                vec!["serve 1 release 0 paused"],
+            ),
+            (
+                "approved",
+                vec![lb("a", json!({"evenkeel.dev/approve": "0a1b"}))],
+                false,
+                vec!["serve 1 release 00a1b"],
+            ),
+            (
+                "rejected: neither pause nor approval count",
+                vec![lb(
+                    "a",
+                    json!({"evenkeel.dev/scheme": "sideways", "evenkeel.dev/paused": "true"}),
+                )],
+                false,
+                vec!["keep 1 release 0"],
+            ),
+        ] {
+            assert_eq!(asked(members, left), want, "{name}");
+        }
+    }
+}

@@ -296,6 +296,7 @@ async fn a_plan_is_what_run_then_does_and_writes_nothing() -> Result<()> {
     ensure!(everything.code == 0, "{everything:?}");
 
     changes(&cli).await?;
+    approvals(&world, &cli).await?;
     refusals(&world, &cli).await?;
     without_the_right_to_try(&world, &cli, &classless).await?;
     ensure!(traces(&world).await? == before, "something was written");
@@ -325,7 +326,44 @@ async fn changes(cli: &Cli) -> Result<()> {
     ensure!(released.code == 2, "{released:?}");
     released.says("default/web on local, release")?;
     released.says("- listener")?;
-    released.says("- address lease")
+    released.says("- address lease")?;
+
+    let grouped = json!({"evenkeel.dev/group": "edge"});
+    let grouped = manifest("web", LOCAL, grouped).to_string();
+    let moved = cli.run_with(&["plan", "-f", "-"], &grouped).await?;
+    moved.says("default/web (group edge) on local")?;
+    moved.says("default/web on local, release")?;
+    moved.says("Plan: 3 to create, 0 to change, 0 to replace, 3 to destroy")
+}
+
+/// What gives something up is refused, with what approves it; and what is typed then approves it.
+async fn approvals(world: &World, cli: &Cli) -> Result<()> {
+    let pool = world.pools.first().context("no pool")?;
+    let address = pool.replace(".0/24", ".200");
+    let moved = |approve: &str| {
+        let annotations =
+            json!({"evenkeel.dev/static-address": address, "evenkeel.dev/approve": approve});
+        manifest("web", LOCAL, annotations).to_string()
+    };
+    let refused = cli
+        .run_with(&["plan", "-f", "-", "-o", "json"], &moved(""))
+        .await?;
+    ensure!(refused.code == 2, "{refused:?}");
+    let document = refused.json()?;
+    ensure!(
+        waves(&document)?.is_empty(),
+        "nothing is done: {document:#}"
+    );
+    let refusal = &document["groups"][0]["refusals"][0];
+    let digest = refusal["approval"].as_str().context("no digest")?;
+    ensure!(refusal["reason"] == "ApprovalRequired", "{document:#}");
+    let page = cli.run_with(&["plan", "-f", "-"], &moved("")).await?;
+    page.says(&format!(
+        "kubectl annotate service -n default web evenkeel.dev/approve={digest} --overwrite"
+    ))?;
+    let approved = cli.run_with(&["plan", "-f", "-"], &moved(digest)).await?;
+    approved.says("-/+ address lease")?;
+    approved.says(&format!("approved by evenkeel.dev/approve={digest}"))
 }
 
 /// What cannot be planned, and what is rejected.

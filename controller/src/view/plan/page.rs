@@ -65,8 +65,13 @@ impl GroupPlan {
                 line(Tone::Bad, format!("  {}", problem.message));
             }
         }
+        let width = |of: fn(&Step) -> &str| self.steps().map(|step| of(step).chars().count()).max();
+        let widths = (
+            width(|step| &step.kind).unwrap_or(0),
+            width(|step| &step.id).unwrap_or(0),
+        );
         for step in self.steps() {
-            render_step(text, step, ink);
+            render_step(text, step, widths, ink);
         }
         let mut line = |tone, words: String| {
             let _ = writeln!(text, "  {}", ink.paint(tone, words));
@@ -197,7 +202,7 @@ fn objects(count: usize) -> String {
     }
 }
 
-fn render_step(text: &mut String, step: &Step, ink: Ink) {
+fn render_step(text: &mut String, step: &Step, (kind, id): (usize, usize), ink: Ink) {
     let (sign, tone) = match step.action.as_str() {
         "create" => ("+", Tone::Good),
         "change" => ("~", Tone::Warn),
@@ -210,7 +215,7 @@ fn render_step(text: &mut String, step: &Step, ink: Ink) {
         ink.paint(tone, format!("{sign:>3}")),
         ink.paint(
             Tone::Plain,
-            format!("{:<14} {:<16} {}", step.kind, step.id, step.detail).trim_end()
+            format!("{:<kind$}   {:<id$}   {}", step.kind, step.id, step.detail).trim_end()
         )
     );
     for Difference { field, from, to } in &step.reasons {
