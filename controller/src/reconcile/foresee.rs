@@ -129,7 +129,9 @@ mod tests {
             let (staying, leaving) = (foreseen.staying.len(), foreseen.leaving.len());
             let paused = if foreseen.paused { " paused" } else { "" };
             let approval = foreseen.approval.as_deref().unwrap_or_default();
-            format!("{what} {staying} release {leaving}{paused}{approval}")
+            format!("{what} {staying} release {leaving}{paused} {approval}")
+                .trim()
+                .to_owned()
         };
         all.iter().map(one).collect()
     }
@@ -167,9 +169,9 @@ mod tests {
             ),
             (
                 "approved",
-                vec![lb("a", json!({"evenkeel.dev/approve": "0a1b"}))],
+                vec![lb("a", json!({"evenkeel.dev/approve": "3f9a0c21d4"}))],
                 false,
-                vec!["serve 1 release 00a1b"],
+                vec!["serve 1 release 0 3f9a0c21d4"],
             ),
             (
                 "rejected: neither pause nor approval count",
