@@ -173,11 +173,11 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// The first of the line whose turn it is.
     fn first(&mut self) -> Option<K> {
-        if self.in_a_row < IN_A_ROW || self.line.is_empty() {
-            if let Some(key) = self.fast.pop_front() {
-                self.in_a_row += 1;
-                return Some(key);
-            }
+        if (self.in_a_row < IN_A_ROW || self.line.is_empty())
+            && let Some(key) = self.fast.pop_front()
+        {
+            self.in_a_row += 1;
+            return Some(key);
         }
         self.in_a_row = 0;
         self.line.pop_front()

@@ -16,16 +16,16 @@
 //! | R9 | our own write, or the last edit, is not in the cache yet | [`our_own_writes_need_not_be_watched`], [`a_release_looks_before_it_begins`] |
 //! | R10 | a part is left though the load balancer is not found | [`a_deletion_is_a_whole_one_whatever_is_left`] |
 //! | R11 | the delay that a cloud asks for is lost on a deletion | [`the_delay_that_a_cloud_asks_for_holds_for_both_ways`] |
-//! | R12 | the health check port of `Local` moves | `queue::tests` (an edit comes before what only follows nodes), the checks of each provider |
-//! | R13 | a freed node port is somebody else's at once | `changes::another_type_and_back`, `changes::every_change_*`, `queue::tests` as for R12 |
+//! | R12 | the health check port of `Local` moves | `queue::tests::an_edit_comes_before_what_only_follows_nodes`; that the check follows the port is each provider's |
+//! | R13 | a freed node port is somebody else's at once | `changes::another_type_and_back`, `changes::every_change_*`; that it is not kept waiting: as for R12 |
 //! | R14 | a freed address stays in the status | [`a_replaced_address_is_told_of_before_it_goes`], [`a_freed_address_does_not_stay_in_the_status`] |
 //! | R15 | an address without a healthy target | `targets::without_a_node_there_is_an_address_and_it_is_said` |
 //! | R16 | another controller strips a finalizer that all share | [`our_finalizer_is_our_own`] |
 //! | R17 | two controllers take one Service | `life::a_service_without_a_class_*`, `life::what_others_wrote_stays_and_what_is_ours_is_made_good` |
-//! | R18 | leadership is lost in the middle | the tests of leadership |
-//! | R19 | a node comes back with another machine | the tests of nodes |
-//! | R20 | a node joins without a machine | the tests of nodes |
-//! | R21 | all nodes go at once | the tests of nodes |
+//! | R18 | leadership is lost in the middle | `leadership::two_replicas_under_load_never_both_write`, `leadership::a_leader_whose_lease_is_tampered_with_ends_at_once` |
+//! | R19 | a node comes back with another machine | `nodes::a_node_made_again_under_its_name_is_another_machine` |
+//! | R20 | a node joins without a machine | `nodes::a_node_without_a_provider_id_joins_when_it_has_one_and_is_told_once` |
+//! | R21 | all nodes go at once | `nodes::all_nodes_vanish_and_nothing_is_emptied`, `nodes::a_mass_removal_is_held_and_confirmed_by_a_second_list` |
 //! | R22 | a gap in the watch hides what was between | [`what_a_gap_in_the_watch_hides_is_made_good`] |
 //! | R23 | one that fails holds up the others | [`those_that_fail_hold_up_nobody`] |
 
