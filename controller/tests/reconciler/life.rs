@@ -1,6 +1,12 @@
 //! A Service's life: claimed, served, changed, released.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
+use evenkeel_laws::toys::{
+    annotations::Pool,
+    own::cloud::{Cloud, Spec},
+};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -441,6 +447,56 @@ async fn an_approval_is_used_up_by_what_it_approves() -> Result<()> {
         let service = scene.get("checkout").await?;
         ensure!(ingress(&service)[0].ip == second, "{:?}", service.status);
         ensure!(service.annotations().get("evenkeel.dev/approve") == Some(&digest));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_who_goes_to_another_provider_is_given_back_by_the_one_and_served_by_the_other()
+-> Result<()> {
+    for seen_as_one in [false, true] {
+        let mut scene = Scene::prepare().await?;
+        let other = Arc::new(Cloud::default());
+        // So that the two clouds give different addresses.
+        let pool = Spec::Address { pool: Pool::East };
+        other.plant("strange", None, pool);
+        scene.twin = Some(other.clone());
+        scene.run();
+        let time = tokio::spawn({
+            let other = other.clone();
+            async move {
+                let mut tick = tokio::time::interval(std::time::Duration::from_millis(20));
+                loop {
+                    tick.tick().await;
+                    other.advance();
+                }
+            }
+        });
+        scene.create("checkout", json!({})).await?;
+        let before = ingress(&scene.served("checkout").await?)[0].ip.clone();
+        let theirs = format!("evenkeel.dev/{}", scene.twin_name());
+        if seen_as_one {
+            scene.line.hide_services();
+        }
+        let off = json!({"spec": {"type": "ClusterIP", "loadBalancerClass": null}});
+        scene.patch("checkout", off).await?;
+        let on = json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": theirs}});
+        scene.patch("checkout", on).await?;
+        scene.line.show_services(seen_as_one);
+        let service = scene
+            .until("checkout", "one hand alone", |service| {
+                service.finalizers() == [theirs.clone()] && !ingress(service).is_empty()
+            })
+            .await?;
+        ensure!(ingress(&service)[0].ip != before, "{:?}", service.status);
+        ensure!(scene.cloud.list().is_empty(), "{:?}", scene.cloud.list());
+        scene.barrier().await?;
+        let service = scene.served("checkout").await?;
+        ensure!(ingress(&service)[0].ip != before, "{:?}", service.status);
+        scene.delete("checkout").await?;
+        scene.gone("checkout").await?;
+        ensure!(other.list().len() == 1, "{:?}", other.list());
+        time.abort();
     }
     Ok(())
 }

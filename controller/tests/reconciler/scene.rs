@@ -75,6 +75,8 @@ pub(crate) struct Scene {
     pub(crate) node_debounce: (Duration, Duration),
     /// What stands between the controller and the provider.
     pub(crate) between: Between,
+    /// The cloud of a second provider in the same process.
+    pub(crate) twin: Option<Arc<Cloud>>,
     controller: Option<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
     time: JoinHandle<()>,
     namespace: TestNamespace,
@@ -135,6 +137,7 @@ impl Scene {
             },
             node_debounce: (Duration::from_millis(100), Duration::from_millis(500)),
             between: Arc::new(|provider| provider),
+            twin: None,
             controller: None,
             time,
             namespace: plane.namespace("reconciler").await?,
@@ -145,7 +148,10 @@ impl Scene {
     /// Starts the controller.
     pub(crate) fn run(&mut self) {
         let name = ProviderName::from(self.provider.as_str());
-        let mut rules = ClaimRules::new([name.clone()]);
+        let twin = self.twin.clone();
+        let twin = twin.map(|cloud| (ProviderName::from(self.twin_name().as_str()), cloud));
+        let names = twin.iter().map(|(name, _)| name.clone());
+        let mut rules = ClaimRules::new(names.chain([name.clone()]));
         if self.default_provider {
             rules = rules.with_default(evenkeel_core::claim::ClassRule::neutral(name.clone()));
         }
@@ -187,12 +193,16 @@ impl Scene {
             config,
             ties,
             move |_, cluster| {
-                let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap));
-                vec![Installed {
-                    name,
-                    engine: between(Arc::new(Engine::new(own))),
-                    nodes,
-                }]
+                let clouds = twin.into_iter().chain([(name, cloud)]);
+                let install = |(name, cloud)| {
+                    let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap.clone()));
+                    Installed {
+                        name,
+                        engine: between(Arc::new(Engine::new(own))),
+                        nodes,
+                    }
+                };
+                clouds.map(install).collect()
             },
             async move {
                 let _ = ended.await;
@@ -218,6 +228,11 @@ impl Scene {
             task.abort();
             let _ = task.await;
         }
+    }
+
+    /// The second provider, as [`Scene::provider`].
+    pub(crate) fn twin_name(&self) -> String {
+        format!("{}-twin", self.provider)
     }
 
     pub(crate) fn finalizer(&self) -> String {
