@@ -155,24 +155,25 @@ async fn who_stays_does_not_notice_that_another_moves() -> Result<()> {
 #[tokio::test]
 async fn one_who_cannot_be_served_where_it_moves_to_is_served_where_it_was() -> Result<()> {
     let scene = Scene::start().await?;
+    // Of two that are as old as each other the first by name comes first.
     scene.create("b", member("edge", 80)).await?;
     let there = ip(&scene.served("b").await?);
-    scene.create("a", json!({})).await?;
-    let before = ip(&scene.served("a").await?);
-    scene.patch("a", moves_to(json!("edge"))).await?;
+    scene.create("c", json!({})).await?;
+    let before = ip(&scene.served("c").await?);
+    scene.patch("c", moves_to(json!("edge"))).await?;
     scene
-        .until("a", "the conflict", |service| {
+        .until("c", "the conflict", |service| {
             status(service, "LoadBalancerPortsError") == "True"
         })
         .await?;
     scene.barrier().await?;
-    let service = scene.get("a").await?;
+    let service = scene.get("c").await?;
     ensure!(
         ip(&service) == before && status(&service, "evenkeel.dev/Serving") == "True",
         "{:?}",
         service.status
     );
-    ensure!(listening(&scene) == ["a", "b"], "{:?}", scene.cloud.list());
+    ensure!(listening(&scene) == ["b", "c"], "{:?}", scene.cloud.list());
     scene
         .patch(
             "b",
@@ -180,9 +181,9 @@ async fn one_who_cannot_be_served_where_it_moves_to_is_served_where_it_was() -> 
         )
         .await?;
     scene
-        .until("a", "the other address", |service| ip(service) == there)
+        .until("c", "the other address", |service| ip(service) == there)
         .await?;
-    listen(&scene, &["a", "b"]).await?;
+    listen(&scene, &["b", "c"]).await?;
     eventually("the old address to go", LIMIT, || async {
         ensure!(
             scene.objects().get("address") == Some(&1),

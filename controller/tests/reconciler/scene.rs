@@ -28,7 +28,7 @@ use evenkeel_harness::{
 };
 use evenkeel_laws::{
     tap::Tap,
-    toys::own::{Own, client::Client as CloudClient, cloud::Cloud},
+    toys::own::{Own, client::Client as CloudClient, cloud::Cloud, ways::Ways},
 };
 use k8s_openapi::{
     api::{
@@ -104,7 +104,10 @@ impl Scene {
     }
 
     pub(crate) async fn on(plane: &ControlPlane, alone: Option<Arc<ControlPlane>>) -> Result<Self> {
-        let cloud = Arc::new(Cloud::default());
+        let cloud = Arc::new(Cloud::with(Ways {
+            soon: Duration::from_millis(200),
+            ..Ways::default()
+        }));
         // What takes time in the cloud takes a little of it.
         let time = tokio::spawn({
             let cloud = cloud.clone();
