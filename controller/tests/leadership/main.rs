@@ -21,7 +21,7 @@ enum End {
     Kind,
     /// It is there no more.
     Crash,
-    /// It is there, and does not reach the API server.
+    /// It is there and can write, and cannot renew.
     CutOff,
 }
 

@@ -336,7 +336,7 @@ impl Replica {
         self.line.looks.load(Ordering::SeqCst)
     }
 
-    /// From now on the API server does not answer it.
+    /// From now on its calls about the Lease are not answered, while everything else is: it could go on writing.
     pub(crate) fn cut_off(&self) {
         self.line.cut.send_replace(true);
     }
@@ -373,7 +373,7 @@ impl Drop for Replica {
     }
 }
 
-/// The line between a replica and the API server: keeps its writes, and can be cut.
+/// The line between a replica and the API server: keeps its writes, and can be cut for calls about the Lease.
 #[derive(Clone)]
 struct Line {
     name: String,
@@ -391,12 +391,12 @@ impl Line {
         let service = service_fn(move |request: Request<Body>| {
             let (line, client) = (line.clone(), client.clone());
             async move {
-                let mut cut = line.cut.subscribe();
-                // The sender lives as long as the line.
-                let _ = cut.wait_for(|cut| !cut).await;
                 let path = request.uri().path().to_owned();
                 let of_lease = path.contains("/leases");
                 if of_lease {
+                    let mut cut = line.cut.subscribe();
+                    // The sender lives as long as the line.
+                    let _ = cut.wait_for(|cut| !cut).await;
                     line.looks.fetch_add(1, Ordering::SeqCst);
                 }
                 // Who leads may still tell of the past for a moment after it gave the lead away.
