@@ -22,6 +22,10 @@ use crate::wait::eventually;
 /// How long a command may take. `kubectl delete` waits until the object's finalizers are gone.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// `kubectl edit` sets the terminal as it was before the editor ran. Of a process group in the background, which every supervised
+/// process is, the kernel stops whoever does that, unless the signal is ignored.
+const IGNORE_TTOU: &str = r#"trap "" TTOU && exec "$@""#;
+
 /// kubectl for one namespace of one control plane.
 #[derive(Debug)]
 pub struct Kubectl {
@@ -93,7 +97,9 @@ impl Kubectl {
         let command = typed(shown, &args);
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let output = self.directory.join(format!("{number}.log"));
-        let mut process = Supervised::builder(&self.program)
+        let mut process = Supervised::builder("/bin/sh")
+            .args(["-c", IGNORE_TTOU, "kubectl"])
+            .arg(&self.program)
             .args(&args)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.directory)
