@@ -11,7 +11,7 @@ use evenkeel_core::{annotation, nodes::NodeReason};
 
 use crate::{
     args::{Args, GenerateArgs},
-    metrics::{Ended, Metrics, State},
+    metrics::{Ended, LeadChange, Metrics, State},
 };
 
 /// Writes the pages into a directory, or checks that they are as they would be written.
@@ -177,6 +177,7 @@ fn every_metric() -> Metrics {
     metrics.set_targets("local", 0, 0);
     metrics.set_nodes("local", 0);
     metrics.set_nodes_skipped("local", NodeReason::NoAddress, 0);
+    metrics.lead(LeadChange::Gained);
     metrics.watch_failed("services");
     metrics.object_unreadable("services");
     metrics

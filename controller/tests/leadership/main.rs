@@ -2,6 +2,7 @@
 //!
 //! Every write to the cloud and to the API server is kept with its writer and its times, so that two that write at the same
 //! time would be seen.
+#![expect(clippy::print_stdout, reason = "the times are shown")]
 
 mod ledger;
 mod stage;

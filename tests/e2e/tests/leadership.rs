@@ -1,5 +1,6 @@
 //! Replicas as processes, over one data plane, on a real API server, under load: a leader that ends, is killed, is
 //! stopped and goes on, or is cut off. The times are printed.
+#![expect(clippy::print_stdout, reason = "the times are shown")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,15 @@ const DEADLINE: Duration = Duration::from_millis(3333);
 const SLACK: Duration = Duration::from_secs(8);
 
 const SERVICES: usize = 12;
+
+/// By the clock that also stamps the lines of the logs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: processes are compared by it"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lead_goes_from_one_to_the_next_and_no_former_leader_writes() -> Result<()> {
@@ -98,7 +108,7 @@ impl Replica {
 
 /// SIGTERM.
 async fn asked_to_end(leader: &mut Replica, other: &Replica) -> Result<()> {
-    let at = Timestamp::now();
+    let at = now();
     leader.process.terminate()?;
     let took = wrote(other, at).await?;
     println!("asked to end: the other wrote after {took:?}");
@@ -110,9 +120,9 @@ async fn asked_to_end(leader: &mut Replica, other: &Replica) -> Result<()> {
 
 /// SIGKILL.
 async fn killed(mut leader: Replica, other: &Replica) -> Result<()> {
-    let at = Timestamp::now();
+    let at = now();
     wrote(&leader, at).await?;
-    let at = Timestamp::now();
+    let at = now();
     leader.process.kill()?;
     let took = wrote(other, at).await?;
     println!("killed: the other wrote after {took:?}; the lease is {LEASE:?}");
@@ -123,8 +133,8 @@ async fn killed(mut leader: Replica, other: &Replica) -> Result<()> {
 
 /// SIGSTOP while it works, and SIGCONT when another leads.
 async fn stopped_and_resumed(mut leader: Replica, other: &Replica) -> Result<()> {
-    wrote(&leader, Timestamp::now()).await?;
-    let at = Timestamp::now();
+    wrote(&leader, now()).await?;
+    let at = now();
     leader.process.pause()?;
     let before = writes(&leader);
     let took = wrote(other, at).await?;
@@ -147,8 +157,8 @@ async fn stopped_and_resumed(mut leader: Replica, other: &Replica) -> Result<()>
 
 /// No packet gets through to the API server or back, and the data plane is still there.
 async fn cut_off(door: &Door, mut leader: Replica, other: &Replica) -> Result<()> {
-    wrote(&leader, Timestamp::now()).await?;
-    let (at, since) = (Timestamp::now(), Instant::now());
+    wrote(&leader, now()).await?;
+    let (at, since) = (now(), Instant::now());
     door.shut.send_replace(true);
     let status = leader.process.wait(LIMIT)?;
     println!(
