@@ -242,6 +242,7 @@ pub fn outcome(
         warnings: &warnings,
         failure: failure.map(|failure| FailureView {
             class: failure.class,
+            reason: failure.reason,
             of_provider: failure.of_provider.map(|_| view.standing),
             message: match failure.of_provider {
                 Some(_) => &of_provider,
@@ -445,7 +446,7 @@ fn reason(state: &StateView<'_>) -> &'static str {
     if let Some(refusal) = state.refusals.first() {
         return refusal.reason;
     }
-    match state.failure.map(|failure| Reason::of_class(failure.class)) {
+    match state.failure.map(|failure| failure.reason()) {
         Some(Reason::Of(reason)) => reason,
         _ => event::FAILED,
     }

@@ -7,6 +7,8 @@
 pub mod events;
 pub mod patch;
 
+use std::sync::Arc;
+
 use evenkeel_core::{
     claim::finalizer,
     ids::{ProviderName, ServiceRef},
@@ -20,7 +22,11 @@ use kube::{
 use serde_json::Value;
 use tracing::{debug, info};
 
-use crate::{metrics::Metrics, watch::item::Item, watch::services::reference};
+use crate::{
+    metrics::Metrics,
+    standing::ControllerStanding,
+    watch::{item::Item, services::reference},
+};
 use patch::{Wanted, finalizer_patch, release_patch, status_patch};
 
 /// Who we are to the API server's field management.
@@ -63,12 +69,17 @@ impl From<kube::Error> for WriteError {
 pub struct Publisher {
     client: Client,
     metrics: Metrics,
+    standing: Arc<ControllerStanding>,
 }
 
 impl Publisher {
     /// A publisher.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, metrics }
+    pub fn new(client: Client, metrics: Metrics, standing: Arc<ControllerStanding>) -> Self {
+        Self {
+            client,
+            metrics,
+            standing,
+        }
     }
 
     fn api(&self, service: &ServiceRef) -> Api<Item<Service>> {
@@ -80,7 +91,8 @@ impl Publisher {
     /// # Errors
     /// When the API server cannot be asked.
     pub async fn read(&self, service: &ServiceRef) -> Result<Option<Item<Service>>, WriteError> {
-        let found = self.api(service).get_opt(&service.key.name).await?;
+        let found = self.api(service).get_opt(&service.key.name).await;
+        let found = self.allowed("get services", found)?;
         Ok(found.filter(|found| found.meta.uid.as_deref() == Some(service.uid.as_str())))
     }
 
@@ -168,7 +180,8 @@ impl Publisher {
         let request = request
             .get(&service.key.name, &GetParams::default())
             .map_err(kube::Error::BuildRequest)?;
-        match self.client.request::<Value>(request).await {
+        let found = self.client.request::<Value>(request).await;
+        match self.allowed("get services", found) {
             Ok(live) => {
                 Ok(Some(live).filter(|live| live["metadata"]["uid"] == service.uid.as_str()))
             }
@@ -194,13 +207,30 @@ impl Publisher {
         self.told(written)
     }
 
-    fn told<T>(&self, result: Result<T, kube::Error>) -> Result<T, WriteError> {
-        result.map_err(|error| {
-            let error = WriteError::from(error);
-            if matches!(error, WriteError::Changed(_)) {
-                self.metrics.conflicted();
+    /// Tells who watches over the controller's rights whether a call was allowed.
+    fn allowed<T>(
+        &self,
+        call: &'static str,
+        result: Result<T, kube::Error>,
+    ) -> Result<T, kube::Error> {
+        match &result {
+            Ok(_) => self.standing.api(call, None),
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                self.standing.api(call, Some(&status.message));
             }
-            error
-        })
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn told<T>(&self, result: Result<T, kube::Error>) -> Result<T, WriteError> {
+        self.allowed("patch services/status", result)
+            .map_err(|error| {
+                let error = WriteError::from(error);
+                if matches!(error, WriteError::Changed(_)) {
+                    self.metrics.conflicted();
+                }
+                error
+            })
     }
 }

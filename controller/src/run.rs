@@ -33,6 +33,7 @@ use crate::{
     publish::{Publisher, events},
     queue,
     reconcile::{Parts, Reconciler},
+    standing::{ControllerStanding, publishing::Said},
     watch::{
         nodes::{Debounce, Did},
         watch,
@@ -207,6 +208,12 @@ async fn live(
         return Ok(());
     };
     shared.readiness.reached(IDENTITY);
+    let standing = Arc::new(ControllerStanding::new(
+        shared.config.home.clone(),
+        shared.config.rules.enabled.iter().cloned(),
+        shared.clock.clone(),
+        shared.metrics.clone(),
+    ));
     let (events, writer) = events::channel(
         fenced(&shared.unfenced, shared.lead.words()),
         shared.metrics.clone(),
@@ -221,9 +228,14 @@ async fn live(
         rules: shared.config.rules.clone(),
         providers: install(&shared.config, &cluster),
         cluster,
-        publisher: Publisher::new(shared.client.clone(), shared.metrics.clone()),
-        events,
+        publisher: Publisher::new(
+            shared.client.clone(),
+            shared.metrics.clone(),
+            standing.clone(),
+        ),
+        events: events.clone(),
         metrics: shared.metrics.clone(),
+        standing: standing.clone(),
         ticket: shared.lead.ticket(),
         resync: shared.config.resync,
         started: shared.started,
@@ -259,6 +271,7 @@ async fn live(
         ("first looks", Ok(()))
     });
 
+    stand(shared, standing, &reconciler, events, tasks);
     let (workers, stop) = (shared.config.workers, shared.stop.clone());
     info!(workers, "the caches are filled; work begins");
     tasks.spawn(async move {
@@ -271,6 +284,31 @@ async fn live(
         ("workers", Ok(()))
     });
     beside(tasks, std::future::pending::<()>()).await
+}
+
+/// Publishes how the controller stands, and asks those providers again that could not be asked.
+fn stand(
+    shared: &Arc<Shared>,
+    standing: Arc<ControllerStanding>,
+    reconciler: &Arc<Reconciler>,
+    events: events::Events,
+    tasks: &mut Tasks,
+) {
+    let said = Said::of(&shared.config, shared.lead.identity().to_owned());
+    let (client, stop) = (shared.client.clone(), shared.stop.clone());
+    let lead = shared.lead.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = lead.gained() => standing.keep(client, events, said, stop.clone()).await,
+        }
+        ("own object", Ok(()))
+    });
+    let (reconciler, stop) = (reconciler.clone(), shared.stop.clone());
+    tasks.spawn(async move {
+        reconciler.probe(&stop).await;
+        ("probes", Ok(()))
+    });
 }
 
 /// What the process needs before it is ready, in words.

@@ -123,10 +123,20 @@ impl Reason {
 pub struct FailureView<'a> {
     /// Its class.
     pub class: ErrorClass,
+    /// A better reason than the class has.
+    pub reason: Option<&'static str>,
     /// The provider as a whole cannot be asked: where that is told in full, as `the ConfigMap kube-system/evenkeel`.
     pub of_provider: Option<&'a str>,
     /// What happened, free of secrets and of what differs from try to try, such as ids of requests.
     pub message: &'a str,
+}
+
+impl FailureView<'_> {
+    /// What it is reported as, in conditions and events.
+    pub fn reason(&self) -> Reason {
+        self.reason
+            .map_or_else(|| Reason::of_class(self.class), Reason::Of)
+    }
 }
 
 /// All that the conditions of one Service depend on. The default is one that is not served yet and waits for nothing.
@@ -230,7 +240,7 @@ fn obstacle(state: &StateView<'_>) -> Option<(Reason, String)> {
         ),
         None => format!("{} {}", sentence(failure.message), next_step(failure.class)),
     };
-    Some((Reason::of_class(failure.class), message))
+    Some((failure.reason(), message))
 }
 
 /// With one full stop at its end.

@@ -9,6 +9,8 @@ use std::{error::Error, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::reason;
+
 /// What to do next about a failed cloud call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorClass {
@@ -77,17 +79,38 @@ impl ProviderFault {
     }
 }
 
+/// What a failure is reported as where its class does not say it well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// What is in the way belongs to somebody else.
+    OwnershipConflict,
+    /// The asked address cannot be had.
+    AddressNotAvailable,
+}
+
+impl FailureReason {
+    /// CamelCase and stable: the reason of condition and event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OwnershipConflict => reason::OWNERSHIP_CONFLICT,
+            Self::AddressNotAvailable => reason::ADDRESS_NOT_AVAILABLE,
+        }
+    }
+}
+
 /// A cloud call that failed. Displays its own part only; [`chain`] prints it with its sources.
 #[derive(Debug)]
 pub struct CloudError {
     /// What to do about it.
     pub class: ErrorClass,
+    /// A better reason for condition and event than the class has.
+    pub reason: Option<FailureReason>,
     /// Set where no Service is to blame, and none can be served: the fault is the provider's as a whole.
     pub of_provider: Option<ProviderFault>,
     /// The call, as the cloud names it: `CreateListener`, `PUT leases`.
     pub operation: &'static str,
     /// The cloud's code, where it gave one.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// For people: what happened, short, ending with what to do where the class does not say it. Free of secrets.
     pub message: String,
     /// The cloud's id of the request, for its support.
@@ -101,6 +124,7 @@ impl CloudError {
     pub fn new(class: ErrorClass, operation: &'static str, message: impl Into<String>) -> Self {
         Self {
             class,
+            reason: None,
             of_provider: None,
             operation,
             code: None,
@@ -108,6 +132,13 @@ impl CloudError {
             request_id: None,
             source: None,
         }
+    }
+
+    /// The same with a better reason for condition and event than the class has.
+    #[must_use]
+    pub fn because(mut self, reason: FailureReason) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// The same as a fault of the provider as a whole. The message names what to do.
@@ -119,7 +150,7 @@ impl CloudError {
 
     /// The same with the cloud's code.
     #[must_use]
-    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+    pub fn with_code(mut self, code: impl Into<Box<str>>) -> Self {
         self.code = Some(code.into());
         self
     }

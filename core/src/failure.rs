@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     digest::Digest,
-    error::{CloudError, ErrorClass, ProviderFault, chain},
+    error::{CloudError, ErrorClass, FailureReason, ProviderFault, chain},
     plan::{Change, Plan, Planned},
 };
 
@@ -25,6 +25,8 @@ pub struct Failure {
     pub change: Change,
     /// What to do about it.
     pub class: ErrorClass,
+    /// A better reason for condition and event than the class has.
+    pub reason: Option<&'static str>,
     /// Set where the fault is the provider's as a whole.
     pub of_provider: Option<ProviderFault>,
     /// The call that failed and the cloud's code, for logs and for people.
@@ -49,9 +51,10 @@ impl Failure {
         Self {
             change,
             class: error.class,
+            reason: error.reason.map(FailureReason::as_str),
             of_provider: error.of_provider,
             operation: error.operation,
-            code: error.code.clone(),
+            code: error.code.as_deref().map(str::to_owned),
             message: error.message.clone(),
             detail: chain(error),
             desired,

@@ -78,6 +78,8 @@ pub mod reason {
     pub const UNSUPPORTED_FEATURE: &str = "UnsupportedFeature";
     /// The protocol of a port is not supported (prefixed by our domain in port errors).
     pub const PROTOCOL_NOT_SUPPORTED: &str = "ProtocolNotSupported";
+    /// The protocols of two ports cannot share a load balancer: upstream's reason of `LoadBalancerPortsError`.
+    pub const MIXED_PROTOCOLS: &str = "LoadBalancerMixedProtocolNotSupported";
     /// Node ports are needed and the Service has none.
     pub const NODE_PORT_REQUIRED: &str = "NodePortRequired";
     /// Source ranges are asked for and cannot be enforced.

@@ -5,7 +5,7 @@ use evenkeel_core::{
     condition::{self, ConditionType},
     ids::ServiceRef,
     ports::{PortKey, Protocol},
-    problem::PortError,
+    problem::{PortError, reason},
     published::{Ingress, IpMode, Published},
 };
 use k8s_openapi::{
@@ -42,6 +42,10 @@ impl Wanted {
         self.ingress.iter().map(one).collect::<Vec<_>>().join(",")
     }
 }
+
+/// What upstream calls the error of a port whose protocol cannot be mixed with that of another
+/// (`MixedProtocolNotSupported` of `core/v1`).
+const UPSTREAM_MIXED: &str = "MixedProtocolNotSupported";
 
 /// The ingress of a Service: every address with every port of the Service, those that are not served with an error.
 pub fn ingress(
@@ -119,8 +123,11 @@ fn port_status(
         .map(|error| error.reason);
     let reason = reason.or((!open).then_some(NOT_READY));
     PortStatus {
-        // Own values carry a domain: the API server accepts a bare word only from upstream's list.
-        error: reason.map(|reason| format!("{DOMAIN}/{reason}")),
+        // Own values carry a domain; of upstream's there is one.
+        error: reason.map(|reason| match reason {
+            reason::MIXED_PROTOCOLS => UPSTREAM_MIXED.to_owned(),
+            ours => format!("{DOMAIN}/{ours}"),
+        }),
         port: port.port,
         protocol: protocol.to_owned(),
     }

@@ -47,6 +47,7 @@ fn port_error(port: u16) -> PortError {
 fn failure(class: ErrorClass) -> Option<FailureView<'static>> {
     Some(FailureView {
         class,
+        reason: None,
         of_provider: None,
         message: "CreateListener: it did not work",
     })
@@ -560,6 +561,7 @@ fn a_fault_of_the_provider_is_told_shortly_and_says_where_it_is_told_in_full() {
     let told = |class, detail| {
         let failure = Some(FailureView {
             class,
+            reason: None,
             of_provider: Some("the ConfigMap kube-system/evenkeel"),
             message: detail,
         });
@@ -584,4 +586,19 @@ fn a_fault_of_the_provider_is_told_shortly_and_says_where_it_is_told_in_full() {
         "The load balancer serves as it was last configured."
     );
     assert_eq!(said[2], "Degraded True/PermissionDenied");
+}
+
+#[test]
+fn a_failure_may_know_better_than_its_class_why() {
+    let failure = FailureView {
+        class: ErrorClass::Rejected,
+        reason: Some(reason::OWNERSHIP_CONFLICT),
+        of_provider: None,
+        message: "it belongs to somebody else; delete it there",
+    };
+    let state = StateView {
+        failure: Some(failure),
+        ..StateView::default()
+    };
+    assert_eq!(said(&state)[2], "Degraded True/OwnershipConflict");
 }

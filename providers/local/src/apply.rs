@@ -5,7 +5,7 @@
 //! meets nothing.
 
 use evenkeel_core::{
-    error::{CloudError, ErrorClass},
+    error::{CloudError, ErrorClass, FailureReason},
     ticket::Ticket,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -152,5 +152,9 @@ where
         kind.as_str(),
         object.marks.group
     );
-    Err(CloudError::new(ErrorClass::Rejected, error.operation, message).with_code(code::FOREIGN))
+    Err(
+        CloudError::new(ErrorClass::Rejected, error.operation, message)
+            .with_code(code::FOREIGN)
+            .because(FailureReason::OwnershipConflict),
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use evenkeel_core::error::{CloudError, ErrorClass, ProviderFault};
+use evenkeel_core::error::{CloudError, ErrorClass, FailureReason, ProviderFault};
 use http::StatusCode;
 
 use crate::api::{ApiError, code};
@@ -61,6 +61,15 @@ pub fn class(status: StatusCode, code: &str, access: Access) -> ErrorClass {
     }
 }
 
+/// What a code is reported as, where its class does not say it well.
+fn reason(code: &str) -> Option<FailureReason> {
+    match code {
+        code::ADDRESS_TAKEN | code::ADDRESS_NOT_IN_POOL => Some(FailureReason::AddressNotAvailable),
+        code::FOREIGN => Some(FailureReason::OwnershipConflict),
+        _ => None,
+    }
+}
+
 /// The error of an answer that is not 2xx.
 pub fn from_answer(
     operation: &'static str,
@@ -69,8 +78,15 @@ pub fn from_answer(
     body: &[u8],
 ) -> CloudError {
     match serde_json::from_slice::<ApiError>(body) {
-        Ok(error) => CloudError::new(class(status, &error.code, access), operation, error.message)
-            .with_code(error.code),
+        Ok(error) => {
+            let class = class(status, &error.code, access);
+            let reason = reason(&error.code);
+            let told = CloudError::new(class, operation, error.message).with_code(error.code);
+            match reason {
+                Some(reason) => told.because(reason),
+                None => told,
+            }
+        }
         Err(_) => {
             let message =
                 format!("the data plane answered {status} without saying why; look at its log");

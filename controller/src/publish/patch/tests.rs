@@ -234,3 +234,19 @@ fn a_release_takes_what_is_ours_and_nothing_else() {
     let nothing = json!({"metadata": {"uid": "u1", "finalizers": ["other.example/x"]}, "status": {"loadBalancer": {}}});
     assert_eq!(release_patch(&nothing, "evenkeel.dev/local", true), None);
 }
+
+#[test]
+fn protocols_that_do_not_mix_have_upstreams_error() {
+    let errors = [PortError {
+        service: reference(),
+        port: PortKey {
+            port: 53,
+            protocol: Protocol::Udp,
+        },
+        reason: reason::MIXED_PROTOCOLS,
+        message: Arc::from("no. Make a Service for each."),
+    }];
+    let ingress = ingress(&service(json!({})), &reference(), &published(), &errors);
+    let ports = ingress[0].ports.as_deref().unwrap_or_default();
+    assert_eq!(ports[1].error.as_deref(), Some("MixedProtocolNotSupported"));
+}

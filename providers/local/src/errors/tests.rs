@@ -47,6 +47,7 @@ fn an_answer_says_what_its_body_says() {
         "PUT leases: 127.77.0.9 is held by another lease; ask for another (AddressTaken)"
     );
     assert_eq!(error.class, Rejected);
+    assert_eq!(error.reason, Some(FailureReason::AddressNotAvailable));
 
     let error = from_answer(
         "GET objects",
