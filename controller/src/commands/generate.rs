@@ -177,6 +177,7 @@ fn every_metric() -> Metrics {
     metrics.set_targets("local", 0, 0);
     metrics.set_nodes("local", 0);
     metrics.set_nodes_skipped("local", NodeReason::NoAddress, 0);
+    metrics.set_nodes_held("local", 0);
     metrics.lead(LeadChange::Gained);
     metrics.watch_failed("services");
     metrics.object_unreadable("services");
