@@ -168,6 +168,8 @@ async fn foreign_finalizers(stage: &mut Stage) -> Result<()> {
 
 async fn gone_after_delete(stage: &mut Stage) -> Result<()> {
     let service = stage.serve("web", json!({})).await?;
+    let tries = r#"evenkeel_reconcile_total{provider="local",result="retry"}"#;
+    let failed = stage.world.metric(tries).await?;
     stage.kill_data_plane()?;
     stage
         .patch(
@@ -175,7 +177,12 @@ async fn gone_after_delete(stage: &mut Stage) -> Result<()> {
             json!({"spec": {"type": "ClusterIP", "loadBalancerClass": null}}),
         )
         .await?;
-    stage.event("web", "SyncLoadBalancerFailed").await?;
+    eventually("a try that fails", LIMIT, || async {
+        let now = stage.world.metric(tries).await?;
+        ensure!(now > failed, "{now} failed");
+        Ok(())
+    })
+    .await?;
     ensure!(
         is_ours(&stage.get("web").await?),
         "it went though the load balancer could not be deleted"
