@@ -91,9 +91,9 @@ impl Journal for Log<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&change.id);
-        let duration_ms = since.map_or(0, |since| {
-            u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-        });
+        let took = since.map(|since| since.elapsed()).unwrap_or_default();
+        self.metrics.write_took(self.provider.as_str(), took);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let step = change.action.as_str();
         let outcome = result.map_or_else(|error| error.class.as_str(), |()| "done");
         self.metrics.wrote(self.provider.as_str(), step, outcome);

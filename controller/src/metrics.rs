@@ -71,6 +71,36 @@ struct OfResource {
     resource: &'static str,
 }
 
+/// Label `stage`: one of [`Stage`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfStage {
+    stage: &'static str,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Our finalizer, and a fresh look before a release.
+    Prepare,
+    /// The provider makes it so.
+    Converge,
+    /// Status and events.
+    Publish,
+    /// Our hand off those who leave.
+    Release,
+}
+
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Converge => "converge",
+            Self::Publish => "publish",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -175,6 +205,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     reconcile: Family<Run, Counter>,
     reconcile_duration: Histograms<OfProvider>,
+    reconcile_stage_duration: Histograms<OfStage>,
     services: Family<InState, Gauge>,
     service_oldest_pending: Family<OfProvider, Gauge>,
     provision: Histograms<OfProvider>,
@@ -184,6 +215,8 @@ pub struct Metrics {
     orphans: Family<OfProvider, Gauge>,
     targets: Family<OfHealth, Gauge>,
     node_sync: Counter,
+    node_sync_duration: Histogram,
+    write_duration: Histograms<OfProvider>,
     node_set_size: Family<OfProvider, Gauge>,
     nodes_skipped: Family<Skipped, Gauge>,
     nodes_held: Family<OfProvider, Gauge>,
@@ -244,6 +277,10 @@ impl Metrics {
             "Runs of a group of Services, by provider and result"
         );
         let reconcile_duration = timing!("reconcile_duration", "How long a run took");
+        let reconcile_stage_duration = timing!(
+            "reconcile_stage_duration",
+            "How long a part of a run took, by stage: prepare (our finalizer), converge (the cloud), publish (status), release"
+        );
         let services = counter!("services", "Services, by provider and state");
         let service_oldest_pending = Family::default();
         registry.register_with_unit(
@@ -275,6 +312,14 @@ impl Metrics {
             "How often the sets of target nodes were worked out anew",
             Counter::default()
         );
+        let node_sync_duration = seconds();
+        registry.register_with_unit(
+            "node_sync_duration",
+            "How long it took to work the sets of target nodes out",
+            Unit::Seconds,
+            node_sync_duration.clone(),
+        );
+        let write_duration = timing!("write_duration", "How long a write to a cloud took");
         let node_set_size = counter!(
             "node_set_size",
             "Nodes that are targets of anything new, by provider"
@@ -354,6 +399,7 @@ impl Metrics {
             registry: Arc::new(registry),
             reconcile,
             reconcile_duration,
+            reconcile_stage_duration,
             services,
             service_oldest_pending,
             provision,
@@ -363,6 +409,8 @@ impl Metrics {
             orphans,
             targets,
             node_sync,
+            node_sync_duration,
+            write_duration,
             node_set_size,
             nodes_skipped,
             nodes_held,
@@ -401,6 +449,21 @@ impl Metrics {
             })
             .inc();
         self.reconcile_duration
+            .get_or_create(&of(provider))
+            .observe(took.as_secs_f64());
+    }
+
+    /// A part of a run has ended.
+    pub fn stage_ended(&self, stage: Stage, took: Duration) {
+        let stage = stage.as_str();
+        self.reconcile_stage_duration
+            .get_or_create(&OfStage { stage })
+            .observe(took.as_secs_f64());
+    }
+
+    /// How long a write took, through or not.
+    pub fn write_took(&self, provider: &str, took: Duration) {
+        self.write_duration
             .get_or_create(&of(provider))
             .observe(took.as_secs_f64());
     }
@@ -480,8 +543,9 @@ impl Metrics {
     }
 
     /// The sets of nodes were worked out anew.
-    pub fn nodes_settled(&self) {
+    pub fn nodes_settled(&self, took: Duration) {
         self.node_sync.inc();
+        self.node_sync_duration.observe(took.as_secs_f64());
     }
 
     /// A provider's nodes.

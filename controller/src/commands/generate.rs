@@ -11,7 +11,7 @@ use evenkeel_core::{annotation, nodes::NodeReason};
 
 use crate::{
     args::{Args, GenerateArgs},
-    metrics::{Ended, LeadChange, Metrics, State},
+    metrics::{Ended, LeadChange, Metrics, Stage, State},
 };
 
 /// Writes the pages into a directory, or checks that they are as they would be written.
@@ -159,15 +159,58 @@ fn metrics() -> String {
         };
         let _ = writeln!(page, "| `{shown}` | {kind} | {} |", cell(&help));
     }
+    page.push_str(
+        "\n## Coming from upstream's service controller\n\n\
+         | upstream | here |\n| --- | --- |\n",
+    );
+    for (theirs, ours) in UPSTREAM {
+        let _ = writeln!(page, "| `{theirs}` | {} |", cell(ours));
+    }
     page
 }
+
+/// What upstream's service controller and its work queues measure, and where that is found here.
+const UPSTREAM: [(&str, &str); 9] = [
+    (
+        "service_controller_loadbalancer_sync_total",
+        "`evenkeel_reconcile_total`: every run, not only those that nodes caused",
+    ),
+    (
+        "service_controller_nodesync_latency_seconds",
+        "`evenkeel_node_sync_duration_seconds`; what follows for the load balancers is in `evenkeel_reconcile_duration_seconds`",
+    ),
+    (
+        "service_controller_nodesync_error_total",
+        "`evenkeel_reconcile_total{result=\"retry\"}`",
+    ),
+    (
+        "service_controller_update_loadbalancer_host_latency_seconds",
+        "`evenkeel_reconcile_duration_seconds`",
+    ),
+    ("workqueue_depth", "`evenkeel_queue_depth`"),
+    (
+        "workqueue_queue_duration_seconds",
+        "`evenkeel_queue_latency_seconds`",
+    ),
+    (
+        "workqueue_work_duration_seconds",
+        "`evenkeel_reconcile_duration_seconds`, its parts in `evenkeel_reconcile_stage_duration_seconds`",
+    ),
+    (
+        "workqueue_retries_total",
+        "`evenkeel_reconcile_total{result=\"retry\"}`",
+    ),
+    ("leader_election_master_status", "`evenkeel_leader`"),
+];
 
 /// Metrics of which each has been used once: a family without members does not describe itself.
 fn every_metric() -> Metrics {
     let metrics = Metrics::new();
     let took = Duration::ZERO;
     metrics.reconciled("local", Ended::Ok, took);
+    metrics.stage_ended(Stage::Converge, took);
     metrics.wrote("local", "create", "done");
+    metrics.write_took("local", took);
     metrics.looked("local", "done");
     metrics.provisioned("local", took);
     metrics.released("local", took);
@@ -178,6 +221,8 @@ fn every_metric() -> Metrics {
     metrics.set_nodes("local", 0);
     metrics.set_nodes_skipped("local", NodeReason::NoAddress, 0);
     metrics.set_nodes_held("local", 0);
+    metrics.set_provider_ready("local", true);
+    metrics.drift_repaired("local");
     metrics.lead(LeadChange::Gained);
     metrics.watch_failed("services");
     metrics.object_unreadable("services");
@@ -187,4 +232,21 @@ fn every_metric() -> Metrics {
 /// Text that may stand in a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_upstream_measures_is_found_under_names_that_there_are() {
+        let page = metrics();
+        let (ours, upstream) = page.split_once("\n## ").expect("two parts");
+        for name in upstream
+            .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .filter(|word| word.starts_with("evenkeel_"))
+        {
+            assert!(ours.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
 }

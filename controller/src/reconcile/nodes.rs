@@ -81,7 +81,8 @@ impl Reconciler {
             .filter_map(|(name, _)| Some((name.clone(), nodes.given(name)?)))
             .collect();
         let changed = nodes.settle(self.node_rules(), now);
-        self.metrics.nodes_settled();
+        let took = self.clock.instant().duration_since(now.at);
+        self.metrics.nodes_settled(took);
         let held = nodes.held();
         let skipped = self.skipped(nodes.facts());
         let sets: BTreeMap<_, _> = self

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock,
     journal::Log,
-    metrics::Ended,
+    metrics::{Ended, Stage},
     outcome::{Notice, event},
     providers::Installed,
     publish::{WriteError, patch::current_ingress},
@@ -72,6 +72,7 @@ impl Run<'_> {
                 return self.rest(memory, &Report::default(), true, look, now);
             }
         }
+        let mut lap = self.lap(Stage::Prepare, started);
         for member in self
             .group
             .staying
@@ -104,6 +105,7 @@ impl Run<'_> {
                 .await;
             report = after(report, next);
         }
+        lap = self.lap(Stage::Converge, lap);
         self.hear(&report);
         self.tell_of_nodes(&report, &nodes);
         let now = self.all.clock.now();
@@ -118,9 +120,11 @@ impl Run<'_> {
         } else {
             trouble |= self.publish(&report, &nodes, &mut memory, now).await;
         }
+        lap = self.lap(Stage::Publish, lap);
         trouble |= self
             .release(&report, releasing, hushed.is_some(), &mut memory, now)
             .await;
+        self.lap(Stage::Release, lap);
         self.all.metrics.reconciled(
             self.provider.name.as_str(),
             ended(&report, trouble),
@@ -129,11 +133,23 @@ impl Run<'_> {
         if releasing && report.gone && !trouble {
             return (None, Next::Rest);
         }
-        let (memory, mut next) = self.rest(memory, &report, trouble, look, now);
+        let (mut memory, mut next) = self.rest(memory, &report, trouble, look, now);
         if let Some(left) = hushed {
-            next = next.sooner(Next::At(self.all.clock.instant() + left, Why::WORK));
+            let told = Next::At(self.all.clock.instant() + left, Why::WORK);
+            next = next.sooner(told);
+            if let Some(memory) = &mut memory {
+                // Whoever sees meanwhile whether what is published stands must not forget it.
+                memory.planned = memory.planned.sooner(told);
+            }
         }
         (memory, next)
+    }
+
+    /// A part of the run has ended. Returns when the next one began.
+    fn lap(&self, stage: Stage, since: Instant) -> Instant {
+        let now = Instant::now();
+        self.all.metrics.stage_ended(stage, now - since);
+        now
     }
 
     /// What is asked in place of what is rejected, so that those who left are let go all the same. None where nobody left.

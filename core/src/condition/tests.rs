@@ -602,3 +602,93 @@ fn a_failure_may_know_better_than_its_class_why() {
     };
     assert_eq!(said(&state)[2], "Degraded True/OwnershipConflict");
 }
+
+#[test]
+fn every_text_about_a_fault_is_a_sentence_and_ends_with_what_to_do() {
+    let problems = Problems::from(problem());
+    let refusals = [refusal()];
+    let errors = [port_error(9)];
+    let mut states = vec![
+        (
+            "problems",
+            StateView {
+                problems: Some(&problems),
+                ..StateView::default()
+            },
+            "Write an address.",
+        ),
+        (
+            "refusals",
+            StateView {
+                refusals: &refusals,
+                ..StateView::default()
+            },
+            "Approve it with evenkeel.dev/approve: 3f9a0c21d4.",
+        ),
+        (
+            "port errors",
+            StateView {
+                port_errors: &errors,
+                ..StateView::default()
+            },
+            "Use TCP or UDP.",
+        ),
+        (
+            "paused",
+            StateView {
+                paused: true,
+                ..StateView::default()
+            },
+            "to go on.",
+        ),
+    ];
+    for (class, advice) in [
+        (
+            ErrorClass::Rejected,
+            "an edit of the Service is tried at once.",
+        ),
+        (ErrorClass::Denied, "it is tried again every few minutes."),
+        (
+            ErrorClass::Throttled { after: None },
+            "nothing is to be done.",
+        ),
+        (ErrorClass::Quota, "it is tried again every few minutes."),
+        (ErrorClass::Conflict, "look into it if it stays."),
+        (ErrorClass::Transient, "look into it if it stays."),
+    ] {
+        let state = StateView {
+            failure: failure(class),
+            ..StateView::default()
+        };
+        states.push((class.as_str(), state, advice));
+        let place = failure(class).map(|failure| FailureView {
+            of_provider: Some("the ConfigMap kube-system/evenkeel"),
+            ..failure
+        });
+        let state = StateView {
+            failure: place,
+            ..StateView::default()
+        };
+        states.push((
+            class.as_str(),
+            state,
+            "see the ConfigMap kube-system/evenkeel.",
+        ));
+    }
+    for (name, state, advice) in states {
+        let all = conditions(&state, &[], now());
+        let bad = all.iter().filter(|condition| {
+            let good = condition.type_ == ConditionType::Serving.as_str();
+            !matches!(
+                condition.reason.as_str(),
+                "Provisioning" | "InProgress" | "AsDesired"
+            ) && (condition.status == "True") != good
+        });
+        let mut found = 0;
+        for condition in bad {
+            found += 1;
+            assert!(condition.message.ends_with(advice), "{name}: {condition:?}");
+        }
+        assert!(found > 0, "{name}: nothing says what is wrong: {all:?}");
+    }
+}
