@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use evenkeel_harness::control_plane::ControlPlane;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use serde::de::DeserializeOwned;
@@ -14,15 +14,17 @@ use crate::door::Access;
 
 /// The page that lists the permissions.
 const BOOK: &str = include_str!("../../../docs/install.md");
-/// The service account's name and namespace.
+/// The service account's name and namespace, which are those of the controller's own objects.
 const NAME: &str = "evenkeel";
-const NAMESPACE: &str = "kube-system";
+pub(crate) const NAMESPACE: &str = "kube-system";
 /// The user that it is.
 pub(crate) const USER: &str = "system:serviceaccount:kube-system:evenkeel";
 
-/// A line of the book's table.
+/// A line of the book's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Permission {
+    /// Only in the namespace of the controller's own objects; else everywhere.
+    pub(crate) at_home: bool,
     pub(crate) group: String,
     pub(crate) resource: String,
     /// Only objects of these names; empty is all.
@@ -32,30 +34,56 @@ pub(crate) struct Permission {
 
 impl Permission {
     pub(crate) fn covers(&self, access: &Access) -> bool {
-        self.group == access.group
+        (!self.at_home || access.namespace == NAMESPACE)
+            && self.group == access.group
             && self.resource == access.resource
             && (self.names.is_empty() || self.names.contains(&access.name))
             && self.verbs.iter().any(|verb| verb == access.verb)
     }
+
+    fn rule(&self) -> Value {
+        json!({
+            "apiGroups": [self.group],
+            "resources": [self.resource],
+            "resourceNames": self.names,
+            "verbs": self.verbs,
+        })
+    }
 }
 
-/// The permissions that the book lists: under the heading "Permissions", a table of group, resource, verbs, why.
+/// The permissions that the book lists: under the heading "Permissions", a table of group, resource, verbs, why, and one of
+/// those in the namespace of the controller's own objects.
 pub(crate) fn documented() -> Vec<Permission> {
     let section = BOOK
         .split("\n## ")
         .find(|section| section.starts_with("Permissions"));
-    let rows = section.unwrap_or_default().lines();
-    let rows = rows.filter(|line| line.starts_with('|')).skip(2);
-    rows.filter_map(permission).collect()
+    let lines: Vec<_> = section.unwrap_or_default().lines().collect();
+    let tables = lines
+        .split(|line| !line.starts_with('|'))
+        .filter(|table| !table.is_empty());
+    tables
+        .enumerate()
+        .flat_map(|(number, table)| {
+            let rows = table.iter().skip(2);
+            rows.filter_map(move |row| permission(row, number > 0))
+        })
+        .collect()
 }
 
-fn permission(row: &str) -> Option<Permission> {
+fn permission(row: &str, at_home: bool) -> Option<Permission> {
     let cells: Vec<_> = row.split('|').map(str::trim).collect();
     let [_, group, resource, verbs, ..] = cells.as_slice() else {
         return None;
     };
-    let mut code = resource.split('`').skip(1).step_by(2).map(str::to_owned);
+    // Of a name it is said by which flag it can be another one.
+    let mut code = resource
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| !code.starts_with('-'))
+        .map(str::to_owned);
     Some(Permission {
+        at_home,
         group: group.trim_matches(['"', '`']).to_owned(),
         resource: code.next()?,
         names: code.collect(),
@@ -68,26 +96,27 @@ fn permission(row: &str) -> Option<Permission> {
 
 /// The token of somebody who may do what the book says, and nothing else.
 pub(crate) async fn token(plane: &ControlPlane) -> Result<String> {
-    let rules: Vec<_> = documented()
-        .iter()
-        .map(|permission| {
-            json!({
-                "apiGroups": [permission.group],
-                "resources": [permission.resource],
-                "resourceNames": permission.names,
-                "verbs": permission.verbs,
-            })
+    let (home, everywhere): (Vec<_>, Vec<_>) = documented()
+        .into_iter()
+        .partition(|permission| permission.at_home);
+    let rules = |all: &[Permission]| all.iter().map(Permission::rule).collect::<Vec<_>>();
+    let role = |all: &[Permission]| json!({"metadata": {"name": NAME}, "rules": rules(all)});
+    let binding = |kind: &str| {
+        json!({
+            "metadata": {"name": NAME},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
         })
-        .collect();
-    let role = json!({"metadata": {"name": NAME}, "rules": rules});
-    let binding = json!({
-        "metadata": {"name": NAME},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME},
-        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
-    });
-    create(&Api::<ClusterRole>::all(plane.client()), role).await?;
-    create(&Api::<ClusterRoleBinding>::all(plane.client()), binding).await?;
-    let accounts: Api<ServiceAccount> = Api::namespaced(plane.client(), NAMESPACE);
+    };
+    let client = plane.client();
+    create(&Api::<ClusterRole>::all(client.clone()), role(&everywhere)).await?;
+    let bindings = Api::<ClusterRoleBinding>::all(client.clone());
+    create(&bindings, binding("ClusterRole")).await?;
+    let roles = Api::<Role>::namespaced(client.clone(), NAMESPACE);
+    create(&roles, role(&home)).await?;
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), NAMESPACE);
+    create(&bindings, binding("Role")).await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, NAMESPACE);
     create(&accounts, json!({"metadata": {"name": NAME}})).await?;
     let request: TokenRequest =
         serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}}))?;
@@ -117,18 +146,26 @@ mod tests {
     fn the_table_of_the_book_is_read() {
         let all = documented();
         assert!(all.len() >= 5, "{all:?}");
-        let access = |verb, resource: &str, name: &str| Access {
+        let access = |verb, namespace: &str, resource: &str, name: &str| Access {
             verb,
-            group: String::new(),
+            group: match resource {
+                "leases" => "coordination.k8s.io".to_owned(),
+                _ => String::new(),
+            },
             resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
         for (access, expected) in [
-            (access("watch", "services", ""), true),
-            (access("patch", "services/status", "web"), true),
-            (access("patch", "services", "web"), false),
-            (access("get", "namespaces", "kube-system"), true),
-            (access("get", "namespaces", "shop"), false),
+            (access("watch", "", "services", ""), true),
+            (access("patch", "shop", "services/status", "web"), true),
+            (access("patch", "shop", "services", "web"), false),
+            (access("get", "", "namespaces", "kube-system"), true),
+            (access("get", "", "namespaces", "shop"), false),
+            (access("create", NAMESPACE, "leases", ""), true),
+            (access("create", "shop", "leases", ""), false),
+            (access("update", NAMESPACE, "leases", "evenkeel"), true),
+            (access("update", NAMESPACE, "leases", "other"), false),
         ] {
             let covered = all.iter().any(|permission| permission.covers(&access));
             assert_eq!(covered, expected, "{access:?}: {all:?}");

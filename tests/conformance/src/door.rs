@@ -45,6 +45,9 @@ pub(crate) struct Access {
     pub(crate) group: String,
     /// With the subresource: `services/status`.
     pub(crate) resource: String,
+    /// Empty for what has none, and for all.
+    pub(crate) namespace: String,
+    /// Of an object, or of the only one that is listed; empty is all.
     pub(crate) name: String,
 }
 
@@ -87,9 +90,15 @@ impl Call {
             _ => "",
         };
         let mut rest: Vec<_> = parts.skip(1).collect();
+        let mut namespace = "";
         if rest.len() > 2 && rest[0] == "namespaces" {
+            namespace = rest[1];
             rest.drain(..2);
         }
+        let selected = self.query.split('&').find_map(|pair| {
+            let selector = pair.strip_prefix("fieldSelector=metadata.name")?;
+            selector.strip_prefix("%3D").or(selector.strip_prefix('='))
+        });
         let text = |index: usize| rest.get(index).copied().unwrap_or_default();
         let resource = match text(2) {
             "" => text(0).to_owned(),
@@ -109,7 +118,8 @@ impl Call {
             verb,
             group: group.to_owned(),
             resource,
-            name: text(1).to_owned(),
+            namespace: namespace.to_owned(),
+            name: selected.unwrap_or(text(1)).to_owned(),
         }
     }
 }
@@ -465,46 +475,58 @@ mod tests {
 
     #[test]
     fn a_request_is_an_access() {
-        let access = |verb, group: &str, resource: &str, name: &str| Access {
+        let access = |verb, group: &str, namespace: &str, resource: &str, name: &str| Access {
             verb,
             group: group.to_owned(),
             resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        for (call, expected) in [
+        for (method, path, query, expected) in [
             (
-                call(
-                    Method::GET,
-                    "/api/v1/services",
-                    "watch=true&timeoutSeconds=60",
+                Method::GET,
+                "/api/v1/services",
+                "watch=true&timeoutSeconds=60",
+                access("watch", "", "", "services", ""),
+            ),
+            (
+                Method::GET,
+                "/api/v1/nodes",
+                "limit=500",
+                access("list", "", "", "nodes", ""),
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/kube-system",
+                "",
+                access("get", "", "", "namespaces", "kube-system"),
+            ),
+            (
+                Method::PATCH,
+                "/api/v1/namespaces/shop/services/web/status",
+                "",
+                access("patch", "", "shop", "services/status", "web"),
+            ),
+            (
+                Method::POST,
+                "/apis/events.k8s.io/v1/namespaces/shop/events",
+                "",
+                access("create", "events.k8s.io", "shop", "events", ""),
+            ),
+            (
+                Method::GET,
+                "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases",
+                "watch=true&fieldSelector=metadata.name%3Devenkeel",
+                access(
+                    "watch",
+                    "coordination.k8s.io",
+                    "kube-system",
+                    "leases",
+                    "evenkeel",
                 ),
-                access("watch", "", "services", ""),
-            ),
-            (
-                call(Method::GET, "/api/v1/nodes", "limit=500"),
-                access("list", "", "nodes", ""),
-            ),
-            (
-                call(Method::GET, "/api/v1/namespaces/kube-system", ""),
-                access("get", "", "namespaces", "kube-system"),
-            ),
-            (
-                call(
-                    Method::PATCH,
-                    "/api/v1/namespaces/shop/services/web/status",
-                    "",
-                ),
-                access("patch", "", "services/status", "web"),
-            ),
-            (
-                call(
-                    Method::POST,
-                    "/apis/events.k8s.io/v1/namespaces/shop/events",
-                    "",
-                ),
-                access("create", "events.k8s.io", "events", ""),
             ),
         ] {
+            let call = call(method, path, query);
             assert_eq!(call.access(), expected);
         }
     }

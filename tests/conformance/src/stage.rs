@@ -13,6 +13,7 @@ use evenkeel_harness::control_plane::{Options, TestNamespace};
 use evenkeel_harness::evenkeel::Evenkeel;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions, namespaces_possible};
 use evenkeel_harness::wait::eventually;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -36,6 +37,11 @@ pub(crate) const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-
 const POOLS: usize = 3;
 /// Enough nodes for one without pods beside two with one.
 const NODES: usize = 3;
+
+/// How many requests of a row are under way at a time.
+pub(crate) const AT_ONCE: usize = 16;
+/// How long changes of nodes are gathered is no row's subject; it is waited for some fifty times.
+const OPTIONS: [&str; 2] = ["--node-debounce", "500ms"];
 
 /// The world and the namespace of the row that runs.
 pub(crate) struct Stage {
@@ -76,6 +82,7 @@ impl Stage {
             },
             nodes: Some(nodes),
             pools,
+            run: OPTIONS.map(str::to_owned).to_vec(),
             controller: false,
             ..WorldOptions::default()
         };
@@ -123,34 +130,35 @@ impl Stage {
         }
         self.restore_nodes().await?;
         let services = self.services().list(&ListParams::default()).await?;
-        let names: Vec<_> = services.iter().map(|service| service.name_any()).collect();
+        stream::iter(&services)
+            .map(|service| self.take_away(service))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         for service in &services {
-            let foreign = service.finalizers().iter().any(|name| name != OURS);
-            if foreign {
-                let ours: Vec<_> = service
-                    .finalizers()
-                    .iter()
-                    .filter(|name| *name == OURS)
-                    .collect();
-                self.patch(
-                    &service.name_any(),
-                    json!({"metadata": {"finalizers": ours}}),
-                )
-                .await?;
-            }
-            self.delete(&service.name_any()).await?;
+            self.gone(&service.name_any()).await?;
         }
-        for name in &names {
-            self.world.gone(&self.namespace, name).await?;
+        let objects = self.world.objects().await?;
+        for service in &services {
+            let left = Holding::of(&objects, &service.uid().context("a UID")?);
+            ensure!(left.is_empty(), "{} left {left:?}", service.name_any());
         }
         if self.takes_classless {
             self.restart(false).await?;
         }
-        for service in &services {
-            let left = self.holding_of(service).await?;
-            ensure!(left.is_empty(), "{} left {left:?}", service.name_any());
-        }
         Ok(())
+    }
+
+    /// Asks for the deletion of a Service; nobody but us holds it up.
+    async fn take_away(&self, service: &Service) -> Result<()> {
+        let name = service.name_any();
+        let (ours, foreign): (Vec<_>, Vec<_>) =
+            service.finalizers().iter().partition(|name| *name == OURS);
+        if !foreign.is_empty() {
+            self.patch(&name, json!({"metadata": {"finalizers": ours}}))
+                .await?;
+        }
+        self.delete(&name).await
     }
 
     /// Makes every node a target again; returns when the controller knows.
@@ -186,6 +194,7 @@ impl Stage {
                 .map(OsString::from)
                 .into();
             args.extend(["--local-start-dataplane", "never"].map(OsString::from));
+            args.extend(OPTIONS.map(OsString::from));
             args.extend(["--listen".into(), self.world.admin.to_string().into()]);
             args.extend([
                 "--local-state-dir".into(),

@@ -10,7 +10,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::account::{USER, documented};
+use crate::account::{NAMESPACE, USER, documented};
 use crate::door::Access;
 use crate::row::{Row, row};
 use crate::stage::{PORT, Stage, ips};
@@ -73,11 +73,6 @@ async fn may(stage: &Stage, access: &Access) -> Result<bool> {
         Some((resource, sub)) => (resource, Some(sub)),
         None => (access.resource.as_str(), None),
     };
-    // What has no namespace is asked for without one.
-    let namespace = match resource {
-        "nodes" | "namespaces" => None,
-        _ => Some(stage.namespace.as_str()),
-    };
     let review: SubjectAccessReview = serde_json::from_value(json!({
         "metadata": {},
         "spec": {
@@ -89,7 +84,7 @@ async fn may(stage: &Stage, access: &Access) -> Result<bool> {
                 "resource": resource,
                 "subresource": subresource,
                 "name": access.name,
-                "namespace": namespace,
+                "namespace": access.namespace,
             },
         },
     }))?;
@@ -98,8 +93,8 @@ async fn may(stage: &Stage, access: &Access) -> Result<bool> {
     Ok(answer.status.context("no answer")?.allowed)
 }
 
-/// Much that a controller could want, and might be given by accident.
-fn conceivable() -> Vec<Access> {
+/// Much that a controller could want, and might be given by accident: in every namespace, in this one, and in its own.
+fn conceivable(namespace: &str) -> Vec<Access> {
     let verbs = [
         "get",
         "list",
@@ -111,35 +106,42 @@ fn conceivable() -> Vec<Access> {
         "deletecollection",
     ];
     let resources = [
-        ("", "services", ""),
-        ("", "services/status", ""),
-        ("", "nodes", ""),
-        ("", "nodes/status", ""),
-        ("", "namespaces", ""),
+        ("", "services", "web"),
+        ("", "services/status", "web"),
+        ("", "nodes", "node-1"),
+        ("", "nodes/status", "node-1"),
         ("", "namespaces", "default"),
         ("", "namespaces", "kube-system"),
-        ("", "pods", ""),
-        ("", "endpoints", ""),
-        ("", "secrets", ""),
-        ("", "configmaps", ""),
-        ("", "events", ""),
-        ("", "serviceaccounts/token", ""),
-        ("events.k8s.io", "events", ""),
-        ("discovery.k8s.io", "endpointslices", ""),
-        ("coordination.k8s.io", "leases", ""),
-        ("rbac.authorization.k8s.io", "clusterroles", ""),
+        ("", "pods", "web"),
+        ("", "endpoints", "web"),
+        ("", "secrets", "evenkeel"),
+        ("", "configmaps", "evenkeel"),
+        ("", "configmaps", "other"),
+        ("", "events", "web"),
+        ("", "serviceaccounts/token", "evenkeel"),
+        ("events.k8s.io", "events", "web"),
+        ("discovery.k8s.io", "endpointslices", "web"),
+        ("coordination.k8s.io", "leases", "evenkeel"),
+        ("coordination.k8s.io", "leases", "other"),
+        ("rbac.authorization.k8s.io", "clusterroles", "evenkeel"),
     ];
-    resources
-        .into_iter()
-        .flat_map(|(group, resource, name)| {
-            verbs.map(|verb| Access {
+    let mut all = Vec::new();
+    for (group, resource, name) in resources {
+        for (verb, namespace, name) in verbs
+            .iter()
+            .flat_map(|verb| ["", namespace, NAMESPACE].map(|namespace| (verb, namespace)))
+            .flat_map(|(verb, namespace)| ["", name].map(|name| (*verb, namespace, name)))
+        {
+            all.push(Access {
                 verb,
                 group: group.to_owned(),
                 resource: resource.to_owned(),
+                namespace: namespace.to_owned(),
                 name: name.to_owned(),
-            })
-        })
-        .collect()
+            });
+        }
+    }
+    all
 }
 
 async fn permissions(stage: &mut Stage) -> Result<()> {
@@ -149,7 +151,7 @@ async fn permissions(stage: &mut Stage) -> Result<()> {
             .iter()
             .any(|permission| permission.covers(access))
     };
-    let conceivable = conceivable();
+    let conceivable = conceivable(&stage.namespace);
     let (stage, asks) = (&*stage, conceivable.iter());
     let allowed: Vec<(&Access, bool)> = stream::iter(asks)
         .map(|access| async move { anyhow::Ok((access, may(stage, access).await?)) })
