@@ -215,6 +215,7 @@ async fn metrics(stage: &mut Stage) -> Result<()> {
             json!({"spec": {"loadBalancerClass": "example.com/lb"}}),
         )
         .await?;
+    stage.settle().await?;
     eventually("the states to add up to 3 Services", LIMIT, || async {
         let all = stage.world.metric("evenkeel_services{").await?;
         ensure!(all == 3.0, "they add up to {all}");
