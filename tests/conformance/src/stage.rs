@@ -84,7 +84,6 @@ impl Stage {
             pools,
             run: OPTIONS.map(str::to_owned).to_vec(),
             controller: false,
-            ..WorldOptions::default()
         };
         let mut world = World::start(options).await?;
         let door = Door::open(&world.plane).await?;
