@@ -32,6 +32,7 @@ mod lease;
 pub mod metrics;
 pub mod outcome;
 pub mod providers;
+mod proxy_health;
 pub mod publish;
 pub mod queue;
 mod reconcile;

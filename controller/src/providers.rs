@@ -22,6 +22,8 @@ pub struct Installed {
     pub engine: Arc<dyn AnyProvider>,
     /// What it needs of a node.
     pub nodes: NodeRules,
+    /// Whether it may have its load balancers probe kube-proxy's health, so that a node is asked before whether that answers.
+    pub probes_kube_proxy: bool,
 }
 
 impl std::fmt::Debug for Installed {
@@ -40,6 +42,7 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
         if name.as_str() == evenkeel_local::NAME {
             let local = Local::new(LocalConfig::new(&config.local.socket, cluster.clone()));
             installed.push(Installed {
+                probes_kube_proxy: true,
                 name: name.clone(),
                 engine: Arc::new(Engine::new(local)),
                 nodes: evenkeel_local::NODE_RULES,

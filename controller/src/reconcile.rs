@@ -97,6 +97,7 @@ pub(crate) struct Reconciler {
     /// Foreign hands that were told of.
     hands: Mutex<HashMap<ServiceUid, String>>,
     census: Mutex<Census>,
+    kube_proxy_asked: Mutex<following::Asked>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,6 +150,7 @@ impl Reconciler {
             arrived: Mutex::default(),
             hands: Mutex::default(),
             census: Mutex::default(),
+            kube_proxy_asked: Mutex::default(),
         }
     }
 

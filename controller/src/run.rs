@@ -263,6 +263,7 @@ async fn live(
     }
     seek_the_lead(shared, tasks);
     beside(tasks, lead_gained(shared, &reconciler)).await?;
+    beside(tasks, reconciler.ask_kube_proxy()).await?;
     let unseen = beside(tasks, first_looks(shared, &reconciler)).await?;
     let (again, stop) = (reconciler.clone(), shared.stop.clone());
     let clock = shared.clock.clone();

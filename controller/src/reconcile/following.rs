@@ -12,11 +12,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use evenkeel_core::{ids::ProviderName, nodes::NodeFacts};
+use evenkeel_core::{
+    ids::ProviderName,
+    nodes::{NodeFacts, ProxyHealth},
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{Reconciler, lock};
 use crate::{
@@ -24,6 +27,8 @@ use crate::{
     clock::Clock,
     config::HomeConfig,
     outcome::Notice,
+    providers::Installed,
+    proxy_health,
     publish::events::About,
     standing::{condition, reason},
     watch::{item::Item, nodes::Debounce},
@@ -35,6 +40,9 @@ const POLL: Duration = Duration::from_secs(3);
 /// How soon a second list that could not be read is tried again.
 const LIST_AGAIN: Duration = Duration::from_secs(10);
 
+/// How soon nodes on which kube-proxy's health did not answer are asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
 /// How long a read may take: the changes of the nodes wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -42,6 +50,41 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE: u32 = 500;
 
 impl Reconciler {
+    /// Asks nodes whether kube-proxy's health answers, until one says so: it is probed by nothing new before that.
+    pub(crate) async fn ask_kube_proxy(&self) {
+        let asks = |provider: &&Installed| provider.probes_kube_proxy;
+        let Some(provider) = self.providers.values().find(asks) else {
+            return;
+        };
+        {
+            let mut last = lock(&self.kube_proxy_asked);
+            let now = self.clock.instant();
+            match *last {
+                Asked::Answered => return,
+                Asked::At(at) if now.saturating_duration_since(at) < ASK_AGAIN => return,
+                _ => *last = Asked::At(now),
+            }
+        }
+        let nodes = self.nodes().set(&provider.name);
+        let addresses = nodes.eligible().filter_map(|node| node.addresses.first());
+        match proxy_health::ask(addresses.copied()).await {
+            // There is nobody to ask; the next node is asked as soon as it comes.
+            None => *lock(&self.kube_proxy_asked) = Asked::Never,
+            Some(found) => {
+                if found == ProxyHealth::Answers {
+                    *lock(&self.kube_proxy_asked) = Asked::Answered;
+                }
+                if self.nodes().found_proxy_health(found) {
+                    info!(
+                        ?found,
+                        "kube-proxy's health was asked for on port 10256 of the nodes"
+                    );
+                    self.settle_nodes();
+                }
+            }
+        }
+    }
+
     /// Follows the nodes from the first list on: works the sets out anew when `changed` was quiet for a while, and
     /// confirms what vanished. Never ends.
     pub(crate) async fn follow_nodes(
@@ -66,6 +109,18 @@ impl Reconciler {
             follower.turn(changed).await;
         }
     }
+}
+
+/// What became of asking for kube-proxy's health.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Asked {
+    /// Nobody was there to be asked.
+    #[default]
+    Never,
+    /// Not answered, last at this time.
+    At(Instant),
+    /// It answers; what it answers is for the load balancers' probes.
+    Answered,
 }
 
 struct Follower<'a> {
@@ -103,6 +158,7 @@ impl Follower<'_> {
             () = changed.notified() => self.debounce.touch(clock.instant()),
             () = until(clock, self.debounce.due()) => {
                 self.debounce.clear();
+                self.all.ask_kube_proxy().await;
                 self.all.settle_nodes();
             }
             () = until(clock, list) => self.list_again().await,

@@ -13,7 +13,7 @@ use std::{
 
 use evenkeel_core::{
     ids::{NodeName, ProviderName},
-    nodes::{NodeFacts, NodeRules, NodeSet, node_set},
+    nodes::{NodeFacts, NodeRules, NodeSet, ProxyHealth, node_set},
 };
 use kube::runtime::watcher::Event;
 
@@ -29,6 +29,7 @@ pub struct NodeCache {
     listing: Option<HashSet<NodeName>>,
     brakes: BTreeMap<ProviderName, Brake>,
     sets: BTreeMap<ProviderName, Arc<NodeSet>>,
+    proxy_health: ProxyHealth,
 }
 
 /// What an event of a watch did to the nodes.
@@ -91,12 +92,23 @@ impl NodeCache {
             let found = node_set(self.facts.values(), rules);
             let brake = self.brakes.entry(provider.clone()).or_default();
             let set = brake.settle(found, now);
+            let set = match self.proxy_health {
+                ProxyHealth::Answers => set,
+                silent => Arc::new(NodeSet::clone(&set).with_proxy_health(silent)),
+            };
             let before = self.sets.insert(provider.clone(), set.clone());
             if before.is_none_or(|before| before.version() != set.version()) {
                 changed.push(provider.clone());
             }
         }
         changed
+    }
+
+    /// What was found out about kube-proxy's health on the nodes; it counts from the next [`NodeCache::settle`] on.
+    /// Returns whether that is news.
+    pub fn found_proxy_health(&mut self, found: ProxyHealth) -> bool {
+        let before = std::mem::replace(&mut self.proxy_health, found);
+        before != found
     }
 
     /// What is known of the nodes.

@@ -261,6 +261,7 @@ impl Stage {
             move |_, cluster| {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, Tap::new()));
                 vec![Installed {
+                    probes_kube_proxy: false,
                     name: provider,
                     engine: Arc::new(Engine::new(Tweaked::with(own, recorder))),
                     nodes: NodeRules {

@@ -200,6 +200,7 @@ impl Scene {
                 let install = |(name, cloud)| {
                     let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap.clone()));
                     Installed {
+                        probes_kube_proxy: false,
                         name,
                         engine: between(Arc::new(Engine::new(own))),
                         nodes,

@@ -184,6 +184,7 @@ impl ToyStage {
                     drains,
                 };
                 vec![Installed {
+                    probes_kube_proxy: false,
                     name,
                     engine: Arc::new(Engine::new(own)),
                     nodes,

@@ -507,10 +507,14 @@ async fn the_data_plane_dies_and_comes_back(world: &mut World) -> Result<()> {
     // It is the trouble of every Service, and told in one place.
     ensure!(
         condition.reason == "SyncLoadBalancerFailed"
-            && condition.message.contains("the ConfigMap kube-system/evenkeel"),
+            && condition
+                .message
+                .contains("the ConfigMap kube-system/evenkeel"),
         "{condition}"
     );
-    world.event("kube-system", "evenkeel", "Unreachable").await?;
+    world
+        .event("kube-system", "evenkeel", "Unreachable")
+        .await?;
     let service = world.services(NAMESPACE).get("shop").await?;
     ensure!(
         !ingress(&service).is_empty(),
