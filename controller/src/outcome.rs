@@ -1,7 +1,7 @@
 //! What a run means for one Service: conditions, events, what may be published (Decides).
 //!
 //! Events are told once: when something begins, when it ends well, and once per distinct trouble. While a Service is not
-//! as asked, why it is not is told again before the API server forgets it ([`telling`]). The trouble's text is that of
+//! as asked, why it is not is told again before the API server forgets it (`telling`). The trouble's text is that of
 //! the condition `Degraded`, so that whoever reads the one has read the other. A fault of the provider as a whole is told
 //! in one place ([`crate::standing`]), and each Service's conditions say where.
 
