@@ -44,6 +44,8 @@ pub(crate) struct Namespaces {
     proxies: KubeProxySettings,
     _door: ApiDoor,
     state: Mutex<State>,
+    /// Held while a node is built: whoever comes next finds its network whole, and a way to it.
+    building: tokio::sync::Mutex<()>,
     // Dropped last: it ends what runs and deletes what the orderly way left.
     janitor: Arc<Janitor>,
 }
@@ -121,6 +123,7 @@ impl Namespaces {
                 dual_stack,
             },
             _door: door,
+            building: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
                 numbers: Numbers::new(NODE_NUMBERS.0, NODE_NUMBERS.1),
                 nodes: BTreeMap::new(),
@@ -275,6 +278,7 @@ impl Namespaces {
 #[async_trait]
 impl Network for Namespaces {
     async fn add_node(&self, name: &str) -> anyhow::Result<NodeNetwork> {
+        let _building = self.building.lock().await;
         let (number, neighbours) = {
             let mut state = self.state();
             if state.nodes.contains_key(name) {
