@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use evenkeel_core::{
     ids::ProviderName,
-    nodes::{NodeFacts, ProxyHealth},
+    nodes::{NodeFacts, Placement, ProxyHealth},
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
@@ -36,6 +36,9 @@ use crate::{
 
 /// How often the operator's word is looked for while nodes are held; and how often this process looks whether it leads.
 const POLL: Duration = Duration::from_secs(3);
+
+/// How soon more nodes are told what they lack, where they are too many to be told at once.
+const SKIPPED_AGAIN: Duration = Duration::from_secs(1);
 
 /// How soon a second list that could not be read is tried again.
 const LIST_AGAIN: Duration = Duration::from_secs(10);
@@ -65,9 +68,16 @@ impl Reconciler {
                 _ => *last = Asked::At(now),
             }
         }
-        let nodes = self.nodes().set(&provider.name);
-        let addresses = nodes.eligible().filter_map(|node| node.addresses.first());
-        match proxy_health::ask(addresses.copied()).await {
+        // Not of the set that stands: whoever comes first is asked before it is a target.
+        let addresses: Vec<_> = {
+            let nodes = self.nodes();
+            let targets = |node: &&NodeFacts| provider.nodes.place(node) == Placement::Add;
+            let targets = nodes.facts().filter(targets);
+            targets
+                .filter_map(|node| node.addresses.first().copied())
+                .collect()
+        };
+        match proxy_health::ask(addresses).await {
             // There is nobody to ask; the next node is asked as soon as it comes.
             None => *lock(&self.kube_proxy_asked) = Asked::Never,
             Some(found) => {
@@ -154,6 +164,8 @@ impl Follower<'_> {
         let list = self.all.nodes().second_list_due();
         let list = list.map(|due| due.max(self.list));
         let poll = list.is_some().then_some(self.poll);
+        let skipped = lock(&self.all.node_news).unskipped;
+        let skipped = skipped.then(|| clock.instant() + SKIPPED_AGAIN);
         tokio::select! {
             () = changed.notified() => self.debounce.touch(clock.instant()),
             () = until(clock, self.debounce.due()) => {
@@ -163,6 +175,7 @@ impl Follower<'_> {
             }
             () = until(clock, list) => self.list_again().await,
             () = until(clock, poll) => self.ask_operator().await,
+            () = until(clock, skipped) => self.all.settle_nodes(),
             () = until(clock, lead) => {}
         }
     }

@@ -49,6 +49,8 @@ pub(super) struct NodeNews {
     reached: HashMap<(ProviderName, GroupKey), (Digest, bool)>,
     /// What is to be told beside the controller's own object.
     pub(super) untold: Vec<Notice>,
+    /// Some nodes wait to be told what they lack.
+    pub(super) unskipped: bool,
 }
 
 impl Reconciler {
@@ -213,12 +215,14 @@ impl Reconciler {
         }
         let mut news = lock(&self.node_news);
         let before = std::mem::take(&mut news.skipped);
+        news.unskipped = false;
         let mut told = 0;
         for (facts, lacks) in skipped {
             for (reason, providers) in lacks {
                 let key = (facts.name.clone(), facts.uid.clone(), reason);
                 if !before.contains(&key) {
                     if told == SKIPPED_AT_ONCE {
+                        news.unskipped = true;
                         continue;
                     }
                     told += 1;

@@ -538,8 +538,27 @@ async fn what_was_found_before_the_lead_is_told_by_who_leads() -> Result<()> {
         .await?;
     scene.run();
     let name = scene.node_name('a');
+    is_told_what_it_lacks(&scene, &name).await
+}
+
+#[tokio::test]
+async fn more_nodes_than_are_told_at_once_are_all_told_what_they_lack() -> Result<()> {
+    let mut scene = prepare().await?;
+    for number in 0..45 {
+        let lacking = json!({"spec": {"providerID": null}});
+        scene.node(number, lacking).await?;
+    }
+    scene.run();
+    for number in 0..45 {
+        is_told_what_it_lacks(&scene, &scene.node_name(number)).await?;
+    }
+    Ok(())
+}
+
+/// Nodes of other scenes are told too, a few at once.
+async fn is_told_what_it_lacks(scene: &Fleet, name: &str) -> Result<()> {
     eventually("the event", LIMIT, || async {
-        let events = scene.events_of("Node", &name).await?;
+        let events = scene.events_of("Node", name).await?;
         let ours = format!("of {}:", scene.provider);
         ensure!(
             events.iter().any(|(_, note, _)| note.contains(&ours)),
