@@ -26,7 +26,7 @@ mod snapshot;
 mod work;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::{Duration, Instant},
 };
@@ -98,6 +98,8 @@ pub(crate) struct Reconciler {
     hands: Mutex<HashMap<ServiceUid, String>>,
     census: Mutex<Census>,
     kube_proxy_asked: Mutex<following::Asked>,
+    /// Providers that have not answered the last look at the whole of them.
+    unseen: Mutex<BTreeSet<ProviderName>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -151,6 +153,7 @@ impl Reconciler {
             hands: Mutex::default(),
             census: Mutex::default(),
             kube_proxy_asked: Mutex::default(),
+            unseen: Mutex::default(),
         }
     }
 
@@ -172,11 +175,13 @@ impl Reconciler {
         lock(&self.census).tell(self.providers.keys(), &self.metrics, self.clock.now());
     }
 
-    /// Takes the first look at a provider, and sorts what is there. False when it could not be asked.
-    pub(crate) async fn first_look(&self, name: &ProviderName) -> bool {
+    /// Takes the first look at a provider, and sorts what is there. One that could not be asked is looked at again.
+    pub(crate) async fn first_look(&self, name: &ProviderName) {
         let Some(provider) = self.providers.get(name) else {
-            return true;
+            return;
         };
+        // So too where this is cut.
+        lock(&self.unseen).insert(name.clone());
         let looked = provider.engine.inventory().await;
         self.looked(name, looked.as_ref().map(|_| ()));
         let found = match looked {
@@ -188,9 +193,10 @@ impl Reconciler {
                     error = chain(&error),
                     "the provider cannot be looked at yet"
                 );
-                return false;
+                return;
             }
         };
+        lock(&self.unseen).remove(name);
         info!(
             provider = name.as_str(),
             load_balancers = found.len(),
@@ -221,7 +227,6 @@ impl Reconciler {
             self.hold(&owner, name, &group);
             self.queue.ask(group, Why::WORK);
         }
-        true
     }
 
     /// Works on one group.

@@ -56,9 +56,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long the first look at a provider may hold up the start.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
-/// How often a first look that failed is tried again.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-
 /// A task by name.
 type Named = (&'static str, Result<()>);
 
@@ -261,17 +258,11 @@ async fn live(
             ("data plane", Ok(()))
         });
     }
+    // Not when the lead is gained: whoever takes over has no time for it.
+    beside(tasks, reconciler.ask_kube_proxy()).await?;
     seek_the_lead(shared, tasks);
     beside(tasks, lead_gained(shared, &reconciler)).await?;
-    beside(tasks, reconciler.ask_kube_proxy()).await?;
-    let unseen = beside(tasks, first_looks(shared, &reconciler)).await?;
-    let (again, stop) = (reconciler.clone(), shared.stop.clone());
-    let clock = shared.clock.clone();
-    tasks.spawn(async move {
-        look_again(&again, unseen, &clock, &stop).await;
-        ("first looks", Ok(()))
-    });
-
+    beside(tasks, first_looks(shared, &reconciler)).await?;
     stand(shared, standing, &reconciler, events, tasks);
     let (workers, stop) = (shared.config.workers, shared.stop.clone());
     info!(workers, "the caches are filled; work begins");
@@ -297,12 +288,8 @@ fn stand(
 ) {
     let said = Said::of(&shared.config, shared.lead.identity().to_owned());
     let (client, stop) = (shared.client.clone(), shared.stop.clone());
-    let lead = shared.lead.clone();
     tasks.spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = lead.gained() => standing.keep(client, events, said, stop.clone()).await,
-        }
+        standing.keep(client, events, said, stop).await;
         ("own object", Ok(()))
     });
     let (reconciler, stop) = (reconciler.clone(), shared.stop.clone());
@@ -491,7 +478,7 @@ async fn lead_gained(shared: &Shared, reconciler: &Reconciler) {
             biased;
             () = shared.lead.gained() => return,
             // Whoever cannot be asked is told of now, and not only when everything depends on it.
-            _ = first_looks(shared, reconciler) => {}
+            () = first_looks(shared, reconciler) => {}
         }
         shared.lead.gained().await;
     }
@@ -504,42 +491,13 @@ async fn start_clouds(shared: &Shared) {
     }
 }
 
-/// Looks at every provider once; returns those that could not be asked. They hold up nobody else.
-async fn first_looks(shared: &Shared, reconciler: &Reconciler) -> Vec<ProviderName> {
-    let mut unseen = Vec::new();
+/// Looks at every provider once. One that cannot be asked holds up nobody else.
+async fn first_looks(shared: &Shared, reconciler: &Reconciler) {
     for provider in &shared.config.rules.enabled {
         let look = tokio::time::timeout(FIRST_LOOK, reconciler.first_look(provider));
-        if !look.await.unwrap_or(false) {
-            unseen.push(provider.clone());
-        }
+        // Who has not answered by then is asked again.
+        let _ = look.await;
         shared.readiness.reached(look_of(provider));
-    }
-    unseen
-}
-
-/// Looks at the providers that could not be asked, until they could; then waits for the end.
-async fn look_again(
-    reconciler: &Reconciler,
-    mut unseen: Vec<ProviderName>,
-    clock: &Clock,
-    stop: &CancellationToken,
-) {
-    loop {
-        if unseen.is_empty() {
-            stop.cancelled().await;
-            return;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = clock.sleep(LOOK_AGAIN) => {}
-        }
-        let mut still = Vec::new();
-        for provider in unseen {
-            if !reconciler.first_look(&provider).await {
-                still.push(provider);
-            }
-        }
-        unseen = still;
     }
 }
 

@@ -10,7 +10,7 @@ use evenkeel_core::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Reconciler, memory::Memory, work::Run};
+use super::{Reconciler, lock, memory::Memory, work::Run};
 use crate::{
     outcome::{Notice, event, repaired},
     queue::{Next, Why},
@@ -28,10 +28,12 @@ impl Reconciler {
                 () = stop.cancelled() => return,
                 () = self.clock.sleep(LOOK_AGAIN) => {}
             }
-            for provider in self.standing.faulty() {
+            let mut again: BTreeSet<_> = self.standing.faulty().into_iter().collect();
+            again.extend(lock(&self.unseen).iter().cloned());
+            for provider in again {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    _ = self.first_look(&provider) => {}
+                    () = self.first_look(&provider) => {}
                 }
             }
         }

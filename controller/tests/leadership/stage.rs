@@ -100,16 +100,7 @@ impl Stage {
     pub(crate) async fn set() -> Result<Self> {
         let plane = ControlPlane::shared().await?;
         let cloud = Arc::new(Cloud::default());
-        let time = tokio::spawn({
-            let cloud = cloud.clone();
-            async move {
-                let mut tick = tokio::time::interval(Duration::from_millis(20));
-                loop {
-                    tick.tick().await;
-                    cloud.advance();
-                }
-            }
-        });
+        let time = cloud.let_time_pass();
         let namespace = plane.namespace("leadership").await?;
         Ok(Self {
             client: plane.client(),

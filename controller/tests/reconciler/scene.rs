@@ -108,17 +108,7 @@ impl Scene {
             soon: Duration::from_millis(200),
             ..Ways::default()
         }));
-        // What takes time in the cloud takes a little of it.
-        let time = tokio::spawn({
-            let cloud = cloud.clone();
-            async move {
-                let mut tick = tokio::time::interval(Duration::from_millis(20));
-                loop {
-                    tick.tick().await;
-                    cloud.advance();
-                }
-            }
-        });
+        let time = cloud.let_time_pass();
         Ok(Self {
             client: plane.client(),
             cloud,

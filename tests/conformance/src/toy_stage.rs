@@ -43,9 +43,6 @@ use tokio::task::JoinHandle;
 use crate::door::Door;
 use crate::stage::{PORT, conditions, has_condition, is_served, merge};
 
-/// How often what takes time in the cloud takes a step, where nobody looks at time.
-const STEP: Duration = Duration::from_millis(20);
-
 /// The label of nodes that a row made.
 const MADE: &str = "toy.evenkeel.dev/made-by";
 
@@ -138,14 +135,7 @@ impl ToyStage {
     /// What takes time in the cloud takes a little of it.
     pub(crate) fn let_time_pass(&mut self) {
         self.stop_time();
-        let cloud = self.cloud.clone();
-        self.time = Some(tokio::spawn(async move {
-            let mut tick = tokio::time::interval(STEP);
-            loop {
-                tick.tick().await;
-                cloud.advance();
-            }
-        }));
+        self.time = Some(self.cloud.let_time_pass());
     }
 
     /// What takes time in the cloud takes it until [`ToyStage::let_time_pass`].
@@ -618,7 +608,7 @@ pub(crate) fn through(door: &Door, plane: &ControlPlane) -> Result<Client> {
 /// The usual ways of a toy cloud, which is looked at often where that is waited for.
 pub(crate) fn ways() -> Ways {
     Ways {
-        soon: STEP,
+        soon: Duration::from_millis(20),
         ..Ways::default()
     }
 }

@@ -14,6 +14,7 @@ use evenkeel_core::{
     ports::PortKey,
 };
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::{annotations::Pool, ways::Ways};
 use crate::{
@@ -211,6 +212,9 @@ impl From<Fault> for ApiError {
     }
 }
 
+/// How often what takes time takes a step, where nobody counts them.
+const STEP: Duration = Duration::from_millis(20);
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Object>,
@@ -231,6 +235,18 @@ impl Cloud {
             ways,
             state: Mutex::default(),
         }
+    }
+
+    /// What takes time in the cloud takes a little of it, until the task is aborted.
+    pub fn let_time_pass(self: &Arc<Self>) -> JoinHandle<()> {
+        let cloud = self.clone();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(STEP);
+            loop {
+                tick.tick().await;
+                cloud.advance();
+            }
+        })
     }
 
     /// Its ways.
