@@ -4,7 +4,7 @@
 //! counters and probe. A target that leaves gets a deadline that its connections watch; one that comes back loses it.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -161,8 +161,8 @@ impl BackendSet {
         inner.leave(members);
     }
 
-    /// Takes a place at the target that is next, leaving out those that were tried.
-    pub(crate) fn place(&self, tried: &[SocketAddr]) -> Option<Place> {
+    /// Takes a place for a client at the target that is next, leaving out those that were tried.
+    pub(crate) fn place(&self, _client: IpAddr, tried: &[SocketAddr]) -> Option<Place> {
         let mut inner = self.lock();
         let candidates: Vec<Candidate> = inner
             .members
@@ -232,7 +232,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn spec(ports: &[u16], drain_seconds: u32) -> BackendSetSpec {
         let address = "127.0.0.1".parse().expect("an address");
@@ -256,14 +260,21 @@ mod tests {
     async fn a_removed_target_drains_and_one_that_returns_does_not() {
         let probes = Probes::default();
         let set = BackendSet::new(&spec(&[1], 30), &probes);
-        let place = set.place(&[]).expect("a target");
+        let place = set.place(CLIENT, &[]).expect("a target");
         let deadline = || *place.backend.drain.borrow();
         assert_eq!(deadline(), None);
 
         let started = Instant::now();
         set.update(&spec(&[2], 30), &probes);
         assert_eq!(ports(&set.status().draining), [1]);
-        assert_eq!(set.place(&[]).expect("a target").backend.address.port(), 2);
+        assert_eq!(
+            set.place(CLIENT, &[])
+                .expect("a target")
+                .backend
+                .address
+                .port(),
+            2
+        );
         let first = deadline().expect("it drains");
         assert!(first >= started + Duration::from_secs(30));
 
@@ -286,22 +297,22 @@ mod tests {
     #[tokio::test]
     async fn a_deleted_set_gives_no_place() {
         let set = BackendSet::new(&spec(&[1], 30), &Probes::default());
-        let _open = set.place(&[]).expect("a target");
+        let _open = set.place(CLIENT, &[]).expect("a target");
         set.close();
-        assert!(set.place(&[]).is_none());
+        assert!(set.place(CLIENT, &[]).is_none());
         assert_eq!(ports(&set.status().draining), [1]);
     }
 
     #[tokio::test]
     async fn a_place_counts_until_it_is_dropped() {
         let set = BackendSet::new(&spec(&[1, 2], 30), &Probes::default());
-        let first = set.place(&[]).expect("a target");
+        let first = set.place(CLIENT, &[]).expect("a target");
         let second = set
-            .place(&[first.backend.address])
+            .place(CLIENT, &[first.backend.address])
             .expect("the other target");
         assert_ne!(first.backend.address, second.backend.address);
         assert!(
-            set.place(&[first.backend.address, second.backend.address])
+            set.place(CLIENT, &[first.backend.address, second.backend.address])
                 .is_none()
         );
         let backend = Arc::clone(&first.backend);

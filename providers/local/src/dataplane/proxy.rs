@@ -98,7 +98,7 @@ impl Connection {
 }
 
 async fn through(client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
-    let Some((place, target)) = connect(settings, front, traffic).await else {
+    let Some((place, target)) = connect(client.peer, settings, front, traffic).await else {
         front.refused_without_target.fetch_add(1, Relaxed);
         traffic.totals.refused_without_target.fetch_add(1, Relaxed);
         return reset(client.stream);
@@ -138,6 +138,7 @@ async fn through(client: Client, settings: &Settings, front: &Front, traffic: &T
 
 /// Connects to a target, or to another one when it does not answer.
 async fn connect(
+    client: SocketAddr,
     settings: &Settings,
     front: &Front,
     traffic: &Traffic,
@@ -145,7 +146,7 @@ async fn connect(
     let mut tried = Vec::new();
     let patience = Instant::now();
     while tried.len() < ATTEMPTS {
-        let place = settings.backends.place(&tried)?;
+        let place = settings.backends.place(client.ip(), &tried)?;
         let address = place.backend.address;
         match timeout(traffic.connect_timeout, dial(address))
             .await
