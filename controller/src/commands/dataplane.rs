@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use super::{all_of, asked_to_end, read_file, runtime};
 use crate::{
     args::DataplaneArgs,
+    capability,
     config::{DataplaneConfig, Surroundings},
     telemetry,
 };
@@ -19,6 +20,7 @@ pub(super) fn execute(args: &DataplaneArgs) -> Result<()> {
     let file = read_file(args.config.as_deref())?;
     let config = DataplaneConfig::of_dataplane(args, file.as_ref(), &Surroundings::look())
         .map_err(|wrong| all_of(&wrong))?;
+    capability::use_net_bind_service();
     telemetry::start(&config.log)?;
     for directory in [
         Some(config.local.state_dir.as_path()),
