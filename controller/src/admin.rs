@@ -17,12 +17,13 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
+    providers::Measures,
     view::standing::{Scope, Standings},
 };
 
@@ -70,6 +71,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Brings gauges up to date before they are read.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// What processes beside this one measure.
+    pub others: Arc<dyn Fn() -> Vec<Measures> + Send + Sync>,
     /// Where the Services stand; None before anything is known.
     pub standings: Tell,
 }
@@ -124,6 +127,7 @@ async fn status(State(admin): State<Admin>, Query(scope): Query<Scope>) -> impl 
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     (admin.refresh)();
+    let others = join_all((admin.others)().into_iter().map(|measures| measures())).await;
     match admin.metrics.encode() {
         Ok(text) => (
             StatusCode::OK,
@@ -131,7 +135,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
                 CONTENT_TYPE,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
             )],
-            text,
+            join(text, others.into_iter().flatten()),
         ),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -141,9 +145,36 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
+/// The last line of an OpenMetrics text.
+const END: &str = "# EOF\n";
+
+/// Several texts as one.
+fn join(first: String, others: impl Iterator<Item = String>) -> String {
+    let mut all = first.trim_end_matches(END).to_owned();
+    for other in others {
+        all.push_str(other.trim_end_matches(END));
+    }
+    all.push_str(END);
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_texts_have_one_end() {
+        for (others, want) in [
+            (vec![], "a 1\n# EOF\n"),
+            (
+                vec!["b 2\n# EOF\n", "c 3\n# EOF\n"],
+                "a 1\nb 2\nc 3\n# EOF\n",
+            ),
+        ] {
+            let others = others.into_iter().map(str::to_owned);
+            assert_eq!(join("a 1\n# EOF\n".to_owned(), others), want);
+        }
+    }
 
     #[test]
     fn readiness_names_what_is_missing() {

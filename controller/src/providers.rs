@@ -9,9 +9,14 @@ use evenkeel_core::{
     ids::{Cluster, ProviderName},
     nodes::NodeRules,
 };
-use evenkeel_local::{Local, LocalConfig};
+use evenkeel_local::{Local, LocalConfig, client::Client};
+use futures::future::BoxFuture;
+use tracing::debug;
 
 use crate::config::Config;
+
+/// What a provider's own process measures, as OpenMetrics text; None where it does not answer.
+pub type Measures = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// A provider that runs.
 #[derive(Clone)]
@@ -24,6 +29,8 @@ pub struct Installed {
     pub nodes: NodeRules,
     /// Whether it may have its load balancers probe kube-proxy's health, so that a node is asked before whether that answers.
     pub probes_kube_proxy: bool,
+    /// Where it is a process of our own: what that measures.
+    pub measures: Option<Measures>,
 }
 
 impl std::fmt::Debug for Installed {
@@ -40,11 +47,12 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
     let mut installed = Vec::new();
     for name in &config.rules.enabled {
         if name.as_str() == evenkeel_local::NAME {
-            let local = Local::new(LocalConfig::new(&config.local.socket, cluster.clone()));
+            let local = LocalConfig::new(&config.local.socket, cluster.clone());
             installed.push(Installed {
+                measures: Some(data_plane(&local)),
                 probes_kube_proxy: true,
                 name: name.clone(),
-                engine: Arc::new(Engine::new(local)),
+                engine: Arc::new(Engine::new(Local::new(local))),
                 nodes: evenkeel_local::NODE_RULES,
             });
         }
@@ -55,4 +63,23 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
         "a known provider was not installed"
     );
     installed
+}
+
+/// What the data plane measures.
+fn data_plane(config: &LocalConfig) -> Measures {
+    let LocalConfig {
+        socket,
+        cluster,
+        call_timeout,
+    } = config.clone();
+    let client = Arc::new(Client::new(socket, cluster.uid, call_timeout));
+    Arc::new(move || {
+        let client = client.clone();
+        Box::pin(async move {
+            let measured = client.metrics().await;
+            measured
+                .inspect_err(|error| debug!(%error, "the data plane's metrics cannot be read"))
+                .ok()
+        })
+    })
 }

@@ -43,7 +43,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    providers::Installed,
+    providers::{Installed, Measures},
     publish::{Publisher, WriteError, events::Events},
     queue::{Next, Shared, Turn, Why},
     standing::ControllerStanding,
@@ -173,6 +173,14 @@ impl Reconciler {
     pub(crate) fn refresh_gauges(&self) {
         self.metrics.set_queue_depth(self.queue.depth());
         lock(&self.census).tell(self.providers.keys(), &self.metrics, self.clock.now());
+    }
+
+    /// What the providers' own processes measure.
+    pub(crate) fn measures(&self) -> Vec<Measures> {
+        let providers = self.providers.values();
+        providers
+            .filter_map(|provider| provider.measures.clone())
+            .collect()
     }
 
     /// Takes the first look at a provider, and sorts what is there. One that could not be asked is looked at again.

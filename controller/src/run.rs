@@ -336,7 +336,7 @@ async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
     };
     let listener = admin::bind(address).await?;
     info!(%address, "serving /healthz, /readyz, /metrics and /status");
-    let (about, standings) = (shared.clone(), shared.clone());
+    let (about, others, standings) = (shared.clone(), shared.clone(), shared.clone());
     let admin = Admin {
         readiness: shared.readiness.clone(),
         metrics: shared.metrics.clone(),
@@ -344,6 +344,10 @@ async fn serve_admin(shared: &Arc<Shared>, tasks: &mut Tasks) -> Result<()> {
             if let Some(reconciler) = about.reconciler.get() {
                 reconciler.refresh_gauges();
             }
+        }),
+        others: Arc::new(move || {
+            let reconciler = others.reconciler.get();
+            reconciler.map_or_else(Vec::new, |reconciler| reconciler.measures())
         }),
         standings: Arc::new(move |scope| {
             let reconciler = standings.reconciler.get().cloned();

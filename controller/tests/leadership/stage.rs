@@ -253,6 +253,7 @@ impl Stage {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, Tap::new()));
                 vec![Installed {
                     probes_kube_proxy: false,
+                    measures: None,
                     name: provider,
                     engine: Arc::new(Engine::new(Tweaked::with(own, recorder))),
                     nodes: NodeRules {

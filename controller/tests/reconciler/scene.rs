@@ -191,6 +191,7 @@ impl Scene {
                     let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap.clone()));
                     Installed {
                         probes_kube_proxy: false,
+                        measures: None,
                         name,
                         engine: between(Arc::new(Engine::new(own))),
                         nodes,

@@ -13,7 +13,7 @@
 //! | `GET /v1/{kind}/{name}` | one object |
 //! | `PUT /v1/{kind}/{name}` | create or change one object |
 //! | `DELETE /v1/{kind}/{name}` | remove one object; 409 `InUse` while another object refers to it |
-//! | `GET /v1/metrics` | counters per listener and target |
+//! | `GET /v1/metrics?cluster=UID&group=IDENTITY` | counters per listener and target, as OpenMetrics text |
 //!
 //! `{kind}` is `leases`, `backendsets` or `listeners`. Unknown fields are refused, so that a misspelt field is
 //! an error and not a silence. `DELETE` carries the cluster in the header [`header::CLUSTER`]. Every answer that
@@ -233,6 +233,16 @@ pub enum Protocol {
     /// TCP.
     #[serde(rename = "TCP")]
     Tcp,
+}
+
+impl Protocol {
+    /// As Kubernetes writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+        }
+    }
 }
 
 /// What a listener asks. `lease`, `port` and `protocol` are immutable; the rest changes in place without

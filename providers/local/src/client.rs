@@ -31,6 +31,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer that is read: a thousand Services take about a megabyte.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
+const NOT_UNDERSTOOD: &str = "the data plane answered something that is not understood; run the data plane and the controller of one version";
+
 /// The data plane, at the other end of a Unix socket.
 #[derive(Debug)]
 pub struct Client {
@@ -87,6 +89,23 @@ impl Client {
     pub async fn snapshot(&self) -> Result<Snapshot, CloudError> {
         let path = format!("/v1/snapshot?cluster={}", encoded(&self.cluster));
         self.read("GET snapshot", path).await
+    }
+
+    /// What is measured of the cluster's objects, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When the data plane does not answer.
+    pub async fn metrics(&self) -> Result<String, CloudError> {
+        let (operation, access) = ("GET metrics", Access::Read);
+        let path = format!("/v1/metrics?cluster={}", encoded(&self.cluster));
+        let request = self.request(Method::GET, path, &[], Bytes::new());
+        let (status, body) = self.call(operation, access, self.timeout, request).await?;
+        if !status.is_success() {
+            return Err(errors::from_answer(operation, access, status, &body));
+        }
+        String::from_utf8(body.into()).map_err(|error| {
+            errors::from_exchange(operation, access, NOT_UNDERSTOOD, Some(error.into()))
+        })
     }
 
     /// The object of this name, if there is one.
@@ -294,8 +313,7 @@ fn answer<T: DeserializeOwned>(
         return Err(errors::from_answer(operation, access, status, body));
     }
     serde_json::from_slice(body).map_err(|error| {
-        let what = "the data plane answered something that is not understood; run the data plane and the controller of one version";
-        errors::from_exchange(operation, access, what, Some(error.into()))
+        errors::from_exchange(operation, access, NOT_UNDERSTOOD, Some(error.into()))
     })
 }
 

@@ -46,6 +46,7 @@ mod validate;
 pub use config::{Config, ConfigError, ConfigProblem};
 pub use disk::StateError;
 pub use lock::LockError;
+pub use metrics::reference as metrics_reference;
 pub use pool::Pool;
 
 /// How long API requests that are under way may go on when the data plane stops.

@@ -61,11 +61,7 @@ pub(crate) struct View<'a> {
 
 /// What a table has of a cluster, or of a group.
 fn all<T, O>(table: &Table<T>, which: &Which, object: impl FnMut(&Stored<T>) -> O) -> Vec<O> {
-    let is =
-        |asked: &Option<String>, mark: &str| asked.as_deref().is_none_or(|asked| asked == mark);
-    let wanted = |stored: &&Stored<T>| {
-        is(&which.cluster, &stored.marks.cluster) && is(&which.group, &stored.marks.group)
-    };
+    let wanted = |stored: &&Stored<T>| which.has(&stored.marks);
     table
         .values()
         .map(AsRef::as_ref)

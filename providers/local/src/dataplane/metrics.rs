@@ -1,26 +1,41 @@
-//! The metrics, in Prometheus' text format. Decides what they look like; [`Facts::of`] reads them.
+//! The metrics, in the OpenMetrics text format. Decides what they look like; [`Facts::of`] reads them.
 //!
-//! Every name, label and unit is here. Listeners are named by their object, targets by their address and port.
+//! Every name, label and unit is here. A listener is named by its Service and by what clients connect to, a target by its
+//! Service, its node and its address. Of very many targets only the busiest are told.
 
-use std::{
-    fmt::{self, Write},
-    sync::atomic::Ordering::Relaxed,
+use std::{cmp::Reverse, fmt, sync::atomic::Ordering::Relaxed};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
 };
 
-use super::engine::View;
+use super::{engine::View, route::Which};
 use crate::api::{Health, ListenerPhase};
+
+/// Targets that are told. A thousand Services on a thousand nodes have a million, which no monitoring takes.
+const MOST_TARGETS: usize = 2_000;
 
 /// What is measured, as it was at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    process: Vec<(&'static str, &'static str, Kind, u64)>,
+    leases: usize,
+    backend_sets: usize,
+    health_probes: usize,
+    connections_limit: usize,
+    untold: usize,
     listeners: Vec<ListenerFacts>,
     targets: Vec<TargetFacts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ListenerFacts {
-    name: String,
+    service: String,
+    address: String,
+    port: String,
+    protocol: &'static str,
     ready: bool,
     open: u64,
     accepted: u64,
@@ -31,9 +46,9 @@ struct ListenerFacts {
     sent: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct TargetFacts {
-    backend_set: String,
+    service: String,
     node: String,
     address: String,
     healthy: bool,
@@ -44,47 +59,20 @@ struct TargetFacts {
     sent: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Counter,
-    Gauge,
-}
-
 impl Facts {
-    pub(crate) fn of(view: &View<'_>) -> Self {
-        let runtime = view.runtime;
+    /// What is measured now: of the process, and of the objects that are asked about.
+    pub(crate) fn of(view: &View<'_>, which: &Which) -> Self {
+        let (store, runtime) = (view.store, view.runtime);
         let traffic = &runtime.traffic;
-        let count = |number: usize| number as u64;
-        let process = vec![
-            (
-                "leases",
-                "Address leases held.",
-                Kind::Gauge,
-                count(view.store.leases.len()),
-            ),
-            (
-                "backend_sets",
-                "Backend sets stored.",
-                Kind::Gauge,
-                count(view.store.backend_sets.len()),
-            ),
-            (
-                "health_probes",
-                "Health probes running.",
-                Kind::Gauge,
-                count(runtime.probes.count()),
-            ),
-            (
-                "connections_limit",
-                "Connections that may be open at one time.",
-                Kind::Gauge,
-                count(traffic.most()),
-            ),
-        ];
-        let listeners = runtime.listeners.iter().map(|(name, listener)| {
+        let listeners = store.listeners.iter().filter(|(_, l)| which.has(&l.marks));
+        let listeners = listeners.filter_map(|(name, stored)| {
+            let listener = runtime.listeners.get(name)?;
             let front = &listener.front;
-            ListenerFacts {
-                name: name.clone(),
+            Some(ListenerFacts {
+                service: stored.marks.service.clone(),
+                address: front.address.ip().to_string(),
+                port: front.address.port().to_string(),
+                protocol: stored.spec.protocol.as_str(),
                 ready: listener.status().phase == ListenerPhase::Ready,
                 open: front.open.load(Relaxed),
                 accepted: front.accepted.load(Relaxed),
@@ -93,195 +81,241 @@ impl Facts {
                 connect_failures: front.connect_failures.load(Relaxed),
                 received: front.received.load(Relaxed),
                 sent: front.sent.load(Relaxed),
-            }
-        });
-        let targets = runtime.sets.iter().flat_map(|(name, set)| {
-            set.members().into_iter().map(|member| TargetFacts {
-                backend_set: name.clone(),
-                node: member.target.node.clone(),
-                address: member.backend.address.to_string(),
-                healthy: member.health() == Health::Healthy,
-                open: member.backend.open(),
-                connected: member.backend.connected.load(Relaxed),
-                failed: member.backend.failed.load(Relaxed),
-                received: member.backend.received.load(Relaxed),
-                sent: member.backend.sent.load(Relaxed),
             })
         });
+        let sets = store
+            .backend_sets
+            .iter()
+            .filter(|(_, s)| which.has(&s.marks));
+        let mut members: Vec<_> = sets
+            .filter_map(|(name, stored)| Some((&stored.marks, runtime.sets.get(name)?)))
+            .flat_map(|(marks, set)| set.members().into_iter().map(move |m| (marks, m)))
+            .collect();
+        let untold = members.len().saturating_sub(MOST_TARGETS);
+        if untold > 0 {
+            members.sort_by_key(|(_, member)| Reverse(member.backend.connected.load(Relaxed)));
+            members.truncate(MOST_TARGETS);
+        }
+        let targets = members.into_iter().map(|(marks, member)| TargetFacts {
+            service: marks.service.clone(),
+            node: member.target.node.clone(),
+            address: member.backend.address.to_string(),
+            healthy: member.health() == Health::Healthy,
+            open: member.backend.open(),
+            connected: member.backend.connected.load(Relaxed),
+            failed: member.backend.failed.load(Relaxed),
+            received: member.backend.received.load(Relaxed),
+            sent: member.backend.sent.load(Relaxed),
+        });
         Self {
-            process,
+            leases: store.leases.len(),
+            backend_sets: store.backend_sets.len(),
+            health_probes: runtime.probes.count(),
+            connections_limit: traffic.most(),
+            untold,
             listeners: listeners.collect(),
             targets: targets.collect(),
         }
     }
 }
 
-/// Writes the facts as text.
-pub(crate) fn render(facts: &Facts) -> String {
-    use Kind::{Counter, Gauge};
+/// The text without any object: every metric with what it tells.
+#[must_use]
+pub fn reference() -> String {
+    render(Facts::default())
+}
 
+/// Writes the facts as text.
+pub(crate) fn render(facts: Facts) -> String {
+    let mut registry = Registry::with_prefix("evenkeel_dataplane");
+    registry.register_collector(Box::new(facts));
     let mut text = String::new();
-    for (name, help, kind, value) in &facts.process {
-        family(&mut text, name, help, *kind, &[(String::new(), *value)]);
+    text::encode(&mut text, &registry).expect("a String takes all that is written");
+    text
+}
+
+impl Collector for Facts {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in [
+            ("leases", "Address leases held", self.leases),
+            ("backend_sets", "Backend sets stored", self.backend_sets),
+            ("health_probes", "Health probes running", self.health_probes),
+            (
+                "connections_limit",
+                "Connections that may be open at one time",
+                self.connections_limit,
+            ),
+            (
+                "targets_untold",
+                "Targets of which nothing is told here, because there are too many; the busiest ones are",
+                self.untold,
+            ),
+        ] {
+            ConstGauge::new(value as u64).encode(to.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
+        }
+        self.encode_listeners(&mut to)?;
+        self.encode_targets(&mut to)
     }
-    type Of<T> = fn(&T) -> u64;
-    let listeners: [(&str, &str, Kind, &str, Of<ListenerFacts>); 8] = [
+}
+
+type Of<T> = fn(&T) -> u64;
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// The samples of a metric of listeners: the `reason`, where there are several, and the value.
+type Samples = &'static [(&'static str, Of<ListenerFacts>)];
+
+const OF_LISTENERS: [(&str, &str, MetricType, Samples); 7] = {
+    use MetricType::{Counter, Gauge};
+    [
         (
             "listener_ready",
-            "1 when the listener accepts connections.",
+            "1 when the listener accepts connections",
             Gauge,
-            "",
-            |l| l.ready.into(),
+            &[("", |l| l.ready as u64)],
         ),
         (
             "connections_open",
-            "Connections open now.",
+            "Connections open now",
             Gauge,
-            "",
-            |l| l.open,
+            &[("", |l| l.open)],
         ),
         (
-            "connections_accepted_total",
-            "Connections let in.",
+            "connections_accepted",
+            "Connections let in",
             Counter,
-            "",
-            |l| l.accepted,
+            &[("", |l| l.accepted)],
         ),
         (
-            "connections_refused_total",
-            "Connections refused.",
+            "connections_refused",
+            "Connections refused, by reason: source_range, no_target",
             Counter,
-            "source_range",
-            |l| l.refused_by_range,
-        ),
-        ("connections_refused_total", "", Counter, "no_target", |l| {
-            l.refused_without_target
-        }),
-        (
-            "connect_failures_total",
-            "Attempts to reach a target that failed.",
-            Counter,
-            "",
-            |l| l.connect_failures,
+            &[
+                ("source_range", |l| l.refused_by_range),
+                ("no_target", |l| l.refused_without_target),
+            ],
         ),
         (
-            "received_bytes_total",
-            "Bytes from clients to targets.",
+            "connect_failures",
+            "Attempts to reach a target that failed",
             Counter,
-            "",
-            |l| l.received,
+            &[("", |l| l.connect_failures)],
         ),
         (
-            "sent_bytes_total",
-            "Bytes from targets to clients.",
+            "received_bytes",
+            "Bytes from clients to targets",
             Counter,
-            "",
-            |l| l.sent,
+            &[("", |l| l.received)],
         ),
-    ];
-    type Samples = Vec<(String, u64)>;
-    let mut families: Vec<(&str, &str, Kind, Samples)> = Vec::new();
-    for (name, help, kind, reason, value) in listeners {
-        let samples = facts.listeners.iter().map(|listener| {
-            let mut labels = vec![("listener", listener.name.as_str())];
-            labels.extend((!reason.is_empty()).then_some(("reason", reason)));
-            (Labels(&labels).to_string(), value(listener))
-        });
-        match families.last_mut() {
-            // Samples of one name stand together.
-            Some((last, .., so_far)) if *last == name => so_far.extend(samples),
-            _ => families.push((name, help, kind, samples.collect())),
-        }
-    }
-    let targets: [(&str, &str, Kind, Of<TargetFacts>); 6] = [
+        (
+            "sent_bytes",
+            "Bytes from targets to clients",
+            Counter,
+            &[("", |l| l.sent)],
+        ),
+    ]
+};
+
+const OF_TARGETS: [(&str, &str, MetricType, Of<TargetFacts>); 6] = {
+    use MetricType::{Counter, Gauge};
+    [
         (
             "target_healthy",
-            "1 when the target is healthy.",
+            "1 when the target is healthy",
             Gauge,
-            |t| t.healthy.into(),
+            |t| t.healthy as u64,
         ),
         (
             "target_connections_open",
-            "Connections open to the target now.",
+            "Connections open to the target now",
             Gauge,
             |t| t.open,
         ),
         (
-            "target_connections_total",
-            "Connections opened to the target.",
+            "target_connections",
+            "Connections opened to the target",
             Counter,
             |t| t.connected,
         ),
         (
-            "target_connect_failures_total",
-            "Attempts to reach the target that failed.",
+            "target_connect_failures",
+            "Attempts to reach the target that failed",
             Counter,
             |t| t.failed,
         ),
         (
-            "target_received_bytes_total",
-            "Bytes from clients to the target.",
+            "target_received_bytes",
+            "Bytes from clients to the target",
             Counter,
             |t| t.received,
         ),
         (
-            "target_sent_bytes_total",
-            "Bytes from the target to clients.",
+            "target_sent_bytes",
+            "Bytes from the target to clients",
             Counter,
             |t| t.sent,
         ),
-    ];
-    for (name, help, kind, value) in targets {
-        let samples = facts.targets.iter().map(|target| {
-            let labels = [
-                ("backend_set", target.backend_set.as_str()),
-                ("node", &target.node),
-                ("target", &target.address),
-            ];
-            (Labels(&labels).to_string(), value(target))
-        });
-        families.push((name, help, kind, samples.collect()));
-    }
-    for (name, help, kind, samples) in families {
-        family(&mut text, name, help, kind, &samples);
-    }
-    text
-}
+    ]
+};
 
-fn family(text: &mut String, name: &str, help: &str, kind: Kind, samples: &[(String, u64)]) {
-    let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-    };
-    let name = format!("evenkeel_dataplane_{name}");
-    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    for (labels, value) in samples {
-        text.push_str(&format!("{name}{labels} {value}\n"));
-    }
-}
-
-/// Labels in braces, their values escaped as the format wants it.
-struct Labels<'a>(&'a [(&'a str, &'a str)]);
-
-impl fmt::Display for Labels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            write!(f, "{}{name}=\"", if index == 0 { '{' } else { ',' })?;
-            for character in value.chars() {
-                match character {
-                    '\\' => f.write_str("\\\\")?,
-                    '"' => f.write_str("\\\"")?,
-                    '\n' => f.write_str("\\n")?,
-                    other => f.write_char(other)?,
+impl Facts {
+    fn encode_listeners(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, kind, samples) in OF_LISTENERS {
+            let mut metric = to.encode_descriptor(name, help, None, kind)?;
+            for listener in &self.listeners {
+                for (reason, value) in samples {
+                    let (namespace, service) = parts(&listener.service);
+                    let mut labels = vec![
+                        ("namespace", namespace),
+                        ("service", service),
+                        ("address", listener.address.as_str()),
+                        ("port", listener.port.as_str()),
+                        ("protocol", listener.protocol),
+                    ];
+                    labels.extend((!reason.is_empty()).then_some(("reason", *reason)));
+                    sample(&mut metric, kind, &labels, value(listener))?;
                 }
             }
-            f.write_char('"')?;
         }
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            f.write_char('}')
+        Ok(())
+    }
+
+    fn encode_targets(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, kind, value) in OF_TARGETS {
+            let mut metric = to.encode_descriptor(name, help, None, kind)?;
+            for target in &self.targets {
+                let (namespace, service) = parts(&target.service);
+                let labels = vec![
+                    ("namespace", namespace),
+                    ("service", service),
+                    ("node", target.node.as_str()),
+                    ("target", target.address.as_str()),
+                ];
+                sample(&mut metric, kind, &labels, value(target))?;
+            }
         }
+        Ok(())
+    }
+}
+
+fn parts(service: &str) -> (&str, &str) {
+    service.split_once('/').unwrap_or(("", service))
+}
+
+fn sample(
+    metric: &mut MetricEncoder<'_>,
+    kind: MetricType,
+    labels: &Labels<'_>,
+    value: u64,
+) -> fmt::Result {
+    let mut metric = metric.encode_family(labels)?;
+    match kind {
+        MetricType::Counter => metric.encode_counter::<NoLabelSet, u64, u64>(&value, None),
+        _ => metric.encode_gauge(&value),
     }
 }
 
@@ -290,50 +324,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_has_every_family_once() {
+    fn the_text_tells_every_listener_and_target() {
+        let listener = |port: &str, protocol| ListenerFacts {
+            service: "shop/checkout".into(),
+            address: "127.77.0.1".into(),
+            port: port.into(),
+            protocol,
+            ..Default::default()
+        };
         let facts = Facts {
-            process: vec![("leases", "Address leases held.", Kind::Gauge, 3)],
+            leases: 3,
+            untold: 7,
             listeners: vec![
                 ListenerFacts {
-                    name: "a".into(),
                     ready: true,
                     refused_by_range: 2,
-                    ..Default::default()
+                    ..listener("80", "TCP")
                 },
                 ListenerFacts {
-                    name: "b".into(),
                     refused_without_target: 5,
-                    ..Default::default()
+                    ..listener("443", "TCP")
                 },
             ],
             targets: vec![TargetFacts {
-                backend_set: "s".into(),
+                service: "shop/checkout".into(),
                 node: "no\"de\\".into(),
-                address: "127.0.0.1:1".into(),
+                address: "127.0.0.1:30080".into(),
                 healthy: true,
+                sent: 9,
                 ..Default::default()
             }],
+            ..Default::default()
         };
-        let text = render(&facts);
+        let text = render(facts);
+        let of = "namespace=\"shop\",service=\"checkout\",address=\"127.77.0.1\"";
         for line in [
-            "evenkeel_dataplane_leases 3",
-            "evenkeel_dataplane_listener_ready{listener=\"a\"} 1",
-            "evenkeel_dataplane_listener_ready{listener=\"b\"} 0",
-            "evenkeel_dataplane_connections_refused_total{listener=\"a\",reason=\"source_range\"} 2",
-            "evenkeel_dataplane_connections_refused_total{listener=\"b\",reason=\"no_target\"} 5",
-            "evenkeel_dataplane_target_healthy{backend_set=\"s\",node=\"no\\\"de\\\\\",target=\"127.0.0.1:1\"} 1",
+            "evenkeel_dataplane_leases 3".to_owned(),
+            "evenkeel_dataplane_targets_untold 7".to_owned(),
+            format!("evenkeel_dataplane_listener_ready{{{of},port=\"80\",protocol=\"TCP\"}} 1"),
+            format!("evenkeel_dataplane_listener_ready{{{of},port=\"443\",protocol=\"TCP\"}} 0"),
+            format!(
+                "evenkeel_dataplane_connections_refused_total{{{of},port=\"80\",protocol=\"TCP\",reason=\"source_range\"}} 2"
+            ),
+            format!(
+                "evenkeel_dataplane_connections_refused_total{{{of},port=\"443\",protocol=\"TCP\",reason=\"no_target\"}} 5"
+            ),
+            "evenkeel_dataplane_target_sent_bytes_total{namespace=\"shop\",service=\"checkout\",node=\"no\\\"de\\\\\",target=\"127.0.0.1:30080\"} 9".to_owned(),
+            "# EOF".to_owned(),
         ] {
             assert!(
                 text.lines().any(|found| found == line),
                 "{line} is missing in\n{text}"
             );
         }
-        let mut types: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with("# TYPE"))
-            .collect();
-        let count = types.len();
-        types.dedup();
-        assert_eq!(types.len(), count, "{text}");
     }
 }

@@ -6,7 +6,7 @@ use super::{
     store::{Expect, Kind, Request},
     strict,
 };
-use crate::api::{ApiError, code, header};
+use crate::api::{ApiError, Marks, code, header};
 
 /// Which objects are asked about; nothing said is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,11 +17,20 @@ pub(crate) struct Which {
     pub(crate) group: Option<String>,
 }
 
+impl Which {
+    /// Whether an object with these marks is asked about.
+    pub(crate) fn has(&self, marks: &Marks) -> bool {
+        let is =
+            |asked: &Option<String>, mark: &str| asked.as_deref().is_none_or(|asked| asked == mark);
+        is(&self.cluster, &marks.cluster) && is(&self.group, &marks.group)
+    }
+}
+
 /// A request without its body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Route {
     Health,
-    Metrics,
+    Metrics(Which),
     Objects(Which),
     Snapshot(Which),
     Get {
@@ -68,7 +77,10 @@ pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<R
     let segments: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
     match segments[..] {
         ["v1", "health"] => only_get(method, uri).map(|()| Route::Health),
-        ["v1", "metrics"] => only_get(method, uri).map(|()| Route::Metrics),
+        ["v1", "metrics"] => {
+            allow(method, &[Method::GET])?;
+            Ok(Route::Metrics(which(uri).map_err(refuse)?))
+        }
         ["v1", "objects"] => {
             allow(method, &[Method::GET])?;
             Ok(Route::Objects(which(uri).map_err(refuse)?))
@@ -285,7 +297,7 @@ mod tests {
         let expect = |absent, generation| Expect { absent, generation };
         for (method, path, headers, want) in [
             ("GET", "/v1/health", &[][..], Route::Health),
-            ("GET", "/v1/metrics", &[], Route::Metrics),
+            ("GET", "/v1/metrics", &[], Route::Metrics(Which::default())),
             ("GET", "/v1/objects", &[], Route::Objects(Which::default())),
             (
                 "GET",

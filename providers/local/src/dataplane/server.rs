@@ -49,10 +49,14 @@ impl Api {
         let (head, body) = request.into_parts();
         match route::route(&head.method, &head.uri, &head.headers)? {
             Route::Health => Ok(json(StatusCode::OK, &self.info().await.map_err(refuse)?)),
-            Route::Metrics => {
-                let facts = self.engine.read(metrics::Facts::of).await.map_err(refuse)?;
-                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                Ok(([(header::CONTENT_TYPE, kind)], metrics::render(&facts)).into_response())
+            Route::Metrics(which) => {
+                let facts = self
+                    .engine
+                    .read(move |view| metrics::Facts::of(view, &which));
+                let text = metrics::render(facts.await.map_err(refuse)?);
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                let kind = HeaderValue::from_static(kind);
+                Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
             }
             Route::Objects(which) => {
                 let objects = self

@@ -273,6 +273,22 @@ impl Client {
             .expect("a number")
     }
 
+    /// A metric of a TCP listener of the Service of [`marks`].
+    pub async fn listener_metric(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        reason: Option<&str>,
+    ) -> u64 {
+        let (ip, port) = (address.ip(), address.port());
+        let reason = reason.map(|reason| format!(",reason=\"{reason}\""));
+        let line = format!(
+            "evenkeel_dataplane_{name}{{namespace=\"shop\",service=\"checkout\",address=\"{ip}\",port=\"{port}\",protocol=\"TCP\"{}}}",
+            reason.unwrap_or_default()
+        );
+        self.metric(&line).await
+    }
+
     /// Makes lease `lease`, set `set` and listener `listener`, and returns where to connect.
     pub async fn expose(&self, set: BackendSetSpec, listener: ListenerSpec) -> SocketAddr {
         let family = Family::V4;

@@ -52,7 +52,7 @@ async fn connections_spread_evenly_over_the_targets() {
     }
     let accepted = plane
         .client
-        .metric("evenkeel_dataplane_connections_accepted_total{listener=\"listener\"}")
+        .listener_metric("connections_accepted_total", front, None)
         .await;
     assert_eq!(accepted, 120);
     plane.stop().await;
@@ -115,15 +115,9 @@ async fn half_closed_connections_work_and_bytes_are_counted() {
         expected.len()
     );
 
-    let metric = |name: &str| format!("evenkeel_dataplane_{name}{{listener=\"listener\"}}");
-    assert_eq!(
-        plane.client.metric(&metric("received_bytes_total")).await,
-        2_000_000
-    );
-    assert_eq!(
-        plane.client.metric(&metric("sent_bytes_total")).await,
-        2_000_005
-    );
+    let metric = |name| plane.client.listener_metric(name, front, None);
+    assert_eq!(metric("received_bytes_total").await, 2_000_000);
+    assert_eq!(metric("sent_bytes_total").await, 2_000_005);
     plane.stop().await;
 }
 
@@ -216,8 +210,11 @@ async fn source_ranges_are_checked_before_anything_is_sent() {
         .done();
     assert!(Talk::open(front).await.works().await);
     assert_eq!(server.served.load(Ordering::Relaxed), 2);
-    let refused = "evenkeel_dataplane_connections_refused_total{listener=\"listener\",reason=\"source_range\"}";
-    assert_eq!(plane.client.metric(refused).await, 2);
+    let refused = "connections_refused_total";
+    let refused = plane
+        .client
+        .listener_metric(refused, front, Some("source_range"));
+    assert_eq!(refused.await, 2);
     plane.stop().await;
 }
 
