@@ -5,6 +5,8 @@
 //! services     rows of `evenkeel status`, from that and from what the API server has
 //! status       the page of `evenkeel status`
 //! plan         the rehearsal of `evenkeel plan`, as a value and as a page
+//! traffic      what went through their load balancers
+//! samples      reads the text of metrics
 //! table, ink   columns and colour
 //! ```
 //!
@@ -12,7 +14,9 @@
 
 pub mod ink;
 pub mod plan;
+pub mod samples;
 pub mod services;
 pub mod standing;
 pub mod status;
 pub mod table;
+pub mod traffic;

@@ -1,6 +1,6 @@
 //! What the running controller knows: asked directly where it is near, else through the API server (Reads).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -13,6 +13,7 @@ use super::cluster::{Cluster, answer, failed};
 use crate::view::{
     standing::{Scope, Standings},
     status::Figures,
+    traffic::{self, Traffic},
 };
 
 /// How long an answer may take: the controller looks at a few targets for it.
@@ -28,6 +29,8 @@ pub(super) struct Told {
     pub(super) standings: Standings,
     /// None where its metrics cannot be read.
     pub(super) figures: Option<Figures>,
+    /// What went through the load balancers, by namespace and name; only where their providers count it.
+    pub(super) traffic: BTreeMap<(String, String), Traffic>,
 }
 
 /// The way to a controller.
@@ -78,6 +81,7 @@ pub(super) async fn ask(cluster: &Cluster, scope: &Scope) -> Result<Told> {
     Ok(Told {
         place,
         standings,
+        traffic: metrics.as_deref().map(traffic::read).unwrap_or_default(),
         figures: metrics.ok().map(|text| Figures::read(&text)),
     })
 }

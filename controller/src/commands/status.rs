@@ -203,7 +203,12 @@ async fn gather(cluster: &Cluster, scope: &Scope, services: &ServiceCache) -> St
         })
         .map(|(service, _)| {
             let uid = service.metadata.uid.as_deref().unwrap_or_default();
-            Row::of(service, rules, standings.get(uid).copied())
+            let mut row = Row::of(service, rules, standings.get(uid).copied());
+            let key = (row.namespace.clone(), row.name.clone());
+            row.traffic = told
+                .as_ref()
+                .and_then(|told| told.traffic.get(&key).cloned());
+            row
         })
         .collect();
     rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

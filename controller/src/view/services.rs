@@ -13,7 +13,10 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Standing, Trouble};
+use super::{
+    standing::{Standing, Trouble},
+    traffic::Traffic,
+};
 use crate::{
     metrics::State,
     publish::patch::{current_conditions, current_ingress},
@@ -61,6 +64,9 @@ pub struct Row {
     pub created: Option<Timestamp>,
     /// Since when it is not as asked.
     pub since: Option<Timestamp>,
+    /// What went through its load balancer; None where nobody counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// What stands in the way, as its controller knows it.
     #[serde(flatten)]
     pub trouble: Trouble,
@@ -122,6 +128,7 @@ impl Row {
             group: standing.and_then(|standing| standing.group.clone()),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             since: standing.and_then(|standing| standing.since),
+            traffic: None,
             trouble: standing
                 .map(|standing| standing.trouble.clone())
                 .unwrap_or_default(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ink::{Ink, Tone},
+    samples::{Sample, samples, whole},
     services::{FOREIGN, Row, age},
     table::{Cell, Table},
 };
@@ -78,10 +79,7 @@ impl Figures {
     /// Reads them from the text that Prometheus reads. What is not there is nothing.
     pub fn read(text: &str) -> Self {
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        for (sample, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
-            let name = sample.split('{').next().unwrap_or(sample);
-            let value: f64 = value.parse().unwrap_or(0.0);
+        for Sample { name, value, .. } in samples(text) {
             let sum = sums.entry(name).or_default();
             // Of several providers the one whose Service waits longest counts.
             *sum = if name.ends_with("_seconds") {
@@ -90,17 +88,7 @@ impl Figures {
                 *sum + value
             };
         }
-        let get = |name| {
-            let sum = sums.get(name).copied().unwrap_or_default();
-            // Counters and gauges of whole things: below 2^53, and never negative.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a float is made whole; negative becomes nothing"
-            )]
-            let whole = sum as u64;
-            whole
-        };
+        let get = |name| whole(sums.get(name).copied().unwrap_or_default());
         Self {
             queue_depth: get("evenkeel_queue_depth"),
             oldest_pending_seconds: get("evenkeel_service_oldest_pending_seconds"),
@@ -129,8 +117,13 @@ impl Status {
     /// The same without what changes by itself: two that are equal need not be shown twice.
     #[must_use]
     pub fn without_figures(&self) -> Self {
+        let still = |row: &Row| Row {
+            traffic: None,
+            ..row.clone()
+        };
         Self {
             figures: None,
+            services: self.services.iter().map(still).collect(),
             ..self.clone()
         }
     }
@@ -141,6 +134,15 @@ impl Status {
         for row in self.services.iter().filter(|row| has_more(row)) {
             text.push('\n');
             detail(&mut text, row, page);
+        }
+        let traffic = |row: &Row| page.wide.then(|| row.traffic.clone()).flatten();
+        for (row, traffic) in self
+            .services
+            .iter()
+            .filter_map(|row| Some((row, traffic(row)?)))
+        {
+            let _ = writeln!(text, "\n{}", page.ink.paint(Tone::Strong, row.key()));
+            text.push_str(&traffic.render(page.ink));
         }
         text.push('\n');
         self.footer(&mut text, page.ink);
