@@ -21,7 +21,7 @@ use kube::config::Kubeconfig;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::{net::TcpStream, process::Command};
 
 const NAMESPACE: &str = "default";
 
@@ -569,6 +569,7 @@ async fn status_says_where_every_service_stands() -> Result<()> {
     let empty = cli.run(&["status", "-n", "kube-system"]).await?;
     empty.says("no Services in the namespace kube-system")?;
 
+    counted(&world, &cli).await?;
     plugin(&world, &cli).await?;
     watching(&world, &cli).await?;
 
@@ -586,6 +587,38 @@ fn service(document: &Value, name: &str) -> Result<Value> {
     found
         .cloned()
         .with_context(|| format!("{name} is not in {document:#}"))
+}
+
+/// What goes through a load balancer is counted, in the status and in the metrics.
+async fn counted(world: &World, cli: &Cli) -> Result<()> {
+    const CLIENTS: u64 = 3;
+    let address = world.address(NAMESPACE, "fine", 8080).await?;
+    for _ in 0..CLIENTS {
+        TcpStream::connect(address).await?;
+    }
+    let listener = format!("{address}/TCP");
+    eventually("the connections to be counted", LIMIT, || async {
+        let document = cli.run(&["status", "fine", "-o", "json"]).await?.json()?;
+        let traffic = &service(&document, "fine")?["traffic"];
+        let connections = &traffic["listeners"][&listener]["connections"];
+        ensure!(connections.as_u64() == Some(CLIENTS), "{traffic:#}");
+        ensure!(
+            traffic["targets"]
+                .as_object()
+                .is_some_and(|targets| !targets.is_empty()),
+            "{traffic:#}"
+        );
+        Ok(())
+    })
+    .await?;
+    let wide = cli.run(&["status", "fine", "-o", "wide"]).await?;
+    wide.says(&listener)?;
+    let metric = "evenkeel_dataplane_connections_accepted_total";
+    let counted = world.metric(metric).await?;
+    #[expect(clippy::float_cmp, reason = "a count")]
+    let right = counted == CLIENTS as f64;
+    ensure!(right, "{metric} is {counted}");
+    Ok(())
 }
 
 /// Under another name it is a plugin of kubectl's, by itself and through the real kubectl.
