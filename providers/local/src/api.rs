@@ -207,7 +207,8 @@ pub struct TargetStatus {
     pub target: Target,
     /// Its health.
     pub health: Health,
-    /// Why, in a few words, when it is unhealthy (`refused`, `timeout`, `status 503`).
+    /// Why, in a few words, when it is unhealthy (`refused`, `timeout`, `status 503`). `flapping`: it answers and
+    /// changed too often of late; it gets connections only while no target is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -8,7 +8,7 @@
 //!                                        |  \--> disk                 survives
 //!                                        v
 //!                                     runtime -> listener -> proxy -> relay
-//!                                        \-----> backends (balance) -> prober (health)
+//!                                        \-----> backends (balance) -> prober (health, pace)
 //! ```
 //!
 //! Changes take one way, through the engine; connections take the other and meet it only in values that are replaced
@@ -30,6 +30,7 @@ mod health;
 mod listener;
 mod lock;
 mod metrics;
+mod pace;
 mod pool;
 mod prober;
 mod proxy;

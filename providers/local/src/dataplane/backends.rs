@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     balance::{Candidate, choose},
     deadline,
+    health::Standing,
     prober::{Probe, Probes},
 };
 use crate::api::{BackendSetSpec, BackendSetStatus, Health, Target, TargetStatus};
@@ -84,10 +85,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn health(&self) -> Health {
+    /// What is thought of it; without a check everything is healthy.
+    pub(crate) fn standing(&self) -> Standing {
         self.probe
             .as_ref()
-            .map_or(Health::Healthy, |probe| probe.health())
+            .map_or(Standing::Healthy, |probe| probe.standing())
     }
 }
 
@@ -134,7 +136,7 @@ impl BackendSet {
                 let believed = known
                     .as_ref()
                     .and_then(|member| member.probe.as_ref())
-                    .map_or(Health::Initial, |probe| probe.health());
+                    .map_or(Health::Initial, |probe| probe.standing().into());
                 let probe = spec
                     .health_check
                     .as_ref()
@@ -168,7 +170,7 @@ impl BackendSet {
             .members
             .iter()
             .map(|member| Candidate {
-                health: member.health(),
+                standing: member.standing(),
                 open: member.backend.open(),
                 tried: tried.contains(&member.backend.address),
             })
@@ -195,7 +197,7 @@ impl BackendSet {
         inner.leaving.retain(|member| member.backend.open() > 0);
         let targets = inner.members.iter().map(|member| TargetStatus {
             target: member.target.clone(),
-            health: member.health(),
+            health: member.standing().into(),
             reason: member.probe.as_ref().and_then(|probe| probe.reason()),
         });
         BackendSetStatus {

@@ -1,11 +1,11 @@
 //! Which target a connection goes to. Decides: no IO, no clock, no randomness.
 
-use crate::api::Health;
+use super::health::Standing;
 
 /// What matters about a target that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    pub(crate) health: Health,
+    pub(crate) standing: Standing,
     /// Connections open now.
     pub(crate) open: u64,
     /// This connection tried it already.
@@ -14,24 +14,26 @@ pub(crate) struct Candidate {
 
 /// The index of the target with the fewest open connections.
 ///
-/// Among equals it is the next one from `cursor` on, so that short connections go round. Targets that were never
-/// probed are chosen only when none is healthy; unhealthy ones never.
+/// Among equals it is the next one from `cursor` on, so that short connections go round. A flapping target is chosen
+/// when no healthy one is left to try, one that was never probed only when none answers at all; unhealthy ones never.
 pub(crate) fn choose(cursor: usize, candidates: &[Candidate]) -> Option<usize> {
     let count = candidates.len();
-    let best_of = |health: Health| {
+    let best_of = |standing: Standing| {
         (0..count)
             .map(|step| (cursor % count + step) % count)
-            .filter(|index| candidates[*index].health == health && !candidates[*index].tried)
+            .filter(|index| candidates[*index].standing == standing && !candidates[*index].tried)
             .min_by_key(|index| candidates[*index].open)
     };
-    let any_healthy = candidates
-        .iter()
-        .any(|candidate| candidate.health == Health::Healthy);
-    best_of(if any_healthy {
-        Health::Healthy
+    let any = |standing| {
+        candidates
+            .iter()
+            .any(|candidate| candidate.standing == standing)
+    };
+    if any(Standing::Healthy) || any(Standing::Flapping) {
+        best_of(Standing::Healthy).or_else(|| best_of(Standing::Flapping))
     } else {
-        Health::Initial
-    })
+        best_of(Standing::Initial)
+    }
 }
 
 #[cfg(test)]
@@ -42,10 +44,11 @@ mod tests {
     fn candidates(text: &str) -> Vec<Candidate> {
         text.split_whitespace()
             .map(|word| Candidate {
-                health: match word.as_bytes()[0] {
-                    b'h' => Health::Healthy,
-                    b'i' => Health::Initial,
-                    _ => Health::Unhealthy,
+                standing: match word.as_bytes()[0] {
+                    b'h' => Standing::Healthy,
+                    b'f' => Standing::Flapping,
+                    b'i' => Standing::Initial,
+                    _ => Standing::Unhealthy,
                 },
                 open: word[1..].trim_end_matches('!').parse().expect("a number"),
                 tried: word.ends_with('!'),
@@ -67,6 +70,15 @@ mod tests {
             ("unknown only without healthy ones", 0, "i0 h5", Some(1)),
             ("unknown at last", 0, "u0 i5 i4", Some(2)),
             ("tried ones are skipped", 0, "h0! h1", Some(1)),
+            ("flapping only without healthy ones", 0, "f0 h5", Some(1)),
+            ("flapping as a last resort", 0, "u0 f5 i0 f4", Some(3)),
+            (
+                "also when the healthy ones did not answer",
+                0,
+                "h0! f9",
+                Some(1),
+            ),
+            ("flapping ones were tried too", 0, "h0! f9! i0", None),
             (
                 "a tried healthy one does not let unknown ones in",
                 0,

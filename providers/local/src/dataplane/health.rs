@@ -1,15 +1,65 @@
-//! When a target is healthy. Decides: no IO, no clock.
+//! When a target is healthy, and when it changes too often to be believed. Decides: no IO, no clock.
+//!
+//! Everything is counted in results of the probe, so it scales with the check's interval: a target that fell
+//! [`FALLS`] times within [`WINDOW`] results is flapping. It stays out until it was good for a number of results in
+//! a row, a number that doubles each time it flaps again, is bounded, and is forgotten once the target was steady
+//! for long. Only while nothing else can be used does a flapping target that answers get traffic (see `balance`).
+
+use std::collections::VecDeque;
 
 use crate::api::{Health, HealthCheck};
 
+/// Falls that make a target a flapping one. A rolling replacement takes a node's pods away once or twice.
+const FALLS: usize = 4;
+/// Results within which they count: a minute of a check that looks every second.
+const WINDOW: u64 = 60;
+/// Good results in a row that end it, the first time.
+const SHORTEST_HOLD: u64 = 10;
+/// The same after it happened again and again, and the good results after which all is forgotten.
+const LONGEST_HOLD: u64 = 160;
+/// Checks that look rarely need fewer results: no hold is longer than this, in milliseconds of the check's interval.
+const LONGEST_HOLD_MS: u64 = 300_000;
+
+/// What is thought of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not probed yet.
+    Initial,
+    Healthy,
+    /// Answers now, and changed too often to be believed.
+    Flapping,
+    Unhealthy,
+}
+
+impl From<Health> for Standing {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Initial => Self::Initial,
+            Health::Healthy => Self::Healthy,
+            Health::Unhealthy => Self::Unhealthy,
+        }
+    }
+}
+
+impl From<Standing> for Health {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Initial => Self::Initial,
+            Standing::Healthy => Self::Healthy,
+            Standing::Flapping | Standing::Unhealthy => Self::Unhealthy,
+        }
+    }
+}
+
 /// The opinion about one target, formed from the results of its probe.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Judge {
     health: Health,
     /// Results in a row that speak against `health`.
     against: u8,
     /// Until the first result, `health` is what was believed before this probe was there.
     probed: bool,
+    damper: Damper,
 }
 
 impl Judge {
@@ -19,11 +69,12 @@ impl Judge {
             health: believed,
             against: 0,
             probed: false,
+            damper: Damper::default(),
         }
     }
 
-    /// Takes one result into account and returns the health after it.
-    pub(crate) fn observe(&mut self, succeeded: bool, check: &HealthCheck) -> Health {
+    /// Takes one result into account and returns the standing after it.
+    pub(crate) fn observe(&mut self, succeeded: bool, check: &HealthCheck) -> Standing {
         let says = if succeeded {
             Health::Healthy
         } else {
@@ -35,67 +86,73 @@ impl Judge {
             Health::Unhealthy | Health::Initial => check.fall,
         };
         self.probed = true;
+        let mut fell = false;
         if says == self.health {
             self.against = 0;
         } else {
             self.against = self.against.saturating_add(1);
             if self.against >= needed {
+                fell = self.health == Health::Healthy;
                 self.health = says;
                 self.against = 0;
             }
         }
-        self.health
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::HealthCheckKind;
-
-    #[test]
-    fn health_follows_the_results() {
-        let check = HealthCheck {
-            kind: HealthCheckKind::Tcp,
-            port: None,
-            interval_ms: 100,
-            timeout_ms: 50,
-            rise: 2,
-            fall: 3,
-        };
-        for (name, believed, results, want) in [
-            ("nothing seen", Health::Initial, "", "i"),
-            ("the first success decides", Health::Initial, "+", "ih"),
-            ("the first failure decides", Health::Initial, "-", "iu"),
-            ("falls after three", Health::Initial, "+---", "ihhhu"),
-            (
-                "a success starts over",
-                Health::Initial,
-                "+--+--",
-                "ihhhhhh",
-            ),
-            ("rises after two", Health::Initial, "-++", "iuuh"),
-            ("a failure starts over", Health::Initial, "-+-+", "iuuuu"),
-            ("believed until probed", Health::Healthy, "-", "hu"),
-            ("believed and confirmed", Health::Unhealthy, "-++", "uuuh"),
-        ] {
-            let mut judge = Judge::new(believed);
-            let seen: Vec<Health> = std::iter::once(believed)
-                .chain(
-                    results
-                        .chars()
-                        .map(|result| judge.observe(result == '+', &check)),
-                )
-                .collect();
-            let seen: String = seen
-                .into_iter()
-                .map(|health| match health {
-                    Health::Initial => 'i',
-                    Health::Healthy => 'h',
-                    Health::Unhealthy => 'u',
-                })
-                .collect();
-            assert_eq!(seen, want, "{name}");
+        let damped = self.damper.observe(succeeded, fell, check);
+        match Standing::from(self.health) {
+            Standing::Healthy if damped => Standing::Flapping,
+            standing => standing,
         }
     }
 }
+
+/// Remembers how often a target fell, and holds it back when that was too often.
+#[derive(Clone, Debug, Default)]
+struct Damper {
+    /// Results seen.
+    now: u64,
+    /// When it fell, as far as that is in the window.
+    falls: VecDeque<u64>,
+    /// Good results in a row.
+    good: u64,
+    /// How often it flapped of late.
+    times: u32,
+    holding: bool,
+}
+
+impl Damper {
+    /// Takes one result into account and says whether the target is held back.
+    fn observe(&mut self, succeeded: bool, fell: bool, check: &HealthCheck) -> bool {
+        self.now += 1;
+        self.good = if succeeded { self.good + 1 } else { 0 };
+        self.falls.retain(|fall| self.now - fall < WINDOW);
+        if fell {
+            self.falls.push_back(self.now);
+        }
+        if self.falls.len() >= FALLS {
+            self.falls.clear();
+            self.times += 1;
+            self.holding = true;
+        }
+        if self.holding && self.good >= hold(self.times, check) {
+            self.holding = false;
+            // What it did while it was held back is paid for.
+            self.falls.clear();
+        }
+        if self.good >= LONGEST_HOLD {
+            self.times = 0;
+        }
+        self.holding
+    }
+}
+
+/// Good results in a row that a target needs after it flapped for the `times`-th time, one or more.
+fn hold(times: u32, check: &HealthCheck) -> u64 {
+    let doubled = SHORTEST_HOLD
+        .saturating_mul(1 << times.saturating_sub(1).min(32))
+        .min(LONGEST_HOLD);
+    let longest = LONGEST_HOLD_MS / u64::from(check.interval_ms.max(1));
+    doubled.min(longest).max(check.rise.into())
+}
+
+#[cfg(test)]
+mod tests;

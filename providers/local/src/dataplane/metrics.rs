@@ -12,8 +12,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{engine::View, route::Which};
-use crate::api::{Health, ListenerPhase};
+use super::{engine::View, health::Standing, route::Which};
+use crate::api::ListenerPhase;
 
 /// Targets that are told. A thousand Services on a thousand nodes have a million, which no monitoring takes.
 const MOST_TARGETS: usize = 2_000;
@@ -52,6 +52,7 @@ struct TargetFacts {
     node: String,
     address: String,
     healthy: bool,
+    flapping: bool,
     open: u64,
     connected: u64,
     failed: u64,
@@ -100,7 +101,8 @@ impl Facts {
             service: marks.service.clone(),
             node: member.target.node.clone(),
             address: member.backend.address.to_string(),
-            healthy: member.health() == Health::Healthy,
+            healthy: member.standing() == Standing::Healthy,
+            flapping: member.standing() == Standing::Flapping,
             open: member.backend.open(),
             connected: member.backend.connected.load(Relaxed),
             failed: member.backend.failed.load(Relaxed),
@@ -220,7 +222,7 @@ const OF_LISTENERS: [(&str, &str, MetricType, Samples); 7] = {
     ]
 };
 
-const OF_TARGETS: [(&str, &str, MetricType, Of<TargetFacts>); 6] = {
+const OF_TARGETS: [(&str, &str, MetricType, Of<TargetFacts>); 7] = {
     use MetricType::{Counter, Gauge};
     [
         (
@@ -228,6 +230,12 @@ const OF_TARGETS: [(&str, &str, MetricType, Of<TargetFacts>); 6] = {
             "1 when the target is healthy",
             Gauge,
             |t| t.healthy as u64,
+        ),
+        (
+            "target_flapping",
+            "1 when the target answers and is kept out because it changed too often",
+            Gauge,
+            |t| t.flapping as u64,
         ),
         (
             "target_connections_open",

@@ -3,30 +3,30 @@
 //! There is one probe per address, port and check, whoever asks for it: all backend sets that want it share the
 //! same [`Probe`], and it ends when the last one lets go. A probe of new settings starts from what the old one
 //! believed, so that changing a check does not make good targets look unknown.
+//!
+//! One task knows when each probe is due. A probe that waits is an entry in a list and costs no task, no timer and
+//! no file; only those that look have a task, and of them there are few at a time.
 
 use std::{
     collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
 };
 
-use http_body_util::Empty;
-use hyper::{Request, body::Bytes};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    sync::Semaphore,
-    time::{Instant, sleep_until, timeout},
-};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::mpsc;
 
-use super::health::Judge;
-use crate::api::{Health, HealthCheck, HealthCheckKind, Target};
+use self::{clock::Clock, look::Failure};
+use super::health::Standing;
+use crate::api::{Health, HealthCheck, Target};
 
-/// Most probes under way at one time; each holds one file descriptor.
-const IN_FLIGHT: usize = 256;
+mod clock;
+mod look;
+
+/// Why a target that answers is not used.
+const FLAPPING: &str = "flapping";
 
 /// What a probe looks at and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,20 +51,14 @@ impl Key {
     }
 }
 
-/// All probes of the process.
-#[derive(Clone, Debug)]
-pub(crate) struct Probes {
-    running: Arc<Mutex<HashMap<Key, Weak<Probe>>>>,
-    in_flight: Arc<Semaphore>,
-}
+type Running = Mutex<HashMap<Arc<Key>, Weak<Probe>>>;
 
-impl Default for Probes {
-    fn default() -> Self {
-        Self {
-            running: Arc::default(),
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-        }
-    }
+/// All probes of the process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Probes {
+    running: Arc<Running>,
+    /// The way to the task, which runs from the first probe on and ends with the last clone of this.
+    task: Arc<OnceLock<mpsc::UnboundedSender<Weak<Probe>>>>,
 }
 
 impl Probes {
@@ -76,30 +70,26 @@ impl Probes {
         check: &HealthCheck,
         believed: Health,
     ) -> Arc<Probe> {
-        let key = Key::of(target, check);
+        let key = Arc::new(Key::of(target, check));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(probe) = running.get(&key).and_then(Weak::upgrade) {
             return probe;
         }
-        let stop = CancellationToken::new();
-        let verdict = Arc::new(Mutex::new(Verdict {
-            health: believed,
-            reason: None,
-        }));
-        let task = watch(
-            key.clone(),
-            Arc::clone(&verdict),
-            Arc::clone(&self.in_flight),
-            Judge::new(believed),
-        );
-        tokio::spawn(stop.clone().run_until_cancelled_owned(task));
         let probe = Arc::new(Probe {
-            key: key.clone(),
-            verdict,
+            key: Arc::clone(&key),
+            believed,
+            standing: AtomicU8::new(Standing::from(believed) as u8),
+            reason: Mutex::default(),
             running: Arc::downgrade(&self.running),
-            _stop: stop.drop_guard(),
         });
         running.insert(key, Arc::downgrade(&probe));
+        let task = self.task.get_or_init(|| {
+            let (wanted, arriving) = mpsc::unbounded_channel();
+            tokio::spawn(Clock::new(fastrand::Rng::new()).run(arriving));
+            wanted
+        });
+        // When the runtime ends, so do the probes.
+        let _ = task.send(Arc::downgrade(&probe));
         probe
     }
 
@@ -115,33 +105,45 @@ impl Probes {
 /// A running probe; it ends with its last owner.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    key: Key,
-    verdict: Arc<Mutex<Verdict>>,
-    running: Weak<Mutex<HashMap<Key, Weak<Probe>>>>,
-    _stop: DropGuard,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Verdict {
-    health: Health,
-    reason: Option<String>,
+    key: Arc<Key>,
+    /// What was believed when it started.
+    believed: Health,
+    /// A [`Standing`] by its number: read for every target of every connection.
+    standing: AtomicU8,
+    reason: Mutex<Option<Box<str>>>,
+    running: Weak<Running>,
 }
 
 impl Probe {
-    pub(crate) fn health(&self) -> Health {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .health
+    pub(crate) fn standing(&self) -> Standing {
+        let number = self.standing.load(Relaxed);
+        [Standing::Initial, Standing::Healthy, Standing::Flapping]
+            .into_iter()
+            .find(|standing| *standing as u8 == number)
+            .unwrap_or(Standing::Unhealthy)
     }
 
-    /// Why the latest probe failed, while the target counts as unhealthy.
+    /// Why the latest probe failed, while the target counts as unhealthy; `flapping` when it answers and is not
+    /// believed.
     pub(crate) fn reason(&self) -> Option<String> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reason
-            .clone()
+        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        reason.as_deref().map(str::to_owned)
+    }
+
+    /// Notes what is thought of the target now, and logs it when that is news.
+    fn set(&self, standing: Standing, failure: Option<&Failure>) {
+        let reason = match standing {
+            Standing::Initial | Standing::Healthy => None,
+            Standing::Flapping => Some(FLAPPING.to_owned()),
+            Standing::Unhealthy => failure.map(ToString::to_string),
+        };
+        let before = self.standing();
+        if before != standing {
+            let (reason, key) = (reason.as_deref().unwrap_or_default(), &self.key);
+            tracing::info!(target_address = %key.address, port = key.port, health = ?standing, reason, "target health changed");
+        }
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason.map(Into::into);
+        self.standing.store(standing as u8, Relaxed);
     }
 }
 
@@ -161,126 +163,5 @@ impl Drop for Probe {
     }
 }
 
-async fn watch(
-    key: Key,
-    verdict: Arc<Mutex<Verdict>>,
-    in_flight: Arc<Semaphore>,
-    mut judge: Judge,
-) {
-    let limit = Duration::from_millis(key.check.timeout_ms.into());
-    loop {
-        let permit = in_flight.acquire().await;
-        let started = Instant::now();
-        let result = timeout(limit, probe(&key))
-            .await
-            .unwrap_or_else(|_| Err("timeout".to_owned()));
-        drop(permit);
-        let health = judge.observe(result.is_ok(), &key.check);
-        let reason = result.err().filter(|_| health == Health::Unhealthy);
-        let before = {
-            let mut verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(
-                &mut *verdict,
-                Verdict {
-                    health,
-                    reason: reason.clone(),
-                },
-            )
-        };
-        if before.health != health {
-            let reason = reason.unwrap_or_default();
-            tracing::info!(target_address = %key.address, port = key.port, ?health, reason, "target health changed");
-        }
-        // Spread, so that probes that started together do not stay together.
-        let spread = 0.9 + 0.2 * fastrand::f64();
-        sleep_until(started + Duration::from_millis(key.check.interval_ms.into()).mul_f64(spread))
-            .await;
-    }
-}
-
-/// One probe; the error says in a few words why it failed.
-async fn probe(key: &Key) -> Result<(), String> {
-    let address = SocketAddr::new(key.address, key.port);
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| in_words(&error))?;
-    match &key.check.kind {
-        HealthCheckKind::Tcp => Ok(()),
-        HealthCheckKind::Http { path } => {
-            let request = Request::get(path)
-                .header("host", address.to_string())
-                .header("user-agent", "evenkeel-health-check")
-                .header("connection", "close")
-                .body(Empty::<Bytes>::new())
-                .map_err(|_| "bad path".to_owned())?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                    .await
-                    .map_err(|_| "no HTTP answer".to_owned())?;
-            // The connection is driven only for as long as the answer's head is awaited; its body is not read.
-            let answer = sender.send_request(request);
-            tokio::pin!(answer);
-            let answer = tokio::select! {
-                answer = &mut answer => answer,
-                // A server that closes right after its answer ends the connection before the answer is looked at.
-                _ = connection => answer.await,
-            };
-            match answer {
-                Ok(answer) if answer.status() == 200 => Ok(()),
-                Ok(answer) => Err(format!("status {}", answer.status().as_u16())),
-                Err(_) => Err("no HTTP answer".to_owned()),
-            }
-        }
-    }
-}
-
-fn in_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refused".to_owned(),
-        io::ErrorKind::TimedOut => "timeout".to_owned(),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "unreachable".to_owned()
-        }
-        _ => error.to_string(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(port: Option<u16>, rise: u8) -> HealthCheck {
-        HealthCheck {
-            kind: HealthCheckKind::Tcp,
-            port,
-            interval_ms: 300_000,
-            timeout_ms: 50,
-            rise,
-            fall: 1,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_probe_is_shared_and_ends_with_its_last_owner() {
-        let probes = Probes::default();
-        let target = Target {
-            node: "a".into(),
-            address: "127.0.0.1".parse().expect("an address"),
-            port: 1,
-        };
-        let renamed = Target {
-            node: "b".into(),
-            ..target.clone()
-        };
-        let first = probes.want(&target, &check(None, 1), Health::Initial);
-        let second = probes.want(&renamed, &check(Some(1), 1), Health::Initial);
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(probes.count(), 1);
-        let other = probes.want(&target, &check(None, 2), Health::Healthy);
-        assert_eq!((probes.count(), other.health()), (2, Health::Healthy));
-        drop((first, other));
-        assert_eq!(probes.count(), 1);
-        drop(second);
-        assert_eq!(probes.count(), 0);
-    }
-}
+mod tests;

@@ -1,0 +1,37 @@
+use super::*;
+use crate::api::HealthCheckKind;
+
+fn check(port: Option<u16>, rise: u8) -> HealthCheck {
+    HealthCheck {
+        kind: HealthCheckKind::Tcp,
+        port,
+        interval_ms: 300_000,
+        timeout_ms: 50,
+        rise,
+        fall: 1,
+    }
+}
+
+#[tokio::test]
+async fn a_probe_is_shared_and_ends_with_its_last_owner() {
+    let probes = Probes::default();
+    let target = Target {
+        node: "a".into(),
+        address: "127.0.0.1".parse().expect("an address"),
+        port: 1,
+    };
+    let renamed = Target {
+        node: "b".into(),
+        ..target.clone()
+    };
+    let first = probes.want(&target, &check(None, 1), Health::Initial);
+    let second = probes.want(&renamed, &check(Some(1), 1), Health::Initial);
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(probes.count(), 1);
+    let other = probes.want(&target, &check(None, 2), Health::Healthy);
+    assert_eq!((probes.count(), other.standing()), (2, Standing::Healthy));
+    drop((first, other));
+    assert_eq!(probes.count(), 1);
+    drop(second);
+    assert_eq!(probes.count(), 0);
+}
