@@ -1,9 +1,12 @@
 //! A world to test in: control plane, nodes, data plane and controller, each of them the real program.
 //!
-//! [`World`] starts and stops them; [`look`] reads what is there. The end-to-end tests, the demo and the benches share it.
+//! [`World`] starts and stops them; [`look`] reads what is there, [`load`] sends requests,
+//! [`rolling`] replaces nodes and pods under them. The end-to-end tests, the demo and the benches share it.
 
+pub mod load;
 pub mod look;
 mod make;
+pub mod rolling;
 mod world;
 
 pub use world::{World, WorldOptions, own_pool};
