@@ -32,12 +32,17 @@ pub fn start(log: &LogConfig) -> Result<()> {
 }
 
 /// The filter, without the Kubernetes client's own words: each of its failures is told once by whoever meets it, and an
-/// API server that is away would fill the log. Who names it in the filter gets them.
+/// API server that is away would fill the log. The access log is asked for on a Service, so it is told at any level. Who
+/// names either in the filter gets what they say.
 fn directives(filter: &str) -> String {
-    if filter.contains("kube") {
-        return filter.to_owned();
+    let mut all = filter.to_owned();
+    if !filter.contains("access") {
+        all.push_str(",access=info");
     }
-    format!("{filter},kube_client=off,kube_runtime=off")
+    if !filter.contains("kube") {
+        all.push_str(",kube_client=off,kube_runtime=off");
+    }
+    all
 }
 
 fn is_terminal() -> bool {
@@ -50,10 +55,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_is_silent_unless_named() {
+    fn the_client_is_silent_and_accesses_are_told_unless_named() {
         for (filter, want) in [
-            ("info", "info,kube_client=off,kube_runtime=off"),
-            ("info,kube_client=debug", "info,kube_client=debug"),
+            ("warn", "warn,access=info,kube_client=off,kube_runtime=off"),
+            (
+                "info,kube_client=debug",
+                "info,kube_client=debug,access=info",
+            ),
+            (
+                "info,access=off",
+                "info,access=off,kube_client=off,kube_runtime=off",
+            ),
         ] {
             assert_eq!(directives(filter), want);
             assert!(EnvFilter::try_new(directives(filter)).is_ok(), "{filter}");

@@ -59,7 +59,18 @@ fn annotations() -> String {
          counts as absent.\n\n\
          | key | values | without it | what it does | example |\n| --- | --- | --- | --- | --- |\n",
     );
-    for key in annotation::reference() {
+    rows(&mut page, annotation::reference());
+    page.push_str(
+        "\n## Of the provider `local`\n\n\
+         | key | values | without it | what it does | example |\n| --- | --- | --- | --- | --- |\n",
+    );
+    rows(&mut page, evenkeel_local::annotations::TABLE.keys.iter());
+    page
+}
+
+/// A row for each key.
+fn rows(page: &mut String, keys: impl Iterator<Item = &'static annotation::KeyDoc>) {
+    for key in keys {
         let grammar = cell(&key.grammar.to_string());
         let _ = writeln!(
             page,
@@ -70,7 +81,6 @@ fn annotations() -> String {
             key.example
         );
     }
-    page
 }
 
 fn configuration() -> String {

@@ -1,11 +1,11 @@
 //! What the annotations of a Service mean here (Decides).
 //!
-//! This provider has no keys of its own: the neutral ones say all it can do, and nobody has Services to bring along from
-//! another controller of this kind. What the neutral options leave open is filled in here, and what the data plane
-//! cannot do is refused here.
+//! The neutral keys say most of what this provider can do, and nobody has Services to bring along from another controller
+//! of this kind; the few keys of its own are for what only this data plane has. What the neutral options leave open is
+//! filled in here, and what the data plane cannot do is refused here.
 
 use evenkeel_core::{
-    annotation::{KeyTable, field, key},
+    annotation::{Grammar, KeyDoc, KeyTable, field, key},
     claim::Profile,
     intent::{
         Affinity, HealthCheckOptions, HealthCheckPort, HealthCheckProtocol, Intent, TrafficPolicy,
@@ -18,10 +18,22 @@ use crate::api::{HealthCheck, HealthCheckKind};
 #[cfg(test)]
 mod tests;
 
-/// The keys of this provider: none beside the neutral ones.
+/// Prefix of this provider's own keys.
+pub const PREFIX: &str = "local.evenkeel.dev/";
+
+/// Whether connections are logged.
+pub const ACCESS_LOG: &str = "local.evenkeel.dev/access-log";
+
+/// The keys of this provider, beside the neutral ones.
 pub static TABLE: KeyTable = KeyTable {
-    prefixes: &[],
-    keys: &[],
+    prefixes: &[PREFIX],
+    keys: &[KeyDoc {
+        key: ACCESS_LOG,
+        grammar: Grammar::Bool,
+        default: "false",
+        doc: "Whether the data plane writes a line to its log for every connection that ends or is refused.",
+        example: "true",
+    }],
 };
 
 /// Port of kube-proxy's own health: 200 while its rules are in sync and the node is neither being deleted nor marked by an
@@ -50,6 +62,8 @@ pub struct Settings {
     pub idle_timeout_seconds: Option<u32>,
     /// Whether targets get a PROXY protocol v2 header.
     pub proxy_protocol: bool,
+    /// Whether connections are logged.
+    pub access_log: bool,
 }
 
 impl Settings {
@@ -62,6 +76,9 @@ impl Settings {
         let health_check = health_check(intent, &mut problems, warnings);
         address_names(intent, &mut problems);
         ignored(intent, warnings);
+        warnings.extend(TABLE.unknown(&intent.annotations));
+        let keys = TABLE.reader(&intent.annotations);
+        let access_log = problems.take(keys.bool(ACCESS_LOG)).flatten();
         problems.check()?;
         let options = &intent.options;
         Ok(Self {
@@ -70,6 +87,7 @@ impl Settings {
             drain_seconds: options.drain_seconds.unwrap_or(DRAIN_SECONDS),
             idle_timeout_seconds: options.idle_timeout_seconds,
             proxy_protocol: options.proxy_protocol.unwrap_or(false),
+            access_log: access_log.unwrap_or(false),
         })
     }
 }

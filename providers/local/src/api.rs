@@ -269,6 +269,9 @@ pub struct ListenerSpec {
     /// Close a connection after this many seconds (1 to 604,800) without a byte in either direction. None: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_seconds: Option<u32>,
+    /// Write a line to the log for every connection that ends or is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub access_log: bool,
 }
 
 /// What a listener is doing. A listener whose port cannot be opened is stored all the same and tried again

@@ -19,6 +19,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
+mod access;
 mod backends;
 mod balance;
 mod bind;

@@ -209,6 +209,7 @@ fn add(
                 .map(|ranges| ranges.iter().map(|range| range.net()).collect()),
             proxy_protocol: settings.proxy_protocol,
             idle_timeout_seconds: settings.idle_timeout_seconds,
+            access_log: settings.access_log,
         });
     }
 }

@@ -115,6 +115,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// When a silent connection is closed, in seconds.
     pub idle_timeout_seconds: Option<u32>,
+    /// Whether connections are logged.
+    pub access_log: bool,
     /// Whose it is.
     pub marks: Marks,
 }
@@ -135,6 +137,7 @@ impl Listener {
             source_ranges: self.source_ranges.clone(),
             proxy_protocol: self.proxy_protocol,
             idle_timeout_seconds: self.idle_timeout_seconds,
+            access_log: self.access_log,
         }
     }
 }

@@ -470,7 +470,8 @@ async fn status_says_where_every_service_stands() -> Result<()> {
     none.says("evenkeel has no Services in the namespace default")?;
     none.says("Assumed: no controller was found")?;
 
-    create(&world, manifest("fine", LOCAL, json!({}))).await?;
+    let fine = json!({"local.evenkeel.dev/access-log": "true"});
+    create(&world, manifest("fine", LOCAL, fine)).await?;
     let broken = json!({"evenkeel.dev/scheme": "sideways", "evenkeel.dev/idle-timeout": "soon"});
     create(&world, manifest("broken", LOCAL, broken)).await?;
     create(
@@ -611,6 +612,14 @@ async fn counted(world: &World, cli: &Cli) -> Result<()> {
         Ok(())
     })
     .await?;
+    let log = world.data_plane.as_ref().context("it runs")?.log_tail(200);
+    let lines = log.lines().filter(|line| {
+        let said = |part: &str| line.contains(part);
+        said(&format!("listener={address}"))
+            && said("service.name=\"fine\"")
+            && said("end=\"closed\"")
+    });
+    ensure!(lines.count() as u64 == CLIENTS, "the access log: {log}");
     let wide = cli.run(&["status", "fine", "-o", "wide"]).await?;
     wide.says(&listener)?;
     let metric = "evenkeel_dataplane_connections_accepted_total";

@@ -284,3 +284,30 @@ fn probes_beside_the_traffic_need_no_proxy_header() {
     intent.options.health_check.protocol = Some(HealthCheckProtocol::Tcp);
     assert_eq!(settings(&intent).1, [], "a mere connection says nothing");
 }
+
+#[test]
+fn own_keys_are_read_by_their_table() {
+    for doc in TABLE.keys {
+        let value = doc.grammar.parse(doc.key, doc.example);
+        let value = value.unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!(value.to_string(), doc.example, "{}", doc.key);
+        assert!(doc.key.starts_with(PREFIX), "{}", doc.key);
+    }
+    let with = |key: &str, value: &str| {
+        let mut intent = intent();
+        intent.annotations.insert(key.into(), value.into());
+        settings(&intent)
+    };
+    let (asked, warnings) = with(ACCESS_LOG, "true");
+    assert!(asked.expect("it can be served").access_log && warnings.is_empty());
+    let wrong = with(ACCESS_LOG, "loud").0.expect_err("it is refused");
+    assert!(wrong.to_string().contains(ACCESS_LOG), "{wrong}");
+    let (asked, warnings) = with("local.evenkeel.dev/acces-log", "true");
+    assert!(!asked.expect("it can be served").access_log);
+    assert!(
+        warnings[0]
+            .message
+            .ends_with(&format!("Did you mean {ACCESS_LOG}?")),
+        "{warnings:?}"
+    );
+}

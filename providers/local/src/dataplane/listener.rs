@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{backends::BackendSet, bind, proxy, traffic::Traffic};
+use super::{access::Access, backends::BackendSet, bind, proxy, traffic::Traffic};
 use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol};
 
 /// What a listener's connections need to know.
@@ -28,18 +28,27 @@ pub(crate) struct Settings {
     source_ranges: Option<Vec<IpNet>>,
     pub(crate) proxy_protocol: bool,
     pub(crate) idle_timeout: Option<Duration>,
+    /// `namespace/name` of the Service, where its connections are logged.
+    pub(crate) access_log: Option<Arc<str>>,
 }
 
 impl Settings {
-    pub(crate) fn new(spec: &ListenerSpec, backends: Arc<BackendSet>) -> Self {
+    pub(crate) fn new(spec: &ListenerSpec, marks: &Marks, backends: Arc<BackendSet>) -> Self {
         Self {
             backends,
+            access_log: spec.access_log.then(|| marks.service.as_str().into()),
             source_ranges: spec.source_ranges.clone(),
             proxy_protocol: spec.proxy_protocol,
             idle_timeout: spec
                 .idle_timeout_seconds
                 .map(|seconds| Duration::from_secs(seconds.into())),
         }
+    }
+
+    /// What will be logged of a connection, if anything.
+    pub(crate) fn access(&self, front: &Front, client: SocketAddr) -> Option<Access> {
+        let service = self.access_log.as_ref()?;
+        Some(Access::begin(service, front.address, client))
     }
 
     fn admits(&self, client: IpAddr) -> bool {
@@ -269,7 +278,11 @@ async fn accept_tcp(socket: TcpListener, front: Arc<Front>, traffic: Arc<Traffic
             }
         };
         traffic.out_of_files(false);
-        if !front.settings().admits(peer.ip()) {
+        let settings = front.settings();
+        if !settings.admits(peer.ip()) {
+            if let Some(access) = settings.access(&front, peer) {
+                access.ends("refused by source range");
+            }
             front.refused_by_range.fetch_add(1, Relaxed);
             traffic.totals.refused_by_range.fetch_add(1, Relaxed);
             proxy::reset(stream);
@@ -318,6 +331,7 @@ mod tests {
                 source_ranges: ranges.map(|ranges| ranges.iter().map(parse).collect()),
                 proxy_protocol: false,
                 idle_timeout: None,
+                access_log: None,
             };
             assert_eq!(
                 settings.admits(client.parse().expect("an address")),

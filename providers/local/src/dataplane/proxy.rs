@@ -98,12 +98,22 @@ impl Connection {
 }
 
 async fn through(client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
+    let access = settings.access(front, client.peer);
+    let ends = |why| {
+        if let Some(access) = &access {
+            access.ends(why);
+        }
+    };
     let Some((place, target)) = connect(client.peer, settings, front, traffic).await else {
         front.refused_without_target.fetch_add(1, Relaxed);
         traffic.totals.refused_without_target.fetch_add(1, Relaxed);
+        ends("no target");
         return reset(client.stream);
     };
     let backend = &place.backend;
+    if let Some(access) = &access {
+        access.to(backend.address);
+    }
     let copy = async {
         if settings.proxy_protocol {
             let header = proxy_header::encode(client.peer, front.address);
@@ -111,13 +121,15 @@ async fn through(client: Client, settings: &Settings, front: &Front, traffic: &T
                 return End::Broken;
             }
         }
-        let received = [&front.received, &backend.received, &traffic.totals.received];
-        let sent = [&front.sent, &backend.sent, &traffic.totals.sent];
+        let mut received = vec![&front.received, &backend.received, &traffic.totals.received];
+        let mut sent = vec![&front.sent, &backend.sent, &traffic.totals.sent];
+        received.extend(access.as_ref().map(|access| &access.received));
+        sent.extend(access.as_ref().map(|access| &access.sent));
         relay(
             &client.stream,
             &target,
-            received,
-            sent,
+            &received,
+            &sent,
             settings.idle_timeout,
         )
         .await
@@ -126,9 +138,15 @@ async fn through(client: Client, settings: &Settings, front: &Front, traffic: &T
         end = copy => end,
         () = place.drained() => {
             tracing::debug!(resource.id = front.name, target_address = %backend.address, "a drained connection was closed");
-            End::Closed
+            End::Drained
         }
     };
+    ends(match end {
+        End::Closed => "closed",
+        End::Broken => "broken off",
+        End::Idle => "idle",
+        End::Drained => "drained",
+    });
     if end == End::Broken {
         // What broke on one side must not look like a good end on the other.
         reset(client.stream);

@@ -29,7 +29,7 @@ thread_local! {
 }
 
 /// Where the bytes of one direction are counted.
-pub(crate) type Counters<'a> = [&'a AtomicU64; 3];
+pub(crate) type Counters<'a> = &'a [&'a AtomicU64];
 
 /// How copying ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(crate) enum End {
     Broken,
     /// Nothing came for as long as was allowed.
     Idle,
+    /// Its target was removed, and its time to drain has passed.
+    Drained,
 }
 
 /// Copies until the connection ends or `idle` passes without a byte in either direction.
@@ -189,7 +191,7 @@ mod tests {
         let counters: [AtomicU64; 2] = Default::default();
         let [received, sent] = &counters;
         let relayed = async {
-            let end = relay(&front, &back, [received; 3], [sent; 3], None).await;
+            let end = relay(&front, &back, &[received; 3], &[sent; 3], None).await;
             drop((front, back));
             end
         };
@@ -225,12 +227,12 @@ mod tests {
         let count = AtomicU64::new(0);
         let idle = Some(Duration::from_millis(50));
         assert_eq!(
-            relay(&front, &back, [&count; 3], [&count; 3], idle).await,
+            relay(&front, &back, &[&count; 3], &[&count; 3], idle).await,
             End::Idle
         );
         drop((client, server));
         assert_eq!(
-            relay(&front, &back, [&count; 3], [&count; 3], None).await,
+            relay(&front, &back, &[&count; 3], &[&count; 3], None).await,
             End::Closed
         );
     }
@@ -242,7 +244,7 @@ mod tests {
         client.set_zero_linger().expect("an option");
         drop(client);
         assert_eq!(
-            relay(&front, &back, [&count; 3], [&count; 3], None).await,
+            relay(&front, &back, &[&count; 3], &[&count; 3], None).await,
             End::Broken
         );
     }

@@ -138,7 +138,7 @@ impl Runtime {
         ) else {
             return;
         };
-        let settings = Settings::new(spec, Arc::clone(set));
+        let settings = Settings::new(spec, marks, Arc::clone(set));
         if let Some(running) = self.listeners.get_mut(name) {
             return running.update(marks, settings);
         }

@@ -62,6 +62,7 @@ fn with_listener(
             source_ranges: None,
             proxy_protocol: false,
             idle_timeout_seconds: None,
+            access_log: false,
         },
         generation: Some(1),
         status: phase,

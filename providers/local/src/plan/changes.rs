@@ -150,6 +150,12 @@ pub(super) fn listener(
             &seen.spec.proxy_protocol,
             &spec.proxy_protocol,
         );
+        differs(
+            &mut reasons,
+            "access log",
+            &seen.spec.access_log,
+            &spec.access_log,
+        );
         let idle = |spec: &ListenerSpec| {
             spec.idle_timeout_seconds
                 .map_or_else(|| "never".to_owned(), |s| format!("{s} s"))

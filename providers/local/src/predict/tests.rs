@@ -48,6 +48,7 @@ fn listener() -> ListenerSpec {
         source_ranges: None,
         proxy_protocol: false,
         idle_timeout_seconds: None,
+        access_log: false,
     }
 }
 

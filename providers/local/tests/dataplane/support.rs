@@ -118,6 +118,7 @@ pub fn listener(port: u16) -> ListenerSpec {
         source_ranges: None,
         proxy_protocol: false,
         idle_timeout_seconds: None,
+        access_log: false,
     }
 }
 

@@ -170,6 +170,7 @@ fn listeners_leases_and_marks_are_checked_field_by_field() {
         source_ranges: None,
         proxy_protocol: false,
         idle_timeout_seconds: Some(1),
+        access_log: false,
     };
     for (spec, want) in [
         (good.clone(), None),
