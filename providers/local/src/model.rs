@@ -116,6 +116,7 @@ pub struct Listener {
     /// When a silent connection is closed, in seconds.
     pub idle_timeout_seconds: Option<u32>,
     /// Whether connections are logged.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub access_log: bool,
     /// Whose it is.
     pub marks: Marks,
