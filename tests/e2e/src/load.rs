@@ -20,7 +20,10 @@ use tokio_util::task::TaskTracker;
 /// How long a request may take, and a stream be silent. Clients of a busy machine are not in a hurry.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Failures that are printed one by one.
+/// An answer that took longer is told, too: something was tried in vain before it.
+const SLOW: Duration = Duration::from_millis(900);
+
+/// Failures, and slow answers, that are printed one by one.
 const SHOWN: usize = 40;
 
 /// Somebody who is asked, and what became of it.
@@ -52,6 +55,8 @@ pub struct Report {
     pub tallies: BTreeMap<String, Tally>,
     /// In the order in which they were seen.
     pub failures: Vec<Failure>,
+    /// Requests that were answered, but late: no failures.
+    pub slow: Vec<Failure>,
     /// What happened, from the start.
     pub events: Vec<(Duration, String)>,
     /// How long it lasted.
@@ -80,17 +85,21 @@ impl Shared {
     fn ended(&self, name: &str, due: Instant, result: Result<(), String>) {
         let now = Instant::now();
         let mut report = self.report();
+        let entry = |kind| Failure {
+            name: name.to_owned(),
+            sent: due - self.started,
+            failed: now - self.started,
+            kind,
+        };
         match result {
             Ok(()) => {
                 let tally = report.tallies.entry(name.to_owned()).or_default();
                 tally.slowest = tally.slowest.max(now - due);
+                if now - due >= SLOW {
+                    report.slow.push(entry("answered late".to_owned()));
+                }
             }
-            Err(kind) => report.failures.push(Failure {
-                name: name.to_owned(),
-                sent: due - self.started,
-                failed: now - self.started,
-                kind,
-            }),
+            Err(kind) => report.failures.push(entry(kind)),
         }
     }
 }
@@ -228,6 +237,23 @@ impl Report {
             .filter(move |failure| failure.name == name)
     }
 
+    fn list(&self, entries: &[Failure], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in entries.iter().take(SHOWN) {
+            let (sent, failed) = (entry.sent.as_secs_f64(), entry.failed.as_secs_f64());
+            let Failure { name, kind, .. } = entry;
+            write!(f, "  {sent:8.3} s to {failed:8.3} s {name}: {kind}")?;
+            if let Some((time, what)) = self.last_event(entry.sent) {
+                let since = (entry.sent - *time).as_secs_f64();
+                write!(f, " (sent {since:.3} s after: {what})")?;
+            }
+            writeln!(f)?;
+        }
+        match entries.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more"),
+        }
+    }
+
     fn last_event(&self, at: Duration) -> Option<&(Duration, String)> {
         self.events.iter().rev().find(|(time, _)| *time <= at)
     }
@@ -244,22 +270,7 @@ impl fmt::Display for Report {
                 tally.sent, tally.slowest
             )?;
         }
-        for failure in self.failures.iter().take(SHOWN) {
-            let (sent, failed) = (failure.sent.as_secs_f64(), failure.failed.as_secs_f64());
-            write!(
-                f,
-                "  {sent:8.3} s to {failed:8.3} s {}: {}",
-                failure.name, failure.kind
-            )?;
-            if let Some((time, what)) = self.last_event(failure.sent) {
-                let since = (failure.sent - *time).as_secs_f64();
-                write!(f, " (sent {since:.3} s after: {what})")?;
-            }
-            writeln!(f)?;
-        }
-        if let Some(more) = self.failures.len().checked_sub(SHOWN + 1) {
-            writeln!(f, "  and {} more", more + 1)?;
-        }
-        Ok(())
+        self.list(&self.failures, f)?;
+        self.list(&self.slow, f)
     }
 }

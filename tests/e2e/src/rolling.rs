@@ -15,9 +15,9 @@ use evenkeel_harness::nodes::{NodesKind, NodesOptions, SHUTDOWN_DELAY_ANNOTATION
 use evenkeel_harness::progress::Progress;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::load::{Load, Report};
@@ -290,6 +290,16 @@ impl Scene {
             ensure!(status.updated_replicas == Some(all), "{status:?}");
             ensure!(status.available_replicas == Some(all), "{status:?}");
             ensure!(status.replicas == Some(all), "{status:?}");
+            Ok(())
+        })
+        .await?;
+        // With policy Local a node that has nothing but ending pods goes on getting traffic until its health check has failed twice. Were
+        // its next pod asked to end before the last one is gone, kube-proxy would choose between the two, and one of them ends now.
+        let pods: Api<Pod> = Api::namespaced(self.world.client(), NAMESPACE);
+        let web = ListParams::default().labels("app=web");
+        eventually("the old pods to be gone", LIMIT, || async {
+            let left = pods.list(&web).await?.items.len();
+            ensure!(left == REPLICAS, "there are {left}");
             Ok(())
         })
         .await
