@@ -7,6 +7,7 @@ pub mod load;
 pub mod look;
 mod make;
 pub mod rolling;
+pub mod user;
 mod world;
 
 pub use world::{World, WorldOptions, own_pool};

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::LIMIT;
+use evenkeel_e2e::user::{NOBODY as USER, program_for_everybody};
 use evenkeel_e2e::{World, WorldOptions};
-use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::kubectl::Kubectl;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions};
 use evenkeel_harness::progress::Progress;
@@ -28,7 +28,6 @@ use serde_json::json;
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local");
 const HOME: &str = "evenkeel-system";
 const NAME: &str = "evenkeel";
-const USER: u32 = 65532;
 
 /// What a container runtime does between the manifest and the program: volumes, a root that cannot be written, user, capabilities.
 const RUNTIME: &str = r#"
@@ -190,18 +189,17 @@ struct Host {
 impl Host {
     async fn new(world: &World) -> Result<Self> {
         let janitor = Janitor::start()?;
-        let root = janitor.directory("host", None)?;
-        std::fs::set_permissions(&root, Permissions::from_mode(0o755))?;
+        let program = program_for_everybody(&janitor)?;
+        let root = program.parent().context("no directory")?;
         let host = Self {
-            program: root.join("evenkeel"),
             state: root.join("state"),
             configuration: root.join("configuration"),
             account: root.join("account"),
             logs: world.plane.log_dir().to_owned(),
             api_port: world.plane.server_port(),
+            program,
             _janitor: janitor,
         };
-        std::fs::copy(evenkeel_binary()?, &host.program)?;
         // As the Dockerfile does. Where that is impossible the ambient set, which no container has, stands in for it.
         let marked = Command::new("setcap")
             .arg("cap_net_bind_service=p")
