@@ -3,6 +3,8 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::{LIMIT, ingress};
@@ -11,6 +13,7 @@ use evenkeel_harness::nodes::{NodesKind, NodesOptions, Origin, namespaces_possib
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -41,6 +44,9 @@ async fn requests_reach_pods_through_a_real_kube_proxy() -> Result<()> {
     every_pod_is_reached(&world)
         .await
         .context("every pod is reached")?;
+    the_client_address_is_lost_and_brought_back(&world)
+        .await
+        .context("the client's address")?;
     policy_local_uses_only_nodes_with_a_pod(&world)
         .await
         .context("policy Local")?;
@@ -96,6 +102,91 @@ async fn every_pod_is_reached(world: &World) -> Result<()> {
         entry.ip_mode
     );
     Ok(())
+}
+
+/// The table of the book: what arrives from whom, with either policy and with PROXY protocol.
+async fn the_client_address_is_lost_and_brought_back(world: &World) -> Result<()> {
+    let nodes = world.nodes()?;
+    let first = nodes.node_address(&nodes.nodes()[0])?;
+    let towards_nodes = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    towards_nodes.connect((first, 9))?;
+    let balancer = towards_nodes.local_addr()?.ip();
+
+    create(
+        world,
+        "seen-local",
+        json!({"externalTrafficPolicy": "Local"}),
+    )
+    .await?;
+    let local = world.address(NAMESPACE, "seen-local", 80).await?;
+    let seen = eventually("an answer", LIMIT, || world.ask(local)).await?;
+    ensure!(
+        seen.client.ip() == balancer,
+        "with policy Local the pod sees {}, the balancer is {balancer}",
+        seen.client
+    );
+    let cluster = world.address(NAMESPACE, "web", 80).await?;
+    for _ in 0..10 {
+        let seen = world.ask(cluster).await?.client.ip();
+        ensure!(
+            seen != balancer && !seen.is_loopback(),
+            "with policy Cluster the pod sees {seen}, which is no node's"
+        );
+    }
+    let services = world.services(NAMESPACE);
+    services
+        .delete("seen-local", &DeleteParams::default())
+        .await?;
+    world.gone(NAMESPACE, "seen-local").await?;
+    proxy_protocol_tells_the_client(world).await
+}
+
+/// A server that reads the header stands behind a Service without a selector, at the address of the pool's client.
+async fn proxy_protocol_tells_the_client(world: &World) -> Result<()> {
+    let nodes = world.nodes()?;
+    let server = nodes.listen(&Origin::Client, "0.0.0.0:9000".parse()?)?;
+    let mut address = nodes.node_address(&nodes.nodes()[0])?.to_string();
+    address.truncate(address.rfind('.').context("no IPv4 address")? + 1);
+    address.push('2');
+    let service = json!({
+        "metadata": {"name": "told", "annotations": {"evenkeel.dev/proxy-protocol": "v2"}},
+        "spec": {"type": "LoadBalancer", "loadBalancerClass": "evenkeel.dev/local", "ports": [{"port": 80, "targetPort": 9000}]},
+    });
+    let service: Service = serde_json::from_value(service)?;
+    let services = world.services(NAMESPACE);
+    services.create(&PostParams::default(), &service).await?;
+    let slice = json!({
+        "metadata": {"name": "told", "labels": {"kubernetes.io/service-name": "told"}},
+        "addressType": "IPv4",
+        "ports": [{"port": 9000}],
+        "endpoints": [{"addresses": [address]}],
+    });
+    let slices: Api<EndpointSlice> = Api::namespaced(world.client(), NAMESPACE);
+    slices
+        .create(&PostParams::default(), &serde_json::from_value(slice)?)
+        .await?;
+    let balancer = world.address(NAMESPACE, "told", 80).await?;
+    eventually("the client's address", LIMIT, || async {
+        let client = nodes.connect(&Origin::Here, balancer).await?;
+        let (mut accepted, _) = tokio::time::timeout(Duration::from_secs(2), server.accept())
+            .await
+            .context("nobody came")??;
+        let mut header = [0; 28];
+        accepted.read_exact(&mut header).await?;
+        // Version 2, PROXY; TCP over IPv4; twelve bytes of addresses (haproxy's proxy-protocol.txt, 2.2).
+        ensure!(header[..12] == *b"\r\n\r\n\0\r\nQUIT\n", "{header:?}");
+        ensure!(header[12..16] == [0x21, 0x11, 0, 12], "{header:?}");
+        let told = SocketAddr::from((
+            [header[16], header[17], header[18], header[19]],
+            u16::from_be_bytes([header[24], header[25]]),
+        ));
+        let client = client.local_addr()?;
+        ensure!(told == client, "told was {told}, the client is {client}");
+        Ok(())
+    })
+    .await?;
+    services.delete("told", &DeleteParams::default()).await?;
+    world.gone(NAMESPACE, "told").await
 }
 
 /// Policy Local: the health check node port of the real kube-proxy decides, so a node without a pod gets nothing, and requests do not
