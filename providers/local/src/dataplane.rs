@@ -32,6 +32,7 @@ mod listener;
 mod lock;
 mod metrics;
 mod pace;
+mod pipe;
 mod pool;
 mod prober;
 mod proxy;

@@ -97,14 +97,14 @@ impl Connection {
     }
 }
 
-async fn through(client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
+async fn through(mut client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
     let access = settings.access(front, client.peer);
     let ends = |why| {
         if let Some(access) = &access {
             access.ends(why);
         }
     };
-    let Some((place, target)) = connect(client.peer, settings, front, traffic).await else {
+    let Some((place, mut target)) = connect(client.peer, settings, front, traffic).await else {
         front.refused_without_target.fetch_add(1, Relaxed);
         traffic.totals.refused_without_target.fetch_add(1, Relaxed);
         ends("no target");
@@ -121,15 +121,28 @@ async fn through(client: Client, settings: &Settings, front: &Front, traffic: &T
                 return End::Broken;
             }
         }
-        let mut received = vec![&front.received, &backend.received, &traffic.totals.received];
-        let mut sent = vec![&front.sent, &backend.sent, &traffic.totals.sent];
-        received.extend(access.as_ref().map(|access| &access.received));
-        sent.extend(access.as_ref().map(|access| &access.sent));
+        // The last one counts only where there is an access log.
+        let logged = access.as_ref();
+        let [received, sent] = [
+            [
+                &front.received,
+                &backend.received,
+                &traffic.totals.received,
+                logged.map_or(&front.received, |access| &access.received),
+            ],
+            [
+                &front.sent,
+                &backend.sent,
+                &traffic.totals.sent,
+                logged.map_or(&front.sent, |access| &access.sent),
+            ],
+        ];
+        let count = if logged.is_some() { 4 } else { 3 };
         relay(
-            &client.stream,
-            &target,
-            &received,
-            &sent,
+            &mut client.stream,
+            &mut target,
+            &received[..count],
+            &sent[..count],
             settings.idle_timeout,
         )
         .await

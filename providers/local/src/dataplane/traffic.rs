@@ -20,8 +20,8 @@ use super::{bind, listener::Front};
 
 /// File descriptors that a proxied connection needs: the client's socket and the target's.
 const FILES_PER_CONNECTION: u64 = 2;
-/// File descriptors kept for listeners, probes, the API and the state file.
-const FILES_KEPT: u64 = 512;
+/// File descriptors kept for listeners, probes, pipes, the API and the state file.
+const FILES_KEPT: u64 = 768;
 
 /// How long to wait for a file descriptor before looking again.
 const SHORTAGE_WAIT: Duration = Duration::from_millis(500);
@@ -175,9 +175,9 @@ mod tests {
             (Some(0), 1),
             (Some(64), 16),
             (Some(1_024), 256),
-            (Some(20_512), 10_000),
-            (None, 524_032),
-            (Some(u64::MAX), usize::MAX / 2 - 256),
+            (Some(20_768), 10_000),
+            (None, 523_904),
+            (Some(u64::MAX), usize::MAX / 2 - 384),
         ] {
             assert_eq!(connections_for(files), want, "{files:?}");
         }
