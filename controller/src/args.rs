@@ -186,6 +186,9 @@ pub struct DataplaneArgs {
     /// Addresses to hand out: a prefix, a range or one address; repeatable [default: 127.77.0.0/24]
     #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
     pub pool: Vec<String>,
+    /// Has the data plane that runs hand over its ports and end once its connections have; without one, starts as always
+    #[arg(long)]
+    pub take_over: bool,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,

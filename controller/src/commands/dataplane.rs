@@ -9,6 +9,7 @@ use crate::{
     capability,
     config::{DataplaneConfig, Surroundings},
     telemetry,
+    version::VERSION,
 };
 
 /// Bytes are moved by tasks that wait most of the time: as many threads as cores, and at least two.
@@ -46,6 +47,9 @@ pub(super) fn execute(args: &DataplaneArgs) -> Result<()> {
                 ),
             }
         };
-        Ok(evenkeel_local::dataplane::serve(config.local.dataplane(), shutdown).await?)
+        let mut dataplane = config.local.dataplane();
+        dataplane.take_over = args.take_over;
+        dataplane.version = VERSION.to_owned();
+        Ok(evenkeel_local::dataplane::serve(dataplane, shutdown).await?)
     })
 }

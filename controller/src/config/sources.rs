@@ -86,6 +86,7 @@ impl Sources {
             socket,
             state_dir,
             pool,
+            take_over: _,
             log,
         } = args;
         let mut typed = Self::default();

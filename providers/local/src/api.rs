@@ -14,6 +14,7 @@
 //! | `PUT /v1/{kind}/{name}` | create or change one object |
 //! | `DELETE /v1/{kind}/{name}` | remove one object; 409 `InUse` while another object refers to it |
 //! | `GET /v1/metrics?cluster=UID&group=IDENTITY` | counters per listener and target, as OpenMetrics text |
+//! | `POST /v1/handover` | hands everything over to another data plane of this machine |
 //!
 //! `{kind}` is `leases`, `backendsets` or `listeners`. Unknown fields are refused, so that a misspelt field is
 //! an error and not a silence. `DELETE` carries the cluster in the header [`header::CLUSTER`]. Every answer that
@@ -367,6 +368,21 @@ pub struct Info {
     /// Counters by name (connections accepted, refused, bytes), for a quick look.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The version of what two data planes say to each other in a handover.
+pub const HANDOVER_VERSION: u32 = 1;
+
+/// Body of `POST /v1/handover`, answered with 202: another data plane wants to take over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// [`HANDOVER_VERSION`] of the one that asks.
+    pub version: u32,
+    /// Name of the Unix socket, in the directory of the API's, on which it waits for everything.
+    pub socket: String,
+    /// Its own version, for the log.
+    pub by: String,
 }
 
 /// Body of every answer that is not 2xx.

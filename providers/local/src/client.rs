@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 
 use self::seen::Interner;
 use crate::{
-    api::{self, Info, Object, Objects, Put, Snapshot},
+    api::{self, Handover, Info, Object, Objects, Put, Snapshot},
     errors::{self, Access},
     model::Kind,
 };
@@ -195,6 +195,24 @@ impl Client {
         );
         let (status, body) = self
             .call(operation, Access::Write, self.allowed(ticket)?, request)
+            .await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(errors::from_answer(operation, Access::Write, status, &body))
+    }
+
+    /// Asks the data plane to hand everything over to another one.
+    ///
+    /// # Errors
+    /// When it refuses or does not answer.
+    pub async fn hand_over(&self, handover: &Handover) -> Result<(), CloudError> {
+        let operation = "POST handover";
+        let body =
+            serde_json::to_vec(handover).expect("the types of the API can be written as JSON");
+        let request = self.request(Method::POST, "/v1/handover".into(), &[], body.into());
+        let (status, body) = self
+            .call(operation, Access::Write, self.timeout, request)
             .await?;
         if status.is_success() {
             return Ok(());

@@ -17,7 +17,11 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use evenkeel_core::error::chain;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use self::place::Place;
 
 mod access;
 mod backends;
@@ -27,12 +31,15 @@ mod config;
 mod deadline;
 mod disk;
 mod engine;
+mod gate;
+mod handover;
 mod health;
 mod listener;
 mod lock;
 mod metrics;
 mod pace;
 mod pipe;
+mod place;
 mod pool;
 mod prober;
 mod proxy;
@@ -48,12 +55,16 @@ mod validate;
 
 pub use config::{Config, ConfigError, ConfigProblem};
 pub use disk::StateError;
+pub use handover::HandoverError;
 pub use lock::LockError;
 pub use metrics::reference as metrics_reference;
 pub use pool::Pool;
 
 /// How long API requests that are under way may go on when the data plane stops.
 const API_GRACE: Duration = Duration::from_secs(1);
+
+/// How long requests are answered on connections that were made before a handover began.
+const LATE_CALLERS: Duration = Duration::from_millis(100);
 
 /// Why a data plane did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +78,9 @@ pub enum Error {
     /// The state cannot be loaded.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The data plane that runs did not hand over; it goes on.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The API server ended.
     #[error("the API server ended; start the data plane again")]
     Api(#[source] io::Error),
@@ -79,8 +93,9 @@ pub enum Error {
 ///
 /// ## Flow
 /// Takes the locks, loads the state, opens every port it knows of, then opens the API: who can connect to the socket
-/// finds everything at work. At the end ports are closed first, then open connections get
-/// [`stop_grace`](Config::stop_grace). The state stays.
+/// finds everything at work. With [`take_over`](Config::take_over) all that may come from the data plane that runs. At the
+/// end ports are closed first, then open connections get [`stop_grace`](Config::stop_grace), or
+/// [`handover_grace`](Config::handover_grace) when another data plane has taken over. The state stays.
 ///
 /// ## Guarantees
 /// A port that cannot be opened is no error: it is reported on its listener and tried again. The limit of open files is
@@ -90,27 +105,21 @@ pub enum Error {
 /// Nothing was touched when the configuration is wrong or another data plane owns the socket or the state file.
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     config.check()?;
-    let socket = lock::ApiSocket::claim(&config.socket).await?;
-    let _state_lock = lock::Lock::take(&config.state)?;
+    // First of all, for files are inherited too.
+    let most = limit_connections(&config);
     let pools: Arc<[Pool]> = config.pools.clone().into();
-    let disk = disk::Disk::open(&config.state)?;
-    let store = disk.load(&pools)?;
+    let Place {
+        mut socket,
+        mut state_lock,
+        disk,
+        store,
+        inherited,
+        before,
+    } = Place::take(&config, &pools).await?;
 
-    let allowed = traffic::connections_allowed();
-    let most = config.max_connections.unwrap_or(allowed).min(allowed);
-    if let Some(asked) = config.max_connections.filter(|asked| *asked > allowed) {
-        tracing::warn!(
-            asked,
-            allowed,
-            "the limit of open files allows fewer connections than configured; raise it (LimitNOFILE=)"
-        );
-    }
     let traffic = Arc::new(traffic::Traffic::new(most, config.connect_timeout));
-    let runtime = runtime::Runtime::start(&store, Arc::clone(&traffic));
-    tracing::info!(
-        socket = %config.socket.display(), state = %config.state.display(), leases = store.leases.len(),
-        listeners = store.listeners.len(), max_connections = most, "the data plane runs"
-    );
+    let (leases, listeners) = (store.leases.len(), store.listeners.len());
+    let runtime = runtime::Runtime::start(&store, Arc::clone(&traffic), inherited);
 
     let (stop_api, stop_engine) = (CancellationToken::new(), CancellationToken::new());
     // When this future is dropped half-way, nothing may go on behind its back.
@@ -119,29 +128,81 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         stop_engine.clone().drop_guard(),
         traffic.end.clone().drop_guard(),
     ];
+    // Nobody can ask for a change before the API is open, and it opens when the place is ours.
     let (engine, run) =
         engine::engine(store, runtime, disk, config.bind_retry, stop_engine.clone());
+    let (listener, gate) = gate::Gate::before(socket.listen()?);
+    if let Some(before) = before {
+        handover::take::done(before).await;
+        socket.own();
+        state_lock.sign();
+    }
     let mut engine_task = tokio::spawn(run);
+    let (successors, mut successor) = mpsc::channel(1);
     let router = server::Api {
-        engine,
+        engine: engine.clone(),
         pools,
         timeout: config.request_timeout,
+        version: config.version.as_str().into(),
+        successors,
+        turn: Arc::new(Semaphore::new(1)),
     }
     .router();
-    let api = axum::serve(socket.listen()?, router)
-        .with_graceful_shutdown(stop_api.clone().cancelled_owned());
+    let api =
+        axum::serve(listener, router).with_graceful_shutdown(stop_api.clone().cancelled_owned());
     let mut api_task = tokio::spawn(api.into_future());
+    tracing::info!(
+        socket = %config.socket.display(), state = %config.state.display(), leases, listeners, max_connections = most,
+        "the data plane runs"
+    );
 
-    tokio::select! {
-        () = shutdown => {}
-        ended = &mut engine_task => return ended.map(|_| ()).map_err(Error::Task),
-        ended = &mut api_task => return ended?.map_err(Error::Api),
-    }
+    tokio::pin!(shutdown);
+    let heir = loop {
+        let asked = tokio::select! {
+            () = &mut shutdown => break None,
+            ended = &mut engine_task => return ended.map(|_| ()).map_err(Error::Task),
+            ended = &mut api_task => return ended?.map_err(Error::Api),
+            Some(asked) = successor.recv() => asked,
+        };
+        let offer =
+            handover::give::offer(asked, &config.version, &socket, &state_lock, &engine, &gate);
+        let accepted = tokio::select! {
+            () = &mut shutdown => break None,
+            accepted = offer => accepted,
+        };
+        // What was accepted is brought to an end, also when we are told to stop meanwhile.
+        let concluded = match accepted {
+            Ok(accepted) => accepted.conclude().await,
+            Err(error) => Err(error),
+        };
+        match concluded {
+            Ok(still) => break Some(still),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "nothing was handed over; this data plane goes on"
+            ),
+        }
+    };
 
-    tracing::info!("the data plane stops; its state stays");
     stop_engine.cancel();
+    let handed_over = heir.is_some();
+    if handed_over {
+        tracing::info!(
+            connections = traffic.tasks.len(),
+            "another data plane has taken over; connections that are open here go on"
+        );
+        socket.leave();
+        drop(state_lock);
+    } else {
+        tracing::info!("the data plane stops; its state stays");
+    }
     let mut runtime = engine_task.await?;
     runtime.stop_accepting().await;
+    socket.close();
+    if handed_over {
+        // Who was let in before the gate was shut may still ask, and is told to ask again.
+        tokio::time::sleep(LATE_CALLERS).await;
+    }
     stop_api.cancel();
     if tokio::time::timeout(API_GRACE, &mut api_task)
         .await
@@ -149,8 +210,17 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     {
         api_task.abort();
     }
-    traffic.tasks.close();
-    if tokio::time::timeout(config.stop_grace, traffic.tasks.wait())
+    if handed_over {
+        // With it the probes end.
+        drop(runtime);
+        drop(socket);
+        let done = tokio::time::timeout(config.handover_grace, drained(&traffic));
+        tokio::select! {
+            _ = done => {}
+            () = &mut shutdown => {}
+        }
+    }
+    if tokio::time::timeout(config.stop_grace, drained(&traffic))
         .await
         .is_err()
     {
@@ -162,4 +232,23 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         traffic.tasks.wait().await;
     }
     Ok(())
+}
+
+/// Waits until every connection has ended.
+async fn drained(traffic: &traffic::Traffic) {
+    traffic.tasks.close();
+    traffic.tasks.wait().await;
+}
+
+/// How many connections may be open at a time.
+fn limit_connections(config: &Config) -> usize {
+    let allowed = traffic::connections_allowed();
+    if let Some(asked) = config.max_connections.filter(|asked| *asked > allowed) {
+        tracing::warn!(
+            asked,
+            allowed,
+            "the limit of open files allows fewer connections than configured; raise it (LimitNOFILE=)"
+        );
+    }
+    config.max_connections.unwrap_or(allowed).min(allowed)
 }

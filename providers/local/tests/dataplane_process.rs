@@ -16,7 +16,7 @@ use std::{
 };
 
 use evenkeel_local::{
-    api::{Listener, ListenerPhase, Objects, failure},
+    api::{Health, Info, Listener, ListenerPhase, Objects, failure},
     dataplane::serve,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -25,10 +25,13 @@ use tokio::net::UnixStream;
 #[path = "dataplane/support.rs"]
 mod support;
 use support::*;
+#[path = "dataplane_process/takeover.rs"]
+mod takeover;
 
 const DIRECTORY: &str = "EVENKEEL_TEST_DIRECTORY";
 const POOL: &str = "EVENKEEL_TEST_POOL";
 const FILES: &str = "EVENKEEL_TEST_FILES";
+const TAKE_OVER: &str = "EVENKEEL_TEST_TAKE_OVER";
 
 /// Not a test: what the child process runs.
 #[test]
@@ -51,6 +54,8 @@ fn child() {
     let mut config = config(Path::new(&directory), &[&env::var(POOL).expect("a pool")]);
     config.max_connections = Some(10_000);
     config.bind_retry = Duration::from_millis(200);
+    config.take_over = env::var(TAKE_OVER).is_ok();
+    config.handover_grace = Duration::from_secs(60);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime
         .block_on(serve(config, std::future::pending()))
@@ -65,6 +70,31 @@ struct Process {
 
 impl Process {
     async fn start(directory: &Path, pool: &str, files: Option<u64>) -> Self {
+        let mut process = Self::spawn(directory, pool, files, false);
+        let socket = process.client.socket.clone();
+        until("the API answers", async || {
+            process.runs();
+            UnixStream::connect(&socket).await.ok()
+        })
+        .await;
+        process
+    }
+
+    /// Starts one that takes over, and waits until it has.
+    async fn take_over(directory: &Path, pool: &str) -> Self {
+        let mut process = Self::spawn(directory, pool, None, true);
+        let (client, pid) = (process.client.clone(), process.child.id());
+        until("the new one answers", async || {
+            process.runs();
+            // The old one says that it is busy when it is asked in the middle of it.
+            let answer = client.get("/v1/health").await;
+            (answer.status == 200 && answer.object::<Info>().pid == pid).then_some(())
+        })
+        .await;
+        process
+    }
+
+    fn spawn(directory: &Path, pool: &str, files: Option<u64>, take_over: bool) -> Self {
         let mut command = Command::new(env::current_exe().expect("this binary"));
         command
             .args(["child", "--exact", "--ignored", "--quiet"])
@@ -73,25 +103,33 @@ impl Process {
         command
             .env(DIRECTORY, directory)
             .env(POOL, pool)
-            .env_remove(FILES);
+            .env_remove(FILES)
+            .env_remove(TAKE_OVER);
         if let Some(files) = files {
             command.env(FILES, files.to_string());
+        }
+        if take_over {
+            command.env(TAKE_OVER, "yes");
         }
         let child = command.spawn().expect("a process");
         let client = Client {
             socket: directory.join("dataplane.sock"),
         };
-        let mut process = Self { child, client };
-        until("the API answers", async || {
-            assert_eq!(
-                process.child.try_wait().expect("its state"),
-                None,
-                "the data plane ended"
-            );
-            UnixStream::connect(&process.client.socket).await.ok()
+        Self { child, client }
+    }
+
+    fn runs(&mut self) {
+        let ended = self.child.try_wait().expect("its state");
+        assert_eq!(ended, None, "the data plane ended");
+    }
+
+    /// Waits until it has ended well by itself.
+    async fn ended(&mut self) {
+        let status = until("the old one's end", async || {
+            self.child.try_wait().expect("its state")
         })
         .await;
-        process
+        assert!(status.success(), "{status}");
     }
 
     /// Kills it without a word.

@@ -31,6 +31,12 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long open connections may go on after a shutdown was asked for; they end sooner when all are done.
     pub stop_grace: Duration,
+    /// Whether a data plane that answers on the socket is asked to hand over its ports and end; else that is an error.
+    pub take_over: bool,
+    /// How long open connections may go on after a successor has taken over; they end sooner when all are done.
+    pub handover_grace: Duration,
+    /// What the API says is its version.
+    pub version: String,
 }
 
 impl Config {
@@ -46,6 +52,9 @@ impl Config {
             bind_retry: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             stop_grace: Duration::from_secs(2),
+            take_over: false,
+            handover_grace: Duration::from_secs(600),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 

@@ -46,6 +46,9 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file of the data plane that runs cannot be used.
+    #[error("{0}; the data plane that runs goes on")]
+    Live(String),
     /// Neither the file nor its backup can be used.
     #[error(
         "{file}; the backup cannot be used either: {backup}; repair one of them, or move both away to start without any state"
@@ -149,6 +152,14 @@ impl Disk {
             source,
         })?;
         Ok(store)
+    }
+
+    /// Loads the objects of the data plane that runs, and touches nothing.
+    pub(crate) fn load_live(&self, pools: &Arc<[Pool]>) -> Result<Store, StateError> {
+        match read(&self.path, pools) {
+            Ok(store) => Ok(store.unwrap_or_else(|| Store::new(Arc::clone(pools)))),
+            Err(problem) => Err(StateError::Live(problem.to_string())),
+        }
     }
 
     /// Replaces the file by these objects. When it fails the file holds the old objects, or, should only the last

@@ -7,7 +7,7 @@
 //! ## Guarantees
 //! What was answered survives a crash. A read sees every change answered before it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::route::Which;
 use super::{
     disk::Disk,
+    handover::Socket,
+    listener::Shared,
+    prober::Belief,
     runtime::Runtime,
     store::{Change, Edit, Held, Kind, Request, Store, Stored, Table},
 };
@@ -213,6 +216,16 @@ type Read = Box<dyn FnOnce(&View<'_>) + Send>;
 enum Command {
     Change(Box<Request>, oneshot::Sender<Result<Answer, ApiError>>),
     Read(Read),
+    Freeze(oneshot::Sender<Result<Frozen, ApiError>>),
+}
+
+/// Nothing changes while this lives, and what is asked meanwhile waits.
+pub(crate) struct Frozen {
+    /// Every open port.
+    pub(crate) sockets: Vec<(Socket, Shared)>,
+    /// What is believed of the targets.
+    pub(crate) beliefs: Vec<Belief>,
+    _thaw: oneshot::Sender<Infallible>,
 }
 
 /// The way to the engine.
@@ -245,6 +258,18 @@ impl Engine {
             .try_send(Command::Read(read))
             .map_err(|_| busy())?;
         answered.await.map_err(|_| busy())
+    }
+}
+
+impl Engine {
+    /// Stops all changes for as long as the answer lives. All that was answered before is on disk.
+    pub(crate) async fn freeze(&self) -> Result<Frozen, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands
+            .send(Command::Freeze(answer))
+            .await
+            .map_err(|_| busy())?;
+        answered.await.map_err(|_| busy())?
     }
 }
 
@@ -286,7 +311,12 @@ pub(crate) fn engine(
                         stop.cancelled().await;
                         break;
                     }
-                    work.batch(std::mem::take(&mut batch)).await;
+                    if let Some(waiter) = work.batch(std::mem::take(&mut batch)).await {
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            () = work.freeze(waiter) => {}
+                        }
+                    }
                 }
             }
         }
@@ -319,13 +349,42 @@ impl Work {
         }
     }
 
-    async fn batch(&mut self, commands: Vec<Command>) {
+    async fn freeze(&mut self, waiter: oneshot::Sender<Result<Frozen, ApiError>>) {
+        if !self.saved {
+            if let Err(error) = self.save().await {
+                let refused =
+                    format!("the state cannot be written: {error}; make room, and start again");
+                let _ = waiter.send(Err(ApiError::new(code::STORAGE, refused)));
+                return;
+            }
+            self.saved = true;
+        }
+        let (thaw, thawed) = oneshot::channel();
+        let frozen = Frozen {
+            sockets: self.runtime.sockets(),
+            beliefs: self.runtime.probes.beliefs(),
+            _thaw: thaw,
+        };
+        if waiter.send(Ok(frozen)).is_ok() {
+            // Nothing is ever sent: it ends when the other side is dropped.
+            let _ = thawed.await;
+        }
+    }
+
+    /// Carries commands out. Who wants everything to be frozen after them is returned.
+    async fn batch(
+        &mut self,
+        commands: Vec<Command>,
+    ) -> Option<oneshot::Sender<Result<Frozen, ApiError>>> {
+        let mut freeze = None;
         let mut merged = Vec::new();
         let mut reads = Vec::new();
         for command in commands {
             match command {
                 Command::Read(read) => reads.push(read),
                 Command::Change(request, waiter) => merged.push(self.merge(*request, waiter)),
+                // There is never more than one.
+                Command::Freeze(waiter) => freeze = Some(waiter),
             }
         }
         let news = |merged: &Merged| {
@@ -370,6 +429,7 @@ impl Work {
         for read in reads {
             read(&view);
         }
+        freeze
     }
 
     fn merge(

@@ -4,7 +4,9 @@
 //! socket nor an open connection.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,10 +16,17 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{access::Access, backends::BackendSet, bind, proxy, traffic::Traffic};
+use super::{
+    access::Access, backends::BackendSet, bind, deadline, handover::Socket, proxy, traffic::Traffic,
+};
 use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol};
 
 /// What a listener's connections need to know.
@@ -100,6 +109,7 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Port {
     Open {
+        socket: Arc<TcpListener>,
         /// Ends accepting when dropped.
         stop: DropGuard,
         accepting: JoinHandle<()>,
@@ -107,15 +117,18 @@ enum Port {
     Failed(ListenerPhase),
 }
 
+/// An open socket, whatever its protocol.
+pub(crate) type Shared = Arc<dyn AsFd + Send + Sync>;
+
 impl Listener {
-    /// Makes a listener and opens its port, if the system lets it.
+    /// Makes a listener and opens its port, if the system lets it; or takes up the open one that was inherited.
     pub(crate) fn open(
         name: &str,
         marks: &Marks,
-        address: SocketAddr,
-        protocol: Protocol,
+        Socket { protocol, address }: Socket,
         settings: Settings,
         traffic: &Arc<Traffic>,
+        inherited: Option<OwnedFd>,
     ) -> Self {
         let front = Arc::new(Front {
             name: name.to_owned(),
@@ -131,7 +144,7 @@ impl Listener {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         });
-        let port = open(protocol, &front, traffic);
+        let port = open(protocol, &front, traffic, inherited);
         let listener = Self {
             front,
             marks: marks.clone(),
@@ -163,7 +176,7 @@ impl Listener {
     /// Tries again to open the port.
     pub(crate) fn retry(&mut self, traffic: &Arc<Traffic>) {
         let before = self.phase();
-        self.port = open(self.protocol, &self.front, traffic);
+        self.port = open(self.protocol, &self.front, traffic, None);
         self.log_phase(Some(&before));
     }
 
@@ -177,11 +190,31 @@ impl Listener {
 
     /// Closes the port. On return it is free.
     pub(crate) async fn stop_accepting(self) {
-        if let Port::Open { stop, accepting } = self.port {
-            drop(stop);
+        if let Port::Open {
+            socket,
+            stop,
+            accepting,
+        } = self.port
+        {
+            drop((socket, stop));
             if let Err(error) = accepting.await {
                 tracing::error!(resource.id = self.front.name, %error, "accepting connections had failed");
             }
+        }
+    }
+
+    /// The open port, for the data plane that takes over.
+    pub(crate) fn socket(&self) -> Option<(Socket, Shared)> {
+        match &self.port {
+            Port::Open { socket, .. } if !self.is_down() => {
+                let shared: Shared = Arc::clone(socket) as Shared;
+                let socket = Socket {
+                    protocol: self.protocol,
+                    address: self.front.address,
+                };
+                Some((socket, shared))
+            }
+            _ => None,
         }
     }
 
@@ -231,31 +264,51 @@ impl Listener {
     }
 }
 
-fn open(protocol: Protocol, front: &Arc<Front>, traffic: &Arc<Traffic>) -> Port {
+fn open(
+    protocol: Protocol,
+    front: &Arc<Front>,
+    traffic: &Arc<Traffic>,
+    inherited: Option<OwnedFd>,
+) -> Port {
     match protocol {
         Protocol::Tcp => {
-            let socket = match bind::listen_tcp(front.address)
-                .and_then(|socket| TcpListener::from_std(socket.into()))
-            {
-                Ok(socket) => socket,
+            let socket = match listen_tcp(front.address, inherited) {
+                Ok(socket) => Arc::new(socket),
                 Err(error) => return Port::Failed(bind::failed(front.address, &error)),
             };
             front.set_stuck(None);
             let stop = CancellationToken::new();
-            let task = accept_tcp(socket, Arc::clone(front), Arc::clone(traffic));
-            let task = stop.clone().run_until_cancelled_owned(task);
-            let accepting = tokio::spawn(async move {
-                task.await;
-            });
+            let accepting = tokio::spawn(accept_tcp(
+                Arc::clone(&socket),
+                Arc::clone(front),
+                Arc::clone(traffic),
+                stop.clone(),
+            ));
             let stop = stop.drop_guard();
-            Port::Open { stop, accepting }
+            Port::Open {
+                socket,
+                stop,
+                accepting,
+            }
         }
     }
 }
 
-/// Accepts connections for as long as it is let.
-async fn accept_tcp(socket: TcpListener, front: Arc<Front>, traffic: Arc<Traffic>) {
-    loop {
+fn listen_tcp(address: SocketAddr, inherited: Option<OwnedFd>) -> io::Result<TcpListener> {
+    match inherited {
+        Some(socket) => TcpListener::from_std(socket.into()),
+        None => TcpListener::from_std(bind::listen_tcp(address)?.into()),
+    }
+}
+
+/// Accepts connections until told to stop. Each one that was accepted is served, also when told meanwhile.
+async fn accept_tcp(
+    socket: Arc<TcpListener>,
+    front: Arc<Front>,
+    traffic: Arc<Traffic>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
         let accept = socket.accept();
         tokio::pin!(accept);
         let accepted = match futures::poll!(&mut accept) {
@@ -263,14 +316,20 @@ async fn accept_tcp(socket: TcpListener, front: Arc<Front>, traffic: Arc<Traffic
             Poll::Pending => {
                 // The kernel reserves a file before it looks into the backlog: having to wait proves that there is one.
                 front.set_stuck(None);
-                accept.await
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    accepted = accept => accepted,
+                }
             }
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if bind::is_shortage(&error) => {
-                traffic.wait_for_files(&front).await;
-                continue;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = traffic.wait_for_files(&front) => continue,
+                }
             }
             Err(error) => {
                 tracing::debug!(resource.id = front.name, %error, "a client left before it was accepted");
@@ -288,21 +347,42 @@ async fn accept_tcp(socket: TcpListener, front: Arc<Front>, traffic: Arc<Traffic
             proxy::reset(stream);
             continue;
         }
-        // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
-        let permit = traffic.permit().await;
-        front.accepted.fetch_add(1, Relaxed);
-        traffic.totals.accepted.fetch_add(1, Relaxed);
         let client = proxy::Client { stream, peer };
-        let settings = front.settings();
-        let connection = proxy::Connection::new(
-            client,
-            settings,
-            Arc::clone(&front),
-            Arc::clone(&traffic),
-            permit,
-        );
-        traffic.tasks.spawn(connection.serve());
+        // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
+        tokio::select! {
+            biased;
+            permit = traffic.permit() => serve(client, permit, &front, &traffic),
+            () = stop.cancelled() => {
+                let (front, traffic) = (Arc::clone(&front), Arc::clone(&traffic));
+                traffic.clone().tasks.spawn(async move {
+                    tokio::select! {
+                        permit = traffic.permit() => serve(client, permit, &front, &traffic),
+                        () = deadline::passed(front.deadline.subscribe()) => {}
+                        () = traffic.end.cancelled() => {}
+                    }
+                });
+            }
+        }
     }
+}
+
+fn serve(
+    client: proxy::Client,
+    permit: OwnedSemaphorePermit,
+    front: &Arc<Front>,
+    traffic: &Arc<Traffic>,
+) {
+    front.accepted.fetch_add(1, Relaxed);
+    traffic.totals.accepted.fetch_add(1, Relaxed);
+    let settings = front.settings();
+    let connection = proxy::Connection::new(
+        client,
+        settings,
+        Arc::clone(front),
+        Arc::clone(traffic),
+        permit,
+    );
+    traffic.tasks.spawn(connection.serve());
 }
 
 #[cfg(test)]

@@ -22,8 +22,11 @@ use self::{clock::Clock, look::Failure};
 use super::health::Standing;
 use crate::api::{Health, HealthCheck, Target};
 
+mod beliefs;
 mod clock;
 mod look;
+
+pub(crate) use beliefs::Belief;
 
 /// Why a target that answers is not used.
 const FLAPPING: &str = "flapping";
@@ -57,6 +60,7 @@ type Running = Mutex<HashMap<Arc<Key>, Weak<Probe>>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probes {
     running: Arc<Running>,
+    inherited: Arc<Mutex<beliefs::Inherited>>,
     /// The way to the task, which runs from the first probe on and ends with the last clone of this.
     task: Arc<OnceLock<mpsc::UnboundedSender<Weak<Probe>>>>,
 }
@@ -75,6 +79,7 @@ impl Probes {
         if let Some(probe) = running.get(&key).and_then(Weak::upgrade) {
             return probe;
         }
+        let believed = self.believed(&key, believed);
         let probe = Arc::new(Probe {
             key: Arc::clone(&key),
             believed,

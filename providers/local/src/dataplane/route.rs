@@ -6,7 +6,7 @@ use super::{
     store::{Expect, Kind, Request},
     strict,
 };
-use crate::api::{ApiError, Marks, code, header};
+use crate::api::{ApiError, HANDOVER_VERSION, Handover, Marks, code, header};
 
 /// Which objects are asked about; nothing said is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ impl Which {
 pub(crate) enum Route {
     Health,
     Metrics(Which),
+    Handover,
     Objects(Which),
     Snapshot(Which),
     Get {
@@ -81,6 +82,11 @@ pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<R
             allow(method, &[Method::GET])?;
             Ok(Route::Metrics(which(uri).map_err(refuse)?))
         }
+        ["v1", "handover"] => {
+            allow(method, &[Method::POST])?;
+            no_query(uri).map_err(refuse)?;
+            Ok(Route::Handover)
+        }
         ["v1", "objects"] => {
             allow(method, &[Method::GET])?;
             Ok(Route::Objects(which(uri).map_err(refuse)?))
@@ -121,6 +127,33 @@ pub(crate) fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<R
         }
         _ => Err(no_path(uri)),
     }
+}
+
+/// Reads what a data plane that takes over says.
+pub(crate) fn handover(body: &[u8]) -> Result<Handover, ApiError> {
+    let asked: Handover = strict::parse(body)?;
+    if asked.version != HANDOVER_VERSION {
+        return Err(ApiError::new(
+            code::INVALID,
+            format!(
+                "version: {} is not allowed, this data plane hands over in version {HANDOVER_VERSION}; stop it, which ends \
+                 its connections, and start the other one",
+                asked.version
+            ),
+        )
+        .at("version"));
+    }
+    // A name and no path: it lies beside our own socket.
+    if asked.socket.is_empty()
+        || asked.socket.contains(['/', '\0'])
+        || asked.socket.starts_with('.')
+    {
+        return Err(invalid(
+            "socket",
+            "it must be the name of a socket beside the API's; send one",
+        ));
+    }
+    Ok(asked)
 }
 
 /// Joins a `PUT` and its body.
@@ -298,6 +331,7 @@ mod tests {
         for (method, path, headers, want) in [
             ("GET", "/v1/health", &[][..], Route::Health),
             ("GET", "/v1/metrics", &[], Route::Metrics(Which::default())),
+            ("POST", "/v1/handover", &[], Route::Handover),
             ("GET", "/v1/objects", &[], Route::Objects(Which::default())),
             (
                 "GET",
@@ -378,6 +412,8 @@ mod tests {
             ("GET", "/v1/leases/a/b", &[], 404, None),
             ("POST", "/v1/leases/a", &[], 405, None),
             ("DELETE", "/v1/objects", &[], 405, None),
+            ("GET", "/v1/handover", &[], 405, None),
+            ("POST", "/v1/handover?now", &[], 400, Some("query")),
             ("GET", "/v1/objects?clutser=x", &[], 400, Some("query")),
             ("GET", "/v1/objects?cluster=", &[], 400, Some("query")),
             ("GET", "/v1/leases/a?x=1", &[], 400, Some("query")),

@@ -2,11 +2,18 @@
 //!
 //! Takes the changes that are on disk, in their order. What one change does not name stays untouched.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     backends::BackendSet,
-    listener::{Listener, Settings},
+    handover::{Socket, take::Inherited},
+    listener::{Listener, Settings, Shared},
     prober::Probes,
     store::{Change, Edit, Store, Stored},
     traffic::Traffic,
@@ -22,16 +29,21 @@ pub(crate) struct Runtime {
     pub(crate) listeners: BTreeMap<String, Listener>,
     pub(crate) probes: Probes,
     pub(crate) traffic: Arc<Traffic>,
+    /// Open ports of the data plane that ran before; none once everything stored has started.
+    inherited: HashMap<Socket, OwnedFd>,
 }
 
 impl Runtime {
-    /// Starts all that is stored.
-    pub(crate) fn start(store: &Store, traffic: Arc<Traffic>) -> Self {
+    /// Starts all that is stored, from what was inherited where there is something.
+    pub(crate) fn start(store: &Store, traffic: Arc<Traffic>, inherited: Inherited) -> Self {
+        let probes = Probes::default();
+        probes.inherit(inherited.beliefs);
         let mut runtime = Self {
             sets: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            probes: Probes::default(),
+            probes,
             traffic,
+            inherited: inherited.sockets,
         };
         for set in store.backend_sets.values() {
             runtime.put_set(set);
@@ -39,6 +51,8 @@ impl Runtime {
         for listener in store.listeners.values() {
             runtime.put_listener(listener, store);
         }
+        runtime.inherited = HashMap::new();
+        runtime.probes.inherit(Vec::new());
         runtime
     }
 
@@ -85,6 +99,14 @@ impl Runtime {
         {
             listener.retry(&self.traffic);
         }
+    }
+
+    /// What is open, for the data plane that takes over.
+    pub(crate) fn sockets(&self) -> Vec<(Socket, Shared)> {
+        self.listeners
+            .values()
+            .filter_map(Listener::socket)
+            .collect()
     }
 
     /// Closes every port; open connections go on.
@@ -143,7 +165,12 @@ impl Runtime {
             return running.update(marks, settings);
         }
         let address = SocketAddr::new(lease.spec.address, spec.port);
-        let running = Listener::open(name, marks, address, spec.protocol, settings, &self.traffic);
+        let socket = Socket {
+            protocol: spec.protocol,
+            address,
+        };
+        let inherited = self.inherited.remove(&socket);
+        let running = Listener::open(name, marks, socket, settings, &self.traffic, inherited);
         self.listeners.insert(name.clone(), running);
     }
 }

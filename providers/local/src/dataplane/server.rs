@@ -11,15 +11,17 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     engine::{Answer, Engine, busy},
+    handover::give::Asked,
     metrics,
     pool::Pool,
     route::{self, Refusal, Route},
     store,
 };
-use crate::api::{ApiError, Info, MAX_BODY_BYTES, code};
+use crate::api::{ApiError, Handover, Info, MAX_BODY_BYTES, code};
 
 /// What the handler needs.
 #[derive(Clone)]
@@ -27,6 +29,11 @@ pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) pools: Arc<[Pool]>,
     pub(crate) timeout: Duration,
+    pub(crate) version: Arc<str>,
+    /// Where data planes go that want to take over.
+    pub(crate) successors: mpsc::Sender<Asked>,
+    /// One of them at a time.
+    pub(crate) turn: Arc<Semaphore>,
 }
 
 impl Api {
@@ -57,6 +64,11 @@ impl Api {
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 let kind = HeaderValue::from_static(kind);
                 Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+            }
+            Route::Handover => {
+                let asked = route::handover(&read_body(body).await?).map_err(refuse)?;
+                self.hand_over(asked).map_err(refuse)?;
+                Ok(StatusCode::ACCEPTED.into_response())
             }
             Route::Objects(which) => {
                 let objects = self
@@ -131,13 +143,30 @@ impl Api {
         }
     }
 
+    fn hand_over(&self, asked: Handover) -> Result<(), ApiError> {
+        let taken = || {
+            let message =
+                "another data plane is taking over already; start again when that is over";
+            ApiError::new(code::BUSY, message)
+        };
+        let permit = Arc::clone(&self.turn)
+            .try_acquire_owned()
+            .map_err(|_| taken())?;
+        let asked = Asked {
+            socket: asked.socket,
+            by: asked.by,
+            permit,
+        };
+        self.successors.try_send(asked).map_err(|_| busy())
+    }
+
     async fn info(&self) -> Result<Info, ApiError> {
         let counters = self
             .engine
             .read(|view| view.runtime.traffic.totals.by_name())
             .await?;
         Ok(Info {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.version.to_string(),
             pid: std::process::id(),
             pools: self.pools.iter().map(ToString::to_string).collect(),
             counters,
