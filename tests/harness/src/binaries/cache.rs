@@ -25,19 +25,25 @@ pub(super) struct Lock {
     _file: File,
 }
 
+/// Where programs are kept that were built or fetched: `EVENKEEL_CACHE`, else `XDG_CACHE_HOME/evenkeel`, else `HOME/.cache/evenkeel`.
+///
+/// # Errors
+/// When none of these variables is set.
+pub fn cache_root() -> Result<PathBuf> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("EVENKEEL_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("evenkeel")))
+        .or_else(|| variable("HOME").map(|path| path.join(".cache/evenkeel")))
+        .context("no place to keep built programs: set EVENKEEL_CACHE to a directory")
+}
+
 impl Cache {
-    /// `EVENKEEL_CACHE`, else `XDG_CACHE_HOME/evenkeel`, else `HOME/.cache/evenkeel`.
     pub(super) fn from_environment(kubernetes: Kubernetes) -> Result<Self> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let root = variable("EVENKEEL_CACHE")
-            .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("evenkeel")))
-            .or_else(|| variable("HOME").map(|path| path.join(".cache/evenkeel")))
-            .context("no place to keep built programs: set EVENKEEL_CACHE to a directory")?;
-        Ok(Self::in_directory(&root, kubernetes))
+        Ok(Self::in_directory(&cache_root()?, kubernetes))
     }
 
     pub(super) fn in_directory(root: &Path, kubernetes: Kubernetes) -> Self {
