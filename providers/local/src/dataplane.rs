@@ -31,6 +31,8 @@ mod config;
 mod deadline;
 mod disk;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod handover;
 mod health;

@@ -83,6 +83,23 @@ struct Head {
     version: u64,
 }
 
+/// What is wrong with the contents of a state file.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    Damaged(String),
+    FromFuture(u64),
+}
+
+impl Problem {
+    fn of(self, path: &Path) -> Unusable {
+        let path = path.to_owned();
+        match self {
+            Self::Damaged(problem) => Unusable::Damaged { path, problem },
+            Self::FromFuture(found) => Unusable::FromFuture { path, found },
+        }
+    }
+}
+
 /// Writes a table as a list, one object per line.
 fn write_table<T: Serialize>(to: &mut impl Write, name: &str, table: &Table<T>) -> io::Result<()> {
     write!(to, ",\n\"{name}\":[")?;
@@ -174,21 +191,7 @@ impl Disk {
             .mode(0o600)
             .open(&pending)?;
         let mut writer = BufWriter::with_capacity(1 << 16, file);
-        let Store {
-            next_generation,
-            leases,
-            backend_sets,
-            listeners,
-            ..
-        } = store;
-        write!(
-            writer,
-            "{{\"version\":{VERSION},\"next_generation\":{next_generation}"
-        )?;
-        write_table(&mut writer, "leases", leases)?;
-        write_table(&mut writer, "backend_sets", backend_sets)?;
-        write_table(&mut writer, "listeners", listeners)?;
-        writer.write_all(b"}\n")?;
+        write(&mut writer, store)?;
         let file = writer
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
@@ -232,25 +235,45 @@ fn read(path: &Path, pools: &Arc<[Pool]>) -> Result<Option<Store>, Unusable> {
             });
         }
     };
-    let damaged = |problem: String| Unusable::Damaged {
-        path: path.to_owned(),
-        problem,
-    };
-    let head: Head = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    parse(&bytes, pools)
+        .map(Some)
+        .map_err(|problem| problem.of(path))
+}
+
+/// The contents of a state file as objects.
+pub(crate) fn parse(bytes: &[u8], pools: &Arc<[Pool]>) -> Result<Store, Problem> {
+    let not_json = |error: serde_json::Error| Problem::Damaged(error.to_string());
+    let head: Head = serde_json::from_slice(bytes).map_err(not_json)?;
     if head.version != VERSION {
-        return Err(Unusable::FromFuture {
-            path: path.to_owned(),
-            found: head.version,
-        });
+        return Err(Problem::FromFuture(head.version));
     }
-    let read: Read = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let read: Read = serde_json::from_slice(bytes).map_err(not_json)?;
     let mut store = Store::new(Arc::clone(pools));
     store.next_generation = read.next_generation;
-    store.leases = table("lease", read.leases).map_err(damaged)?;
-    store.backend_sets = table("backend set", read.backend_sets).map_err(damaged)?;
-    store.listeners = table("listener", read.listeners).map_err(damaged)?;
-    store.check().map_err(damaged)?;
-    Ok(Some(store))
+    store.leases = table("lease", read.leases).map_err(Problem::Damaged)?;
+    store.backend_sets = table("backend set", read.backend_sets).map_err(Problem::Damaged)?;
+    store.listeners = table("listener", read.listeners).map_err(Problem::Damaged)?;
+    store.check().map_err(Problem::Damaged)?;
+    Ok(store)
+}
+
+/// Objects as the contents of a state file.
+pub(crate) fn write(to: &mut impl Write, store: &Store) -> io::Result<()> {
+    let Store {
+        next_generation,
+        leases,
+        backend_sets,
+        listeners,
+        ..
+    } = store;
+    write!(
+        to,
+        "{{\"version\":{VERSION},\"next_generation\":{next_generation}"
+    )?;
+    write_table(to, "leases", leases)?;
+    write_table(to, "backend_sets", backend_sets)?;
+    write_table(to, "listeners", listeners)?;
+    to.write_all(b"}\n")
 }
 
 fn table<T>(kind: &str, objects: Vec<Stored<T>>) -> Result<Table<T>, String> {

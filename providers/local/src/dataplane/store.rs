@@ -464,6 +464,13 @@ impl Store {
             }
             Ok(())
         }
+        // Half of all numbers is more than any data plane ever uses up; a file that says so is damaged.
+        if self.next_generation > u64::MAX / 2 {
+            return Err(format!(
+                "the next generation is {}, which cannot be",
+                self.next_generation
+            ));
+        }
         keys(Kind::Lease, &self.leases, self.next_generation)?;
         keys(Kind::BackendSet, &self.backend_sets, self.next_generation)?;
         keys(Kind::Listener, &self.listeners, self.next_generation)?;
