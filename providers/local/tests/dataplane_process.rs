@@ -28,6 +28,9 @@ use support::*;
 #[path = "dataplane_process/takeover.rs"]
 mod takeover;
 
+#[path = "dataplane_process/kill.rs"]
+mod kill;
+
 const DIRECTORY: &str = "EVENKEEL_TEST_DIRECTORY";
 const POOL: &str = "EVENKEEL_TEST_POOL";
 const FILES: &str = "EVENKEEL_TEST_FILES";
@@ -51,7 +54,9 @@ fn child() {
         )
         .expect("a lower limit");
     }
-    let mut config = config(Path::new(&directory), &[&env::var(POOL).expect("a pool")]);
+    let pools = env::var(POOL).expect("pools");
+    let pools: Vec<&str> = pools.split(',').collect();
+    let mut config = config(Path::new(&directory), &pools);
     config.max_connections = Some(10_000);
     config.bind_retry = Duration::from_millis(200);
     config.take_over = env::var(TAKE_OVER).is_ok();
