@@ -25,15 +25,18 @@ use tokio::net::UnixStream;
 #[path = "dataplane/support.rs"]
 mod support;
 use support::*;
-#[path = "dataplane_process/takeover.rs"]
-mod takeover;
 
+#[path = "dataplane_process/abuse.rs"]
+mod abuse;
 #[path = "dataplane_process/kill.rs"]
 mod kill;
+#[path = "dataplane_process/takeover.rs"]
+mod takeover;
 
 const DIRECTORY: &str = "EVENKEEL_TEST_DIRECTORY";
 const POOL: &str = "EVENKEEL_TEST_POOL";
 const FILES: &str = "EVENKEEL_TEST_FILES";
+const CONNECTIONS: &str = "EVENKEEL_TEST_CONNECTIONS";
 const TAKE_OVER: &str = "EVENKEEL_TEST_TAKE_OVER";
 
 /// Not a test: what the child process runs.
@@ -57,7 +60,8 @@ fn child() {
     let pools = env::var(POOL).expect("pools");
     let pools: Vec<&str> = pools.split(',').collect();
     let mut config = config(Path::new(&directory), &pools);
-    config.max_connections = Some(10_000);
+    let connections = env::var(CONNECTIONS).map(|most| most.parse().expect("a number"));
+    config.max_connections = Some(connections.unwrap_or(10_000));
     config.bind_retry = Duration::from_millis(200);
     config.take_over = env::var(TAKE_OVER).is_ok();
     config.handover_grace = Duration::from_secs(60);
@@ -75,7 +79,13 @@ struct Process {
 
 impl Process {
     async fn start(directory: &Path, pool: &str, files: Option<u64>) -> Self {
-        let mut process = Self::spawn(directory, pool, files, false);
+        let files = files.map(|files| (FILES, files.to_string()));
+        Self::start_with(directory, pool, files.as_slice()).await
+    }
+
+    /// Starts one with these variables of [`child`] set.
+    async fn start_with(directory: &Path, pool: &str, variables: &[(&str, String)]) -> Self {
+        let mut process = Self::spawn(directory, pool, variables);
         let socket = process.client.socket.clone();
         until("the API answers", async || {
             process.runs();
@@ -87,7 +97,7 @@ impl Process {
 
     /// Starts one that takes over, and waits until it has.
     async fn take_over(directory: &Path, pool: &str) -> Self {
-        let mut process = Self::spawn(directory, pool, None, true);
+        let mut process = Self::spawn(directory, pool, &[(TAKE_OVER, "yes".to_owned())]);
         let (client, pid) = (process.client.clone(), process.child.id());
         until("the new one answers", async || {
             process.runs();
@@ -99,7 +109,7 @@ impl Process {
         process
     }
 
-    fn spawn(directory: &Path, pool: &str, files: Option<u64>, take_over: bool) -> Self {
+    fn spawn(directory: &Path, pool: &str, variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(env::current_exe().expect("this binary"));
         command
             .args(["child", "--exact", "--ignored", "--quiet"])
@@ -109,13 +119,9 @@ impl Process {
             .env(DIRECTORY, directory)
             .env(POOL, pool)
             .env_remove(FILES)
-            .env_remove(TAKE_OVER);
-        if let Some(files) = files {
-            command.env(FILES, files.to_string());
-        }
-        if take_over {
-            command.env(TAKE_OVER, "yes");
-        }
+            .env_remove(CONNECTIONS)
+            .env_remove(TAKE_OVER)
+            .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("a process");
         let client = Client {
             socket: directory.join("dataplane.sock"),

@@ -169,4 +169,6 @@ impl Drop for Probe {
 }
 
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod tests;
