@@ -166,16 +166,14 @@ impl BackendSet {
     /// Takes a place for a client at the target that is next, leaving out those that were tried.
     pub(crate) fn place(&self, _client: IpAddr, tried: &[SocketAddr]) -> Option<Place> {
         let mut inner = self.lock();
-        let candidates: Vec<Candidate> = inner
-            .members
-            .iter()
-            .map(|member| Candidate {
+        let index = choose(inner.cursor, inner.members.len(), |index| {
+            let member = &inner.members[index];
+            Candidate {
                 standing: member.standing(),
                 open: member.backend.open(),
                 tried: tried.contains(&member.backend.address),
-            })
-            .collect();
-        let index = choose(inner.cursor, &candidates)?;
+            }
+        })?;
         inner.cursor = index + 1;
         let backend = Arc::clone(&inner.members[index].backend);
         // Counted before the lock is released: connections that come at once must not all choose the same.

@@ -12,28 +12,53 @@ pub(crate) struct Candidate {
     pub(crate) tried: bool,
 }
 
-/// The index of the target with the fewest open connections.
+/// Healthy targets that are compared for one connection. The least busy one of so many is hardly busier than the least
+/// busy one of all, and looking at thousands for each connection would cost more than the connection.
+const COMPARED: usize = 64;
+
+/// The index of the target with the fewest open connections, of `count` targets that `look` tells of.
 ///
 /// Among equals it is the next one from `cursor` on, so that short connections go round. A flapping target is chosen
 /// when no healthy one is left to try, one that was never probed only when none answers at all; unhealthy ones never.
-pub(crate) fn choose(cursor: usize, candidates: &[Candidate]) -> Option<usize> {
-    let count = candidates.len();
-    let best_of = |standing: Standing| {
-        (0..count)
-            .map(|step| (cursor % count + step) % count)
-            .filter(|index| candidates[*index].standing == standing && !candidates[*index].tried)
-            .min_by_key(|index| candidates[*index].open)
-    };
-    let any = |standing| {
-        candidates
-            .iter()
-            .any(|candidate| candidate.standing == standing)
-    };
-    if any(Standing::Healthy) || any(Standing::Flapping) {
-        best_of(Standing::Healthy).or_else(|| best_of(Standing::Flapping))
-    } else {
-        best_of(Standing::Initial)
+pub(crate) fn choose(
+    cursor: usize,
+    count: usize,
+    look: impl Fn(usize) -> Candidate,
+) -> Option<usize> {
+    let [mut healthy, mut flapping, mut initial] = [None; 3];
+    let mut any_answers = false;
+    let mut compared = 0;
+    for step in 0..count {
+        let index = (cursor % count + step) % count;
+        let Candidate {
+            standing,
+            open,
+            tried,
+        } = look(index);
+        let best = match standing {
+            Standing::Healthy => &mut healthy,
+            Standing::Flapping => &mut flapping,
+            Standing::Initial => &mut initial,
+            Standing::Unhealthy => continue,
+        };
+        any_answers |= standing != Standing::Initial;
+        if tried {
+            continue;
+        }
+        if best.is_none_or(|(fewest, _)| open < fewest) {
+            *best = Some((open, index));
+        }
+        if standing == Standing::Healthy {
+            compared += 1;
+            if open == 0 || compared == COMPARED {
+                break;
+            }
+        }
     }
+    healthy
+        .or(flapping)
+        .or(initial.filter(|_| !any_answers))
+        .map(|(_, index)| index)
 }
 
 #[cfg(test)]
@@ -54,6 +79,10 @@ mod tests {
                 tried: word.ends_with('!'),
             })
             .collect()
+    }
+
+    fn choose_of(cursor: usize, candidates: &[Candidate]) -> Option<usize> {
+        choose(cursor, candidates.len(), |index| candidates[index])
     }
 
     #[test]
@@ -86,7 +115,7 @@ mod tests {
                 None,
             ),
         ] {
-            assert_eq!(choose(cursor, &candidates(targets)), want, "{name}");
+            assert_eq!(choose_of(cursor, &candidates(targets)), want, "{name}");
         }
     }
 
@@ -97,12 +126,33 @@ mod tests {
             let mut served = [0; 3];
             let mut cursor = 0;
             for _ in 0..300 {
-                let index = choose(cursor, &targets).expect("a target");
+                let index = choose_of(cursor, &targets).expect("a target");
                 cursor = index + 1;
                 served[index] += 1;
                 targets[index].open += u64::from(hold);
             }
             assert_eq!(served, [100; 3], "hold: {hold}");
         }
+    }
+
+    #[test]
+    fn of_very_many_targets_some_are_compared() {
+        let looked = std::cell::Cell::new(0);
+        let choose_of = |cursor, targets: &[Candidate]| {
+            looked.set(0);
+            choose(cursor, targets.len(), |index| {
+                looked.set(looked.get() + 1);
+                targets[index]
+            })
+        };
+        let mut targets = candidates(&"h1 ".repeat(1_000));
+        assert_eq!((choose_of(990, &targets), looked.get()), (Some(990), 64));
+        targets[20].open = 0;
+        assert_eq!((choose_of(990, &targets), looked.get()), (Some(20), 31));
+        // Those that may not be chosen do not stand in the way of one that may.
+        let mut targets = candidates(&format!("{} h5 i0", "u0 h0! f0 i0 ".repeat(250)));
+        assert_eq!(choose_of(0, &targets), Some(1_000));
+        targets[1_000].tried = true;
+        assert_eq!(choose_of(0, &targets), Some(2));
     }
 }

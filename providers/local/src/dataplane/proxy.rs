@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     backends::Place,
     bind::{self, KEEPALIVE},
-    deadline,
+    deadline::{self, rarely},
     listener::{Front, Settings},
     proxy_header,
     relay::{self, End, relay},
@@ -79,36 +79,40 @@ impl Connection {
     }
 
     /// Serves the client to the end.
-    pub(crate) async fn serve(self) {
-        let Self {
-            client,
-            settings,
-            guard,
-            _permit,
-        } = self;
-        let Guard { front, traffic } = &guard;
-        tokio::select! {
-            () = through(client, &settings, front, traffic) => {}
-            () = deadline::passed(front.deadline.subscribe()) => {
-                tracing::debug!(resource.id = front.name, "a connection of the deleted listener was closed");
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for its arguments twice"
+    )]
+    pub(crate) fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            // Borrowed as a whole, or what is not named here would be dropped at once.
+            let connection = &mut self;
+            let Guard { front, traffic } = &connection.guard;
+            tokio::select! {
+                () = through(&mut connection.client, &connection.settings, front, traffic) => {}
+                () = rarely(deadline::passed(front.deadline.subscribe())) => {
+                    tracing::debug!(resource.id = front.name, "a connection of the deleted listener was closed");
+                }
+                () = rarely(traffic.end.cancelled()) => {}
             }
-            () = traffic.end.cancelled() => {}
         }
     }
 }
 
-async fn through(mut client: Client, settings: &Settings, front: &Front, traffic: &Traffic) {
-    let access = settings.access(front, client.peer);
+async fn through(client: &mut Client, settings: &Settings, front: &Front, traffic: &Traffic) {
+    let access = settings.access(front, client.peer).map(Box::new);
     let ends = |why| {
         if let Some(access) = &access {
             access.ends(why);
         }
     };
-    let Some((place, mut target)) = connect(client.peer, settings, front, traffic).await else {
+    // Connecting takes much more room than copying, and is soon over.
+    let Some((place, mut target)) = Box::pin(connect(client.peer, settings, front, traffic)).await
+    else {
         front.refused_without_target.fetch_add(1, Relaxed);
         traffic.totals.refused_without_target.fetch_add(1, Relaxed);
         ends("no target");
-        return reset(client.stream);
+        return close_with_reset(&client.stream);
     };
     let backend = &place.backend;
     if let Some(access) = &access {
@@ -149,7 +153,7 @@ async fn through(mut client: Client, settings: &Settings, front: &Front, traffic
     };
     let end = tokio::select! {
         end = copy => end,
-        () = place.drained() => {
+        () = rarely(place.drained()) => {
             tracing::debug!(resource.id = front.name, target_address = %backend.address, "a drained connection was closed");
             End::Drained
         }
@@ -162,8 +166,8 @@ async fn through(mut client: Client, settings: &Settings, front: &Front, traffic
     });
     if end == End::Broken {
         // What broke on one side must not look like a good end on the other.
-        reset(client.stream);
-        reset(target);
+        close_with_reset(&client.stream);
+        close_with_reset(&target);
     }
 }
 
@@ -217,6 +221,26 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Closes a connection so that the other side sees that it was refused or broken off.
 pub(crate) fn reset(stream: TcpStream) {
+    close_with_reset(&stream);
+}
+
+/// Lets the other side see that the connection was refused or broken off, as soon as it is closed.
+fn close_with_reset(stream: &TcpStream) {
     // Should the option fail, the connection is closed in the ordinary way.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl FnOnce(Connection) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_takes_little_memory() {
+        let size = size(Connection::serve);
+        assert!(size <= 1_024, "{size}");
+    }
 }
