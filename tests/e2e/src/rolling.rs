@@ -64,7 +64,8 @@ struct Scene {
     rollouts_done: usize,
 }
 
-/// Replaces all of it, with a controller that dies half-way through the nodes, and tells what clients saw.
+/// Replaces all of it, with a controller that dies half-way through the nodes and a data plane that is upgraded half-way through the rolling
+/// updates, and tells what clients saw.
 ///
 /// # Errors
 /// When something cannot be replaced: with what was waited for.
@@ -82,7 +83,7 @@ pub async fn replace_under_load(asked: Rolling) -> Result<Report> {
     while scene.rollouts_done < asked.rollouts {
         let number = scene.rollouts_done;
         scene
-            .roll_out()
+            .roll_out(number == asked.rollouts / 2)
             .await
             .with_context(|| format!("rolling update {number} of {}", asked.rollouts))?;
     }
@@ -272,7 +273,7 @@ impl Scene {
     }
 
     /// Replaces all pods, as `kubectl rollout restart` does.
-    async fn roll_out(&mut self) -> Result<()> {
+    async fn roll_out(&mut self, data_plane_is_upgraded: bool) -> Result<()> {
         self.rollouts_done += 1;
         self.load
             .event(format!("rolling update {}", self.rollouts_done));
@@ -283,6 +284,11 @@ impl Scene {
             .patch("web", &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         let generation = patched.metadata.generation;
+        if data_plane_is_upgraded {
+            self.load.event("the data plane is upgraded");
+            self.world.upgrade_data_plane().await?;
+            self.load.event("the new data plane answers");
+        }
         let all = i32::try_from(REPLICAS)?;
         eventually("the rolling update to be done", LIMIT, || async {
             let status = deployments.get("web").await?.status.context("no status")?;

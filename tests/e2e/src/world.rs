@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use evenkeel_harness::control_plane::{ControlPlane, Options};
 use evenkeel_harness::evenkeel::{Evenkeel, evenkeel_binary};
-use evenkeel_harness::nodes::{Nodes, NodesOptions};
+use evenkeel_harness::nodes::{Nodes, NodesOptions, http_get};
 use evenkeel_harness::supervise::Supervised;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -58,6 +58,8 @@ pub struct World {
     pub controller: Option<Supervised>,
     /// `evenkeel dataplane`; None while it is stopped.
     pub data_plane: Option<Supervised>,
+    /// Data planes that handed over, until their connections have ended.
+    former: Vec<Supervised>,
     /// Nodes and pods.
     pub nodes: Option<Nodes>,
     /// The API server and what belongs to it.
@@ -90,6 +92,7 @@ impl World {
         let mut world = Self {
             controller: None,
             data_plane: None,
+            former: Vec::new(),
             nodes,
             socket: directory.join("dataplane.sock"),
             admin: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
@@ -124,15 +127,7 @@ impl World {
     /// # Errors
     /// When it does not: with the end of its log.
     pub async fn start_data_plane(&mut self) -> Result<()> {
-        let mut process = Supervised::builder(evenkeel_binary()?)
-            .arg("dataplane")
-            .arg("--socket")
-            .arg(&self.socket)
-            .arg("--state-dir")
-            .arg(&self.state)
-            .args(self.pools.iter().flat_map(|pool| ["--pool", pool]))
-            .log_file(self.plane.log_dir().join("dataplane.log"))
-            .spawn()?;
+        let mut process = self.launch_data_plane(&[])?;
         let up = eventually(
             "the data plane's socket",
             Duration::from_secs(20),
@@ -148,6 +143,40 @@ impl World {
         up.with_context(|| process.log_tail(15))?;
         self.data_plane = Some(process);
         Ok(())
+    }
+
+    /// Starts another `evenkeel dataplane`, which takes over the ports of the one that runs, and waits until it is the one that answers.
+    ///
+    /// # Errors
+    /// When it does not: with the end of its log.
+    pub async fn upgrade_data_plane(&mut self) -> Result<()> {
+        let mut process = self.launch_data_plane(&["--take-over"])?;
+        let new = process.pid();
+        let up = eventually("the new data plane", Duration::from_secs(20), || async {
+            let stream = UnixStream::connect(&self.socket).await?;
+            let health = http_get(stream, "dataplane", "/v1/health").await?.body;
+            let health: serde_json::Value = serde_json::from_str(&health)?;
+            ensure!(health["pid"] == new, "{health}, not {new}, answers");
+            Ok(())
+        })
+        .await;
+        process.check()?;
+        up.with_context(|| process.log_tail(15))?;
+        self.former.extend(self.data_plane.replace(process));
+        Ok(())
+    }
+
+    fn launch_data_plane(&self, further: &[&str]) -> Result<Supervised> {
+        Supervised::builder(evenkeel_binary()?)
+            .arg("dataplane")
+            .args(further)
+            .arg("--socket")
+            .arg(&self.socket)
+            .arg("--state-dir")
+            .arg(&self.state)
+            .args(self.pools.iter().flat_map(|pool| ["--pool", pool]))
+            .log_file(self.plane.log_dir().join("dataplane.log"))
+            .spawn()
     }
 
     /// Starts `evenkeel run`, and waits until it is ready.
@@ -235,11 +264,12 @@ impl World {
         let Self {
             controller,
             data_plane,
+            former,
             nodes,
             plane,
             ..
         } = self;
-        for process in [controller, data_plane].into_iter().flatten() {
+        for process in [controller, data_plane].into_iter().flatten().chain(former) {
             process.stop()?;
         }
         if let Some(nodes) = nodes {
