@@ -166,7 +166,7 @@ pub struct LocalArgs {
     /// Addresses to hand out: a prefix, a range or one address; repeatable [default: 127.77.0.0/24]
     #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
     pub local_pool: Vec<String>,
-    /// Whether a data plane is started when none answers: `auto` or `never` [default: auto]
+    /// Whether a data plane is started when none answers: `auto` (also in the place of one of an older build), `missing` or `never` [default: auto]
     #[arg(long, env = "EVENKEEL_LOCAL_START_DATAPLANE", value_name = "WHEN")]
     pub local_start_dataplane: Option<String>,
 }

@@ -251,7 +251,7 @@ async fn live(
         );
     };
     beside(tasks, caches).await?;
-    if shared.config.local.start == Start::Auto && runs(shared, evenkeel_local::NAME) {
+    if shared.config.local.start != Start::Never && runs(shared, evenkeel_local::NAME) {
         let (local, stop) = (shared.config.local.clone(), shared.stop.clone());
         tasks.spawn(async move {
             providers::local::keep(local, stop).await;
@@ -490,7 +490,7 @@ async fn lead_gained(shared: &Shared, reconciler: &Reconciler) {
 
 /// Starts what the providers need and nobody else has started.
 async fn start_clouds(shared: &Shared) {
-    if shared.config.local.start == Start::Auto && runs(shared, evenkeel_local::NAME) {
+    if shared.config.local.start != Start::Never && runs(shared, evenkeel_local::NAME) {
         providers::local::ensure(&shared.config.local).await;
     }
 }

@@ -94,8 +94,10 @@ pub struct LocalConfig {
 /// Whether a data plane is started when none answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Yes, and again when it dies.
+    /// Yes, and again when it dies; and one of an older build is replaced.
     Auto,
+    /// Yes, and again when it dies; one that runs is left as it is.
+    Missing,
     /// No: somebody else does that.
     Never,
 }
@@ -121,7 +123,11 @@ impl LocalConfig {
                 Err(problem) => problems.push(problem_at(place, &problem.value, &problem.allowed)),
             }
         }
-        let starts = [("auto", Start::Auto), ("never", Start::Never)];
+        let starts = [
+            ("auto", Start::Auto),
+            ("missing", Start::Missing),
+            ("never", Start::Never),
+        ];
         let start =
             word(sources, "local-start-dataplane", &starts, problems).unwrap_or(Start::Auto);
         let config = Self {

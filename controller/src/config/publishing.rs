@@ -46,6 +46,7 @@ impl Config {
             .filter(|(class, rule)| own.classes.get(*class) != Some(rule));
         let start = match start {
             Start::Auto => "auto",
+            Start::Missing => "missing",
             Start::Never => "never",
         };
         let one = |text: &str| vec![text.to_owned()];

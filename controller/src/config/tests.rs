@@ -257,7 +257,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--local-start-dataplane: \"maybe\"",
-                "auto, never",
+                "auto, missing, never",
                 "Leave it out",
             ],
         ),

@@ -6,7 +6,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -36,7 +36,8 @@ pub(crate) struct Backend {
     pub(crate) received: AtomicU64,
     /// Bytes from the target to clients.
     pub(crate) sent: AtomicU64,
-    drain: watch::Sender<Option<Instant>>,
+    /// When its connections end, once it has had one: a watch takes more memory than all the rest.
+    drain: OnceLock<watch::Sender<Option<Instant>>>,
 }
 
 impl Backend {
@@ -48,12 +49,30 @@ impl Backend {
             failed: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            drain: watch::Sender::new(None),
+            drain: OnceLock::new(),
         }
     }
 
     pub(crate) fn open(&self) -> u64 {
         self.open.load(Relaxed)
+    }
+
+    fn deadline(&self) -> &watch::Sender<Option<Instant>> {
+        self.drain.get_or_init(watch::Sender::default)
+    }
+
+    /// Takes the deadline of its connections away.
+    fn stay(&self) {
+        if let Some(drain) = self.drain.get() {
+            drain.send_if_modified(|drain| drain.take().is_some());
+        }
+    }
+
+    /// Gives its connections a deadline, unless they have one.
+    fn leave(&self, until: Instant) {
+        if let Some(drain) = self.drain.get() {
+            drain.send_if_modified(|drain| drain.replace(drain.unwrap_or(until)).is_none());
+        }
     }
 }
 
@@ -66,7 +85,7 @@ pub(crate) struct Place {
 impl Place {
     /// Waits until the target was removed and its time to drain has passed.
     pub(crate) async fn drained(&self) {
-        deadline::passed(self.backend.drain.subscribe()).await;
+        deadline::passed(self.backend.deadline().subscribe()).await;
     }
 }
 
@@ -143,9 +162,7 @@ impl BackendSet {
                     .map(|check| probes.want(target, check, believed));
                 let backend =
                     known.map_or_else(|| Arc::new(Backend::new(address)), |member| member.backend);
-                backend
-                    .drain
-                    .send_if_modified(|drain| drain.take().is_some());
+                backend.stay();
                 Member {
                     target: target.clone(),
                     backend,
@@ -176,6 +193,8 @@ impl BackendSet {
         })?;
         inner.cursor = index + 1;
         let backend = Arc::clone(&inner.members[index].backend);
+        // It must be there before the target can leave.
+        backend.deadline();
         // Counted before the lock is released: connections that come at once must not all choose the same.
         backend.open.fetch_add(1, Relaxed);
         Some(Place { backend })
@@ -220,10 +239,7 @@ impl Inner {
             // Nobody wants to know a leaving target's health; its probe may end.
             member.probe = None;
             // One that left before keeps the deadline it got then.
-            member
-                .backend
-                .drain
-                .send_if_modified(|drain| drain.replace(drain.unwrap_or(until)).is_none());
+            member.backend.leave(until);
             self.leaving.push(member);
         }
         self.leaving.retain(|member| member.backend.open() > 0);
@@ -261,7 +277,7 @@ mod tests {
         let probes = Probes::default();
         let set = BackendSet::new(&spec(&[1], 30), &probes);
         let place = set.place(CLIENT, &[]).expect("a target");
-        let deadline = || *place.backend.drain.borrow();
+        let deadline = || *place.backend.deadline().borrow();
         assert_eq!(deadline(), None);
 
         let started = Instant::now();

@@ -13,6 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use self::lists::Lists;
 use self::rules::{Verdict, admit, immutable, refer, write};
 use super::{
     pool::{self, Pool},
@@ -21,6 +22,7 @@ use super::{
 
 use crate::api::{ApiError, BackendSetSpec, LeaseSpec, ListenerSpec, Marks, Put, code};
 
+pub(crate) mod lists;
 mod rules;
 
 /// A kind of object.
@@ -69,18 +71,26 @@ pub(crate) struct Stored<T> {
 ///
 /// The state file is written as a whole with every change; of thousands of objects one has changed.
 #[derive(Debug, Default)]
-pub(crate) struct Text(OnceLock<Box<str>>);
+pub(crate) struct Text(OnceLock<Written>);
+
+/// What is written of an object.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) text: Box<str>,
+    /// The list that the text names.
+    pub(crate) list: Option<u64>,
+}
 
 impl Text {
     pub(crate) fn get_or_make(
         &self,
-        make: impl FnOnce() -> serde_json::Result<String>,
-    ) -> serde_json::Result<&str> {
-        if let Some(text) = self.0.get() {
-            return Ok(text);
+        make: impl FnOnce() -> serde_json::Result<Written>,
+    ) -> serde_json::Result<&Written> {
+        if let Some(written) = self.0.get() {
+            return Ok(written);
         }
-        let text = make()?.into_boxed_str();
-        Ok(self.0.get_or_init(|| text))
+        let written = make()?;
+        Ok(self.0.get_or_init(|| written))
     }
 }
 
@@ -182,6 +192,8 @@ pub(crate) struct Store {
     pub(crate) leases: Table<Held>,
     pub(crate) backend_sets: Table<BackendSetSpec>,
     pub(crate) listeners: Table<ListenerSpec>,
+    /// The nodes of all backend sets, for the state file.
+    pub(crate) lists: Lists,
 }
 
 impl Store {
@@ -192,6 +204,7 @@ impl Store {
             leases: Table::new(),
             backend_sets: Table::new(),
             listeners: Table::new(),
+            lists: Lists::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod changes;
+mod handover;
 mod health;
 mod restart;
 mod support;

@@ -131,14 +131,14 @@ async fn a_torn_state_file_is_put_aside_and_the_backup_used() {
     plane.stop().await;
 
     for file in ["state.json", "state.json.bak"] {
-        fs::write(directory.path().join(file), "{\"version\": 2}").expect("written");
+        fs::write(directory.path().join(file), "{\"version\": 7}").expect("written");
     }
     let config = config(directory.path(), &[&pool]);
     let error = serve(config, std::future::pending())
         .await
         .expect_err("nothing can be used");
     assert!(matches!(error, Error::State(_)), "{error}");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains("version 7"), "{error}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 
 use evenkeel_local::{
     api::{
-        ApiError, BackendSet, BackendSetSpec, Family, HealthCheck, HealthCheckKind, Lease,
+        ApiError, BackendSet, BackendSetSpec, Family, HealthCheck, HealthCheckKind, Info, Lease,
         LeaseSpec, Listener, ListenerPhase, ListenerSpec, Marks, Protocol, Put, Target,
     },
     dataplane::{Config, Error, Pool, serve},
@@ -334,26 +334,48 @@ pub fn config(directory: &Path, pools: &[&str]) -> Config {
 }
 
 impl Plane {
+    /// Starts one and waits until it answers, also in the place of one that has another version.
     pub async fn start(config: Config) -> Self {
+        let version = config.version.clone();
+        let mut plane = Self::spawn(config);
+        let client = plane.client.clone();
+        let up = until("the API answers", async || {
+            UnixStream::connect(&client.socket).await.ok()?;
+            let answer = client.get("/v1/health").await;
+            (answer.status == 200 && answer.object::<Info>().version == version).then_some(())
+        });
+        tokio::select! {
+            () = up => {}
+            ended = &mut plane.task => panic!("the data plane ended: {ended:?}"),
+        }
+        plane
+    }
+
+    pub fn spawn(config: Config) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let client = Client {
             socket: config.socket.clone(),
         };
-        let mut task = tokio::spawn(serve(config, async {
+        let task = tokio::spawn(serve(config, async {
             let _ = stopped.await;
         }));
-        let up = until("the API answers", async || {
-            UnixStream::connect(&client.socket).await.ok()
-        });
-        tokio::select! {
-            _ = up => {}
-            ended = &mut task => panic!("the data plane ended: {ended:?}"),
-        }
         Self {
             client,
             stop: Some(stop),
             task,
         }
+    }
+
+    /// Waits until it has ended well by itself.
+    pub async fn ended(mut self) {
+        within("its end", &mut self.task)
+            .await
+            .expect("no panic")
+            .expect("a good end");
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Ends it in good order.
