@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     pool::Pool,
-    store::{Held, Store, Stored, Table, Text, Written, lists::Node},
+    store::{
+        Held, Store, Stored, Table, Text, Written,
+        lists::{Lists, Node},
+    },
 };
 use crate::api::{BackendSetSpec, ListenerSpec, Marks, Target};
 
@@ -263,6 +266,12 @@ impl<Set> Read<Set> {
         if lists.len() != count {
             return Err(Problem::Damaged("a list is there twice".to_owned()));
         }
+        // There is no way to count that far.
+        if lists.keys().any(|number| *number > u64::from(u32::MAX)) {
+            return Err(Problem::Damaged(
+                "the number of a list is too high".to_owned(),
+            ));
+        }
         let sets = self
             .backend_sets
             .into_iter()
@@ -271,6 +280,7 @@ impl<Set> Read<Set> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(Problem::Damaged)?;
         let mut store = Store::new(Arc::clone(pools));
+        store.lists = Lists::numbered(lists);
         store.next_generation = self.next_generation;
         store.leases = table("lease", self.leases).map_err(Problem::Damaged)?;
         store.backend_sets = table("backend set", sets).map_err(Problem::Damaged)?;

@@ -1,7 +1,7 @@
 //! Lists of nodes, each with a number. Decides: no IO.
 //!
 //! Thousands of backend sets have the same nodes. The state file has each list once, and a set names it by its number. A
-//! number means one list for as long as a set in the file names it; in memory it begins anew with each process.
+//! number means one list for as long as a set in the file names it, across restarts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,6 +25,19 @@ struct Numbers {
 }
 
 impl Lists {
+    /// Lists that have numbers already.
+    pub(crate) fn numbered(lists: HashMap<u64, Vec<Node>>) -> Self {
+        let next = lists.keys().max().copied().unwrap_or_default();
+        // Of two that are the same, which a file of ours never has, the lower number stays, so that it is always the same.
+        let mut lists: Vec<_> = lists.into_iter().collect();
+        lists.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let known = lists.into_iter().map(|(number, nodes)| (nodes, number));
+        Self(Arc::new(Mutex::new(Numbers {
+            next,
+            known: known.collect(),
+        })))
+    }
+
     /// The number of the list of these targets' nodes.
     pub(crate) fn number(&self, targets: &[Target]) -> u64 {
         let nodes = targets
