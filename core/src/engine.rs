@@ -249,6 +249,8 @@ impl<P: Provider> Memory<P> {
     fn look_again(&mut self) {
         self.seen = None;
         self.quiet = None;
+        // What has happened may be what was in the way.
+        self.failures.forget_hopeless();
     }
 }
 

@@ -104,6 +104,11 @@ impl Failures {
         self.0.retain(|_, failure| failure.class != class);
     }
 
+    /// Forgets what was hopeless while nothing changed.
+    pub fn forget_hopeless(&mut self) {
+        self.0.retain(|_, failure| !failure.class.is_hopeless());
+    }
+
     /// Takes the steps that are held back out of a plan, and returns what failed about them: what is still in the way.
     pub fn hold_back<S: Serialize>(&self, plan: &mut Plan<S>) -> Vec<Failure> {
         let mut held = Vec::new();

@@ -6,7 +6,7 @@ use evenkeel_core::{
 };
 use serde_json::{Map, Value};
 
-use super::sources::{File, OPTIONS, Sources};
+use super::sources::{File, OPTIONS, RECORDS, Sources};
 
 /// Reads the options of a file, and finds every key that is none.
 pub(super) fn read(file: &File, problems: &mut Problems) -> Sources {
@@ -35,7 +35,12 @@ pub(super) fn read(file: &File, problems: &mut Problems) -> Sources {
         let place = format!("{key} in {name}");
         match OPTIONS.iter().find(|(option, _)| option == key) {
             Some((option, many)) => {
-                if let Some(texts) = problems.take(texts(&place, value, *many)) {
+                let read = if RECORDS.contains(option) {
+                    records(&place, value)
+                } else {
+                    texts(&place, value, *many)
+                };
+                if let Some(texts) = problems.take(read) {
                     for text in texts {
                         sources.add(option, &place, &text);
                     }
@@ -95,6 +100,47 @@ fn texts(place: &str, value: &Value, many: bool) -> Result<Vec<String>, Problem>
                 .ok_or_else(|| wrong(allowed))
         }
     }
+}
+
+/// The values of a key that holds records: each a text, or a map that says the same. The key that a record begins with is
+/// `addresses`.
+fn records(place: &str, value: &Value) -> Result<Vec<String>, Problem> {
+    const FIRST: &str = "addresses";
+    let wrong = |value: &Value| {
+        Problem::new(
+            place,
+            value.to_string(),
+            "must be a list of texts, or of maps whose values are single or lists of single ones",
+            "Write it as [192.0.2.9, {addresses: 192.0.2.0/28, name: office, namespaces: [shop, blog]}].",
+        )
+    };
+    // A comma would begin another option, or another record.
+    let single = |value: &Value| scalar(value).filter(|text| !text.contains(','));
+    let text = |value: &Value| match value {
+        Value::Array(list) => {
+            let parts: Option<Vec<String>> = list.iter().map(single).collect();
+            Some(parts?.join("+"))
+        }
+        value => single(value),
+    };
+    let record = |value: &Value| match value {
+        Value::Object(map) => {
+            let mut parts = vec![map.get(FIRST).map_or(Some(String::new()), &text)?];
+            for (key, value) in map.iter().filter(|(key, _)| *key != FIRST) {
+                parts.push(format!("{key}={}", text(value)?));
+            }
+            Some(parts.join(","))
+        }
+        single => scalar(single),
+    };
+    let list = match value {
+        Value::Null => &[],
+        Value::Array(list) => list.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    list.iter()
+        .map(|value| record(value).ok_or_else(|| wrong(value)))
+        .collect()
 }
 
 fn scalar(value: &Value) -> Option<String> {

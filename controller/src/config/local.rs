@@ -120,7 +120,16 @@ impl LocalConfig {
         for Given { place, text } in given {
             match dataplane::Pool::parse(text) {
                 Ok(pool) => pools.push(pool),
-                Err(problem) => problems.push(problem_at(place, &problem.value, &problem.allowed)),
+                Err(wrong) => {
+                    for problem in wrong.problems {
+                        // `pools.reserved` is an option of the pool.
+                        let place = match problem.field.split_once('.') {
+                            Some((_, option)) => format!("{option} of {place}"),
+                            None => place.clone(),
+                        };
+                        problems.push(problem_at(&place, &problem.value, &problem.allowed));
+                    }
+                }
             }
         }
         let starts = [

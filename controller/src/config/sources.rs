@@ -35,6 +35,9 @@ pub(super) const OPTIONS: [(&str, bool); 20] = [
     ("local-start-dataplane", false),
 ];
 
+/// Of these each value may have options after commas: `192.0.2.0/28,name=office`.
+pub(super) const RECORDS: [&str; 1] = ["local-pool"];
+
 /// A configuration file that was read.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -179,7 +182,9 @@ impl Sources {
         let many = OPTIONS
             .iter()
             .any(|(option, many)| *option == name && *many);
-        let parts = if many {
+        let parts = if RECORDS.contains(&name) {
+            records(value)
+        } else if many {
             value.split(',').collect()
         } else {
             vec![value]
@@ -225,5 +230,43 @@ impl Sources {
             "no option {name}"
         );
         self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The records of a list. What has a `=` is an option of the record before it.
+fn records(list: &str) -> Vec<&str> {
+    let mut records = Vec::new();
+    let mut begin = 0;
+    let mut end = 0;
+    for part in list.split_inclusive(',') {
+        if end > begin && !part.contains('=') {
+            records.push(list[begin..end].trim_end_matches(','));
+            begin = end;
+        }
+        end += part.len();
+    }
+    records.push(&list[begin..end]);
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::records;
+
+    #[test]
+    fn options_stay_with_their_record() {
+        for (list, want) in [
+            ("a", &["a"][..]),
+            ("a,b", &["a", "b"]),
+            (
+                "a,name=x,shared=true,b,name=y",
+                &["a,name=x,shared=true", "b,name=y"],
+            ),
+            ("name=x,a", &["name=x", "a"]),
+            ("a, name = x , b", &["a, name = x ", " b"]),
+            ("", &[""]),
+        ] {
+            assert_eq!(records(list), want, "{list}");
+        }
     }
 }

@@ -248,6 +248,34 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             ["--local-pool: \"127.0.0\"", "a prefix", "a range"],
         ),
         (
+            "--provider local --local-pool 127.1.0.9,nmae=x",
+            "",
+            [
+                "--local-pool: \"nmae=x\"",
+                "one of the options",
+                "mean name?",
+            ],
+        ),
+        (
+            "--provider local --local-pool 127.1.0.9,shared=maybe",
+            "",
+            ["shared of --local-pool: \"maybe\"", "true or false", ""],
+        ),
+        (
+            "--provider local",
+            "local-pool: [{addresses: 127.1.0.9, per-namespace-limit: none}]",
+            [
+                "per-namespace-limit of local-pool in",
+                "\"none\"",
+                "a number from 1",
+            ],
+        ),
+        (
+            "--provider local",
+            "local-pool: [{addresses: '127.1.0.8,127.1.0.9'}]",
+            ["local-pool in", "must be a list", "{addresses:"],
+        ),
+        (
             "--provider local --local-pool 127.1.0.0/24,127.1.0.9",
             "",
             ["--local-pool", "127.1.0.9", "shares some"],
@@ -442,4 +470,26 @@ fn every_flag_of_run_is_an_option_of_the_file() {
     flags.sort_unstable();
     options.sort_unstable();
     assert_eq!(flags, options);
+}
+
+#[test]
+fn a_pool_with_options_is_one_value_wherever_it_stands() {
+    let whole = [
+        "192.0.2.10-192.0.2.20+192.0.2.30,name=office,namespaces=shop+blog,per-namespace-limit=2",
+        "host,interface=eth0",
+        "127.77.0.0/24",
+    ];
+    let typed = format!("--provider local --local-pool {}", whole.join(","));
+    let written = "{provider: local, local-pool: [{addresses: [192.0.2.10-192.0.2.20, 192.0.2.30], name: office, \
+                   namespaces: [shop, blog], per-namespace-limit: 2}, {addresses: host, interface: eth0}, 127.77.0.0/24]}";
+    let texts = "local-pool: ['WHOLE']".replace("WHOLE", &whole.join("', '"));
+    for (name, flags, file) in [
+        ("typed", typed.as_str(), ""),
+        ("maps", "", written),
+        ("texts", "--provider local", texts.as_str()),
+    ] {
+        let config = read(flags, file).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        assert_eq!(config.local.pools, whole, "{name}");
+        assert_eq!(config.local.dataplane().pools.len(), 3, "{name}");
+    }
 }

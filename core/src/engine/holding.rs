@@ -87,3 +87,16 @@ fn what_cannot_be_read_is_read_again_by_every_event() {
     engine.provider().cloud().unreadable = None;
     assert!(run(&engine, at(1)).published.is_some());
 }
+
+#[test]
+fn who_is_woken_tries_again_what_was_hopeless() {
+    for class in [ErrorClass::Rejected, ErrorClass::Denied, ErrorClass::Quota] {
+        let engine = refused(class);
+        engine.attach(Arc::new(|_| {}));
+        engine.provider().cloud().refuses.clear();
+        engine.provider().wake();
+        let report = run(&engine, at(1));
+        assert!(report.settled(), "{class:?}: {report:#?}");
+        assert_eq!(report.applied.len(), 1, "{class:?}");
+    }
+}

@@ -4,6 +4,8 @@
 //! of this kind; the few keys of its own are for what only this data plane has. What the neutral options leave open is
 //! filled in here, and what the data plane cannot do is refused here.
 
+use std::sync::Arc;
+
 use evenkeel_core::{
     annotation::{Grammar, KeyDoc, KeyTable, field, key},
     claim::Profile,
@@ -24,16 +26,28 @@ pub const PREFIX: &str = "local.evenkeel.dev/";
 /// Whether connections are logged.
 pub const ACCESS_LOG: &str = "local.evenkeel.dev/access-log";
 
+/// The name of the pool that the addresses are taken from.
+pub const ADDRESS_POOL: &str = "local.evenkeel.dev/address-pool";
+
 /// The keys of this provider, beside the neutral ones.
 pub static TABLE: KeyTable = KeyTable {
     prefixes: &[PREFIX],
-    keys: &[KeyDoc {
-        key: ACCESS_LOG,
-        grammar: Grammar::Bool,
-        default: "false",
-        doc: "Whether the data plane writes a line to its log for every connection that ends or is refused.",
-        example: "true",
-    }],
+    keys: &[
+        KeyDoc {
+            key: ACCESS_LOG,
+            grammar: Grammar::Bool,
+            default: "false",
+            doc: "Whether the data plane writes a line to its log for every connection that ends or is refused.",
+            example: "true",
+        },
+        KeyDoc {
+            key: ADDRESS_POOL,
+            grammar: Grammar::Name,
+            default: "the first pool that has an address for the namespace",
+            doc: "The name of the pool that the addresses are taken from. Counts when an address is first given.",
+            example: "office",
+        },
+    ],
 };
 
 /// Port of kube-proxy's own health: 200 while its rules are in sync and the node is neither being deleted nor marked by an
@@ -52,6 +66,8 @@ const MAX_TIMEOUT_SECONDS: u32 = 60;
 /// What one Service asks of its listeners and backend sets, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The name of the pool that addresses are taken from.
+    pub pool: Option<Arc<str>>,
     /// How targets are probed.
     pub health_check: HealthCheck,
     /// Whether nobody chose what is probed, so that it is kube-proxy's health.
@@ -79,9 +95,11 @@ impl Settings {
         warnings.extend(TABLE.unknown(&intent.annotations));
         let keys = TABLE.reader(&intent.annotations);
         let access_log = problems.take(keys.bool(ACCESS_LOG)).flatten();
+        let pool = problems.take(keys.text(ADDRESS_POOL)).flatten();
         problems.check()?;
         let options = &intent.options;
         Ok(Self {
+            pool,
             health_check,
             by_default: probes_kube_proxy(intent),
             drain_seconds: options.drain_seconds.unwrap_or(DRAIN_SECONDS),

@@ -119,6 +119,42 @@ pub struct LeaseSpec {
     /// A particular address; it must lie in a pool and be free. None: the data plane picks one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// The name of the pool to take it from. None: the first that has one. Counts when the address is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The ports that are going to be listened on (at most 10,000). Of a shared pool that address is chosen which has most of
+    /// them free, and other leases are chosen another one for them. They may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+}
+
+impl LeaseSpec {
+    /// Asks for any address of a family.
+    #[must_use]
+    pub fn of(family: Family) -> Self {
+        Self {
+            family,
+            address: None,
+            pool: None,
+            ports: Vec::new(),
+        }
+    }
+}
+
+/// A port with its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The number.
+    pub port: u16,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol.as_str(), self.port)
+    }
 }
 
 /// What a lease got.
@@ -126,6 +162,9 @@ pub struct LeaseSpec {
 pub struct LeaseStatus {
     /// The address.
     pub address: IpAddr,
+    /// The pool that it is of, by its name or else its addresses. None: of none any more; it is held all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 /// A set of targets that share one health check.
@@ -273,6 +312,17 @@ pub struct ListenerSpec {
     /// Write a line to the log for every connection that ends or is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub access_log: bool,
+}
+
+impl ListenerSpec {
+    /// Its port with the protocol.
+    #[must_use]
+    pub fn place(&self) -> Port {
+        Port {
+            protocol: self.protocol,
+            port: self.port,
+        }
+    }
 }
 
 /// What a listener is doing. A listener whose port cannot be opened is stored all the same and tried again
@@ -453,7 +503,7 @@ pub mod code {
     pub const EXISTS: &str = "Exists";
     /// 409: another object refers to this one.
     pub const IN_USE: &str = "InUse";
-    /// 409: the port of that address is taken by another listener.
+    /// 409: the port of that address is taken by another listener or a NodePort; of a lease, all its ports are.
     pub const PORT_TAKEN: &str = "PortTaken";
     /// 412: the generation is not the one that was read.
     pub const CHANGED: &str = "Changed";
@@ -461,6 +511,12 @@ pub mod code {
     pub const ADDRESS_TAKEN: &str = "AddressTaken";
     /// 422: the asked address lies in no pool.
     pub const ADDRESS_NOT_IN_POOL: &str = "AddressNotInPool";
+    /// 422: no pool has the asked name.
+    pub const NO_SUCH_POOL: &str = "NoSuchPool";
+    /// 422: the pools serve other namespaces.
+    pub const NAMESPACE_NOT_SERVED: &str = "NamespaceNotServed";
+    /// 409: the namespace holds as many addresses as it may.
+    pub const NAMESPACE_LIMIT: &str = "NamespaceLimit";
     /// 507: every address of the family's pools is held.
     pub const POOL_EXHAUSTED: &str = "PoolExhausted";
     /// 422: a name that is referred to does not exist, or belongs to another cluster.

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::place::Place;
 
 mod access;
+mod allocate;
 mod backends;
 mod balance;
 mod bind;
@@ -31,11 +32,13 @@ mod config;
 mod deadline;
 mod disk;
 mod engine;
+mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod handover;
 mod health;
+mod holder;
 mod listener;
 mod lock;
 mod metrics;
@@ -114,10 +117,12 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         mut socket,
         mut state_lock,
         disk,
-        store,
+        mut store,
         inherited,
         before,
     } = Place::take(&config, &pools).await?;
+    store.facts.host = facts::host(&pools);
+    tell_of_strays(&store);
 
     let traffic = Arc::new(traffic::Traffic::new(most, config.connect_timeout));
     let (leases, listeners) = (store.leases.len(), store.listeners.len());
@@ -253,4 +258,22 @@ fn limit_connections(config: &Config) -> usize {
         );
     }
     config.max_connections.unwrap_or(allowed).min(allowed)
+}
+
+/// Says which addresses are held and of no pool any more: pools may change while the data plane is down.
+fn tell_of_strays(store: &store::Store) {
+    for lease in store.leases.values() {
+        let address = lease.spec.address;
+        if store.pool_of(address).is_none() {
+            let (namespace, service) = lease
+                .marks
+                .service
+                .split_once('/')
+                .unwrap_or(("", &lease.marks.service));
+            tracing::warn!(
+                service.namespace = namespace, service.name = service, resource.id = lease.name, %address,
+                "the address is of no pool any more and stays with its Service; delete the Service to give it back"
+            );
+        }
+    }
 }

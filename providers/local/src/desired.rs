@@ -4,7 +4,7 @@
 //! choose, the address is the first one asked for; everything else is each member's own. A member of a shared group whose annotations are rejected is
 //! treated as one that cannot be read: what serves it stays, and its neighbours do not notice.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use evenkeel_core::{
     annotation::{field, key},
@@ -18,7 +18,7 @@ use evenkeel_core::{
 };
 
 use crate::{
-    annotations::Settings,
+    annotations::{ADDRESS_POOL, Settings},
     model::{BackendSet, Desired, Lease, Listener},
     names::{self, label},
 };
@@ -79,6 +79,15 @@ pub fn desired(group: &Group) -> Verdict<Desired> {
     if desired.listeners.is_empty() {
         return Verdict::Rejected(unserved);
     }
+    let pool = pool(group, &settings, &mut warnings);
+    for lease in &mut desired.leases {
+        lease.pool = pool.clone();
+        let listeners = desired.listeners.iter();
+        lease.ports = listeners
+            .filter(|listener| listener.family == lease.family)
+            .map(Listener::place)
+            .collect();
+    }
     Verdict::Accepted {
         desired,
         warnings,
@@ -116,6 +125,8 @@ fn leases(group: &Group, warnings: &mut Vec<Warning>) -> Vec<Lease> {
         Lease {
             family: *family,
             address: asked.get(family).map(|(address, _)| *address),
+            pool: None,
+            ports: Vec::new(),
             marks: names::group_marks(&group.cluster, &group.key, retain(group), &labels),
             id,
         }
@@ -127,6 +138,30 @@ fn leases(group: &Group, warnings: &mut Vec<Warning>) -> Vec<Lease> {
         .enumerate()
         .map(lease)
         .collect()
+}
+
+/// The pool that the oldest member asks for.
+fn pool(
+    group: &Group,
+    settings: &BTreeMap<&ServiceUid, Result<Settings, Problems>>,
+    warnings: &mut Vec<Warning>,
+) -> Option<Arc<str>> {
+    let mut asked = group.members.iter().filter_map(|member| {
+        let settings = settings[&member.service.uid].as_ref().ok()?;
+        Some((settings.pool.clone()?, &member.service))
+    });
+    let (pool, holder) = asked.next()?;
+    for (other, service) in asked.filter(|(other, _)| *other != pool) {
+        warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "{}: {other} of {service} has no effect, because {holder} of the same group asks for {pool}. Write the same \
+                 pool, or remove one of the two.",
+                field(ADDRESS_POOL),
+            ),
+        ));
+    }
+    Some(pool)
 }
 
 fn retain(group: &Group) -> bool {

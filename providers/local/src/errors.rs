@@ -33,15 +33,21 @@ impl Access {
 pub fn class(status: StatusCode, code: &str, access: Access) -> ErrorClass {
     match code {
         // The address was asked for by the user, who has to ask for another.
-        code::ADDRESS_TAKEN | code::ADDRESS_NOT_IN_POOL => ErrorClass::Rejected,
+        code::ADDRESS_TAKEN | code::ADDRESS_NOT_IN_POOL | code::NO_SUCH_POOL => {
+            ErrorClass::Rejected
+        }
+        // Another namespace has a pool, or another pool has this one.
+        code::NAMESPACE_NOT_SERVED => ErrorClass::Rejected,
         // The request as such: a value that passed our checks and not the data plane's.
         code::INVALID => ErrorClass::Rejected,
-        // Another object has the port of that very address; our own would have been seen.
+        // Somebody else has the port of that very address; the plan tells it of the port.
         code::PORT_TAKEN => ErrorClass::Rejected,
         // The name belongs to another cluster. Never ours to change.
         code::FOREIGN => ErrorClass::Rejected,
         // Whoever runs the data plane has to give it a larger pool.
         code::POOL_EXHAUSTED => ErrorClass::Quota,
+        // The namespace has to give one back, or be allowed more.
+        code::NAMESPACE_LIMIT => ErrorClass::Quota,
         // What we saw is not what there is: look again.
         code::CHANGED
         | code::EXISTS
@@ -64,7 +70,11 @@ pub fn class(status: StatusCode, code: &str, access: Access) -> ErrorClass {
 /// What a code is reported as, where its class does not say it well.
 fn reason(code: &str) -> Option<FailureReason> {
     match code {
-        code::ADDRESS_TAKEN | code::ADDRESS_NOT_IN_POOL => Some(FailureReason::AddressNotAvailable),
+        code::ADDRESS_TAKEN
+        | code::ADDRESS_NOT_IN_POOL
+        | code::NO_SUCH_POOL
+        | code::NAMESPACE_NOT_SERVED
+        | code::NAMESPACE_LIMIT => Some(FailureReason::AddressNotAvailable),
         code::FOREIGN => Some(FailureReason::OwnershipConflict),
         _ => None,
     }

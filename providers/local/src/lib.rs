@@ -23,6 +23,7 @@ pub mod observe;
 pub mod plan;
 pub mod predict;
 pub mod snapshot;
+mod waiting;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -33,7 +34,7 @@ use evenkeel_core::{
     ids::{Cluster, GroupKey},
     nodes::NodeRules,
     plan::Plan,
-    provider::{PlanInput, Provider, Snapshot, Verdict, Want},
+    provider::{PlanInput, Provider, Snapshot, Verdict, Wake, Want},
     published::Published,
     ticket::Ticket,
 };
@@ -41,6 +42,7 @@ use evenkeel_core::{
 use crate::{
     client::Client,
     model::{Desired, Effect, Observed, Step},
+    waiting::Waiting,
 };
 
 /// The provider's name, as in class names and finalizers.
@@ -80,6 +82,7 @@ impl LocalConfig {
 pub struct Local {
     cluster: Cluster,
     client: Client,
+    waiting: Waiting,
 }
 
 impl Local {
@@ -93,6 +96,7 @@ impl Local {
         Self {
             client: Client::new(socket, cluster.uid.clone(), call_timeout),
             cluster,
+            waiting: Waiting::default(),
         }
     }
 
@@ -147,11 +151,17 @@ impl Provider for Local {
 
     async fn apply(
         &self,
-        _: &GroupKey,
+        key: &GroupKey,
         step: &Step,
         seen: &Observed,
         ticket: &Ticket,
     ) -> Result<Effect, CloudError> {
-        apply::apply(&self.client, step, seen, ticket).await
+        let result = apply::apply(&self.client, step, seen, ticket).await;
+        self.waiting.hear(key, &result);
+        result
+    }
+
+    fn attach(&self, wake: Wake) {
+        self.waiting.attach(wake);
     }
 }

@@ -73,6 +73,11 @@ pub struct Lease {
     pub family: IpFamily,
     /// A particular address, where one is asked for. None keeps the one that is held.
     pub address: Option<IpAddr>,
+    /// The pool that a new one is taken from.
+    pub pool: Option<Arc<str>>,
+    /// The ports that are listened on; the listeners tell the same.
+    #[serde(skip)]
+    pub ports: Vec<api::Port>,
     /// Whose it is.
     pub marks: Marks,
 }
@@ -126,6 +131,14 @@ impl Listener {
     /// Its port and protocol.
     pub fn key(&self) -> PortKey {
         tcp(self.port)
+    }
+
+    /// The same in the words of the API.
+    pub fn place(&self) -> api::Port {
+        api::Port {
+            protocol: api::Protocol::Tcp,
+            port: self.port,
+        }
     }
 
     /// What is asked of the data plane, on the lease of this name.

@@ -12,6 +12,7 @@
 
 mod changes;
 mod leases;
+mod ports;
 mod probe;
 mod targets;
 #[cfg(test)]
@@ -178,7 +179,11 @@ fn listener(
     if differs(found, &write) {
         let backend_set = names::backend_set_id(want.key(), want.family);
         let change = changes::listener(&want.id, &backend_set, found, &write);
-        plan.step(Step::PutListener(write), change);
+        let step = Step::PutListener(write);
+        match ports::taken(input.failures, &step) {
+            Some(why) => ports::refuse(plan, want, why),
+            None => plan.step(step, change),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use evenkeel_e2e::{World, WorldOptions, own_pool};
 use evenkeel_harness::control_plane::Options;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 const NAMESPACE: &str = "default";
@@ -74,13 +74,76 @@ async fn an_empty_pool_is_told_until_an_address_is_free(world: &World) -> Result
         .delete("first", &DeleteParams::default())
         .await?;
     world.gone(NAMESPACE, "first").await?;
-    // What is over a limit is tried again after minutes; an edit starts afresh.
-    let edit = Patch::Merge(json!({"metadata": {"annotations": {"evenkeel.dev/drain": "5s"}}}));
-    world
-        .services(NAMESPACE)
-        .patch("second", &PatchParams::default(), &edit)
-        .await?;
+    // Nobody touches it: what it waits for was given back.
     world.address(NAMESPACE, "second", PORT).await.map(|_| ())
+}
+
+/// Two Services share an address, a third wants a port that one of them has, and a namespace has all it may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_address_and_an_allowance_are_kept() -> Result<()> {
+    let pool = own_pool();
+    let own = |last: &str| pool.replace(".0/24", last);
+    let home = own(".9");
+    let world = World::start(WorldOptions {
+        plane: Options {
+            controller_manager: false,
+            ..Options::default()
+        },
+        nodes: None,
+        pools: vec![
+            format!("{home},name=home,shared=true"),
+            format!(
+                "{}-{},name=lab,per-namespace-limit=1",
+                own(".16"),
+                own(".20")
+            ),
+            format!("{},name=theirs,namespaces=theirs", own(".30")),
+        ],
+        ..WorldOptions::default()
+    })
+    .await?;
+    for (name, port) in [("web", PORT), ("mail", PORT + 1)] {
+        create_on(&world, name, "home", port).await?;
+        let address = world.address(NAMESPACE, name, port).await?;
+        ensure!(address.ip().to_string() == home, "{name}: {address}");
+    }
+    create_on(&world, "rival", "home", PORT).await?;
+    let told = world
+        .condition(NAMESPACE, "rival", "LoadBalancerPortsError", "True")
+        .await?;
+    ensure!(told.message.contains("default/web"), "{told}");
+    ensure!(
+        ingress(&world.services(NAMESPACE).get("rival").await?).is_empty(),
+        "it is published"
+    );
+
+    create_on(&world, "first", "lab", PORT).await?;
+    world.address(NAMESPACE, "first", PORT).await?;
+    for (name, pool, says) in [
+        ("second", "lab", "holds 1 of 1"),
+        ("stranger", "theirs", "serves only namespaces theirs"),
+        ("lost", "nowhere", "home, lab, theirs"),
+    ] {
+        create_on(&world, name, pool, PORT).await?;
+        let told = world
+            .condition(NAMESPACE, name, "evenkeel.dev/Degraded", "True")
+            .await?;
+        ensure!(told.reason == "AddressNotAvailable", "{told}");
+        ensure!(told.message.contains(says), "{told}");
+    }
+
+    for (gone, waits) in [("web", "rival"), ("first", "second")] {
+        world
+            .services(NAMESPACE)
+            .delete(gone, &DeleteParams::default())
+            .await?;
+        world.gone(NAMESPACE, gone).await?;
+        world
+            .address(NAMESPACE, waits, PORT)
+            .await
+            .with_context(|| format!("{waits} waits for what {gone} had"))?;
+    }
+    world.stop().await
 }
 
 async fn create(world: &World, name: &str) -> Result<()> {
@@ -93,6 +156,23 @@ async fn create(world: &World, name: &str) -> Result<()> {
             "ports": [{"port": PORT}],
         },
     });
+    post(world, service).await
+}
+
+async fn create_on(world: &World, name: &str, pool: &str, port: u16) -> Result<()> {
+    let service = json!({
+        "metadata": {"name": name, "annotations": {"local.evenkeel.dev/address-pool": pool}},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": "evenkeel.dev/local",
+            "selector": {"app": "web"},
+            "ports": [{"port": port}],
+        },
+    });
+    post(world, service).await
+}
+
+async fn post(world: &World, service: serde_json::Value) -> Result<()> {
     let service: Service = serde_json::from_value(service)?;
     world
         .services(NAMESPACE)

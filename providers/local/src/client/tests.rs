@@ -27,10 +27,7 @@ fn put() -> Put<LeaseSpec> {
             retain: false,
             labels: Default::default(),
         },
-        spec: LeaseSpec {
-            family: Family::V4,
-            address: None,
-        },
+        spec: LeaseSpec::of(Family::V4),
     }
 }
 

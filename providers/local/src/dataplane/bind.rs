@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
-use crate::api::{ListenerPhase, failure};
+use crate::api::{ListenerPhase, Protocol, failure};
 
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4_096;
@@ -35,6 +35,21 @@ pub(crate) fn listen_tcp(address: SocketAddr) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Whether somebody listens on the port. An address that the machine does not have has free ports.
+pub(crate) fn is_taken(address: SocketAddr, protocol: Protocol) -> bool {
+    let bind = || {
+        let Protocol::Tcp = protocol;
+        // Never listens: a client that comes at this very moment is not for us.
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())
+    };
+    bind().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// The phase of a listener whose port could not be opened.
@@ -71,6 +86,17 @@ pub(crate) fn failed(address: SocketAddr, error: &io::Error) -> ListenerPhase {
     ListenerPhase::Failed {
         code: code.to_owned(),
         message,
+    }
+}
+
+/// The phase of a listener whose port a known process has.
+pub(crate) fn in_use(address: SocketAddr, holder: &str) -> ListenerPhase {
+    let (ip, port) = (address.ip(), address.port());
+    ListenerPhase::Failed {
+        code: failure::PORT_IN_USE.to_owned(),
+        message: format!(
+            "port {port} of {ip} is in use by {holder}; end it or choose another port"
+        ),
     }
 }
 
@@ -138,10 +164,15 @@ mod tests {
             .local_addr()
             .expect("bound")
             .as_socket()
-            .expect("IPv4");
+            .expect("an address");
         let error = listen_tcp(address).expect_err("it is taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let other = |port| SocketAddr::new([127, 0, 0, 2].into(), port);
+        let taken = address;
+        assert!(is_taken(taken, Protocol::Tcp));
+        assert!(!is_taken(other(taken.port()), Protocol::Tcp));
         drop(first);
+        assert!(!is_taken(taken, Protocol::Tcp));
         listen_tcp(address).expect("it is free again");
     }
 }

@@ -105,15 +105,9 @@ impl Config {
             ));
         }
         for (index, pool) in self.pools.iter().enumerate() {
-            if let Some(other) = self.pools[..index]
-                .iter()
-                .find(|other| other.overlaps(pool))
-            {
-                problems.push(ConfigProblem::new(
-                    format!("pools[{index}]"),
-                    pool,
-                    format!("addresses that no other pool has; it shares some with {other}, remove one of the two"),
-                ));
+            if let Some((option, allowed)) = pool.beside(&self.pools[..index]) {
+                let field = format!("pools[{index}]{option}");
+                problems.push(ConfigProblem::new(field, pool, allowed));
             }
         }
         if self.max_connections == Some(0) {

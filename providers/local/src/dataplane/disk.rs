@@ -450,10 +450,7 @@ mod tests {
         };
         let put = Put {
             marks,
-            spec: LeaseSpec {
-                family: Family::V4,
-                address: None,
-            },
+            spec: LeaseSpec::of(Family::V4),
         };
         store
             .apply(Request::PutLease {

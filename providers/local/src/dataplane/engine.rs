@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::route::Which;
 use super::{
     disk::Disk,
+    facts,
     handover::Socket,
     listener::Shared,
     prober::Belief,
@@ -101,7 +102,7 @@ impl View<'_> {
     /// One object.
     pub(crate) fn object(&self, kind: Kind, name: &str) -> Option<AnyObject> {
         Some(match kind {
-            Kind::Lease => AnyObject::Lease(lease(self.store.leases.get(name)?)),
+            Kind::Lease => AnyObject::Lease(self.lease(self.store.leases.get(name)?)),
             Kind::BackendSet => {
                 AnyObject::BackendSet(self.backend_set(self.store.backend_sets.get(name)?))
             }
@@ -112,7 +113,7 @@ impl View<'_> {
     /// All objects, or those of one cluster or group.
     pub(crate) fn objects(&self, which: &Which) -> Objects {
         Objects {
-            leases: all(&self.store.leases, which, lease),
+            leases: all(&self.store.leases, which, |lease| self.lease(lease)),
             backend_sets: all(&self.store.backend_sets, which, |set| self.backend_set(set)),
             listeners: all(&self.store.listeners, which, |listener| {
                 self.listener(listener)
@@ -127,7 +128,7 @@ impl View<'_> {
             self.summary(set, &mut lists)
         });
         Snapshot {
-            leases: all(&self.store.leases, which, lease),
+            leases: all(&self.store.leases, which, |lease| self.lease(lease)),
             listeners: all(&self.store.listeners, which, |listener| {
                 self.listener(listener)
             }),
@@ -154,6 +155,27 @@ impl View<'_> {
             health_check: stored.spec.health_check.clone(),
             drain_seconds: stored.spec.drain_seconds,
             healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn lease(&self, stored: &Stored<Held>) -> Lease {
+        let Stored {
+            name,
+            marks,
+            generation,
+            spec: Held { asked, address, .. },
+            ..
+        } = stored.clone();
+        let pool = self.store.pool_of(address);
+        Object {
+            name,
+            marks,
+            generation,
+            spec: asked,
+            status: LeaseStatus {
+                address,
+                pool: pool.map(|pool| pool.label().to_owned()),
+            },
         }
     }
 
@@ -191,23 +213,6 @@ impl View<'_> {
             spec,
             status,
         }
-    }
-}
-
-fn lease(stored: &Stored<Held>) -> Lease {
-    let Stored {
-        name,
-        marks,
-        generation,
-        spec: Held { asked, address },
-        ..
-    } = stored.clone();
-    Object {
-        name,
-        marks,
-        generation,
-        spec: asked,
-        status: LeaseStatus { address },
     }
 }
 
@@ -343,6 +348,7 @@ struct Merged {
 
 impl Work {
     async fn tick(&mut self) {
+        self.store.facts.host = facts::host(&self.store.pools);
         self.runtime.retry();
         if !self.saved && self.save().await.is_ok() {
             self.saved = true;
@@ -439,6 +445,11 @@ impl Work {
     ) -> Merged {
         let (kind, name) = request.subject();
         let name = name.to_owned();
+        if let Request::PutLease { put, .. } = &request
+            && !self.store.leases.contains_key(&name)
+        {
+            self.store.facts = facts::look(&self.store.pools, &put.spec);
+        }
         Merged {
             kind,
             name,
@@ -483,7 +494,9 @@ fn answer(view: &View<'_>, kind: Kind, name: &str, change: &Change) -> Answer {
         Change::Nothing => (false, view.object(kind, name)),
         Change::Lease(Edit { before, after, .. }) => (
             created(before.is_some(), after.is_some()),
-            after.as_deref().map(|after| AnyObject::Lease(lease(after))),
+            after
+                .as_deref()
+                .map(|after| AnyObject::Lease(view.lease(after))),
         ),
         Change::BackendSet(Edit { before, after, .. }) => (
             created(before.is_some(), after.is_some()),

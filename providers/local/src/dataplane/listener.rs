@@ -25,9 +25,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    access::Access, backends::BackendSet, bind, deadline, handover::Socket, proxy, traffic::Traffic,
+    access::Access, backends::BackendSet, bind, deadline, handover::Socket, holder, proxy,
+    traffic::Traffic,
 };
-use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol};
+use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, failure};
 
 /// What a listener's connections need to know.
 #[derive(Debug)]
@@ -120,6 +121,20 @@ enum Port {
 /// An open socket, whatever its protocol.
 pub(crate) type Shared = Arc<dyn AsFd + Send + Sync>;
 
+impl Port {
+    /// The same, and where somebody else has the port, who that is. It is looked up once for as long as that lasts.
+    fn named(self, address: SocketAddr, before: Option<&ListenerPhase>) -> Self {
+        let in_use = |phase: &ListenerPhase| matches!(phase, ListenerPhase::Failed { code, .. } if code == failure::PORT_IN_USE);
+        match self {
+            Self::Failed(phase) if in_use(&phase) => Self::Failed(match before {
+                Some(before) if in_use(before) => before.clone(),
+                _ => holder::of(address).map_or(phase, |holder| bind::in_use(address, &holder)),
+            }),
+            other => other,
+        }
+    }
+}
+
 impl Listener {
     /// Makes a listener and opens its port, if the system lets it; or takes up the open one that was inherited.
     pub(crate) fn open(
@@ -144,7 +159,7 @@ impl Listener {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         });
-        let port = open(protocol, &front, traffic, inherited);
+        let port = open(protocol, &front, traffic, inherited).named(address, None);
         let listener = Self {
             front,
             marks: marks.clone(),
@@ -176,7 +191,8 @@ impl Listener {
     /// Tries again to open the port.
     pub(crate) fn retry(&mut self, traffic: &Arc<Traffic>) {
         let before = self.phase();
-        self.port = open(self.protocol, &self.front, traffic, None);
+        let port = open(self.protocol, &self.front, traffic, None);
+        self.port = port.named(self.front.address, Some(&before));
         self.log_phase(Some(&before));
     }
 

@@ -1,91 +1,232 @@
-//! Which address a lease gets. Decides: no IO.
+//! Where addresses come from, as it is written down. Decides: no IO.
 //!
-//! A pool is a run of addresses, written as a prefix, a range or a single address. An address is taken from the
-//! first pool that has a free one, and there the lowest free one, so that what is handed out does not depend on
-//! the order of anything but the requests.
+//! A pool is its addresses, and what holds for them after commas: `192.0.2.10-192.0.2.20+192.0.2.30,name=office,
+//! namespaces=shop+blog`. Plain `127.77.0.0/24` is a pool too. `host` stands for the machine's own addresses, which
+//! are looked up when one is needed. Which address a lease gets is decided in `allocate`.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use ipnet::IpNet;
+use evenkeel_core::annotation::nearest;
 
+use self::run::{ALLOWED, Run};
 use super::config::{ConfigError, ConfigProblem};
-use crate::api::{ApiError, Family, LeaseSpec, code};
+use crate::api::Family;
+
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use run::unusable;
 
 const FIELD: &str = "pools";
-const ALLOWED: &str = "a prefix (127.77.0.0/24), a range (127.77.0.10-127.77.0.20) or an address (127.77.0.9), IPv4 or \
-                       IPv6, of addresses that this machine can listen on";
 
-/// A run of addresses of one family.
+/// The word for the machine's own addresses.
+const HOST: &str = "host";
+
+/// The options that may follow the addresses.
+const OPTIONS: [&str; 7] = [
+    "name",
+    "reserved",
+    "namespaces",
+    "per-namespace-limit",
+    "shared",
+    "interface",
+    "family",
+];
+
+/// Longest name of an interface: `IFNAMSIZ` has 16 bytes with its final zero (netdevice(7)).
+const MAX_INTERFACE: usize = 15;
+
+/// An address of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostAddress {
+    pub(crate) interface: String,
+    pub(crate) address: IpAddr,
+    pub(crate) loopback: bool,
+}
+
+/// Addresses to hand out, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    family: Family,
-    first: u128,
-    last: u128,
     text: String,
+    name: Option<String>,
+    source: Source,
+    reserved: Vec<Run>,
+    /// Empty: everyone.
+    pub(crate) namespaces: BTreeSet<String>,
+    pub(crate) per_namespace: Option<usize>,
+    pub(crate) shared: bool,
+    interfaces: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Runs(Vec<Run>),
+    /// The machine's own addresses; of both families without a word.
+    Host(Option<Family>),
 }
 
 impl Pool {
-    /// Reads a prefix, a range or a single address.
-    ///
-    /// Of an IPv4 prefix up to /30 the network and broadcast addresses are left out, and of an IPv6 prefix up to
-    /// /126 the first address, which is the subnet's router anycast address (RFC 4291, 2.6.1). A range has all of
-    /// its addresses.
+    /// Reads a pool: its addresses, and options after commas.
     ///
     /// # Errors
-    /// Says what is wrong with the text and what is allowed.
-    pub fn parse(text: &str) -> Result<Self, ConfigProblem> {
+    /// Everything that is wrong with the text, each with what is allowed.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let text = text.trim();
-        let wrong = |allowed: String| ConfigProblem::new(FIELD, text, allowed);
-        let (family, first, last) = if let Some((first, last)) = text.split_once('-') {
-            let [first, last] = [first, last].map(|end| end.trim().parse::<IpAddr>());
-            let (Ok(first), Ok(last)) = (first, last) else {
-                return Err(wrong(ALLOWED.into()));
+        let mut problems = Vec::new();
+        let mut wrong = |field: &str, value: &str, allowed: String| {
+            let field = match field {
+                "" => FIELD.to_owned(),
+                option => format!("{FIELD}.{option}"),
             };
-            if Family::of(first) != Family::of(last) || first > last {
-                return Err(wrong(
-                    "a range whose ends are of one family, the lower first; swap or correct them"
-                        .into(),
-                ));
-            }
-            (Family::of(first), number(first), number(last))
-        } else if text.contains('/') {
-            let net = text.parse::<IpNet>().map_err(|_| wrong(ALLOWED.into()))?;
-            if net.addr() != net.network() {
-                return Err(wrong(format!(
-                    "a prefix without host bits ({}), a range or a single address ({})",
-                    net.trunc(),
-                    net.addr()
-                )));
-            }
-            let (first, last) = (number(net.network()), number(net.broadcast()));
-            match net {
-                IpNet::V4(v4) if v4.prefix_len() <= 30 => (Family::V4, first + 1, last - 1),
-                IpNet::V6(v6) if v6.prefix_len() <= 126 => (Family::V6, first + 1, last),
-                _ => (Family::of(net.addr()), first, last),
-            }
+            problems.push(ConfigProblem::new(field, value, allowed));
+        };
+        let mut parts = text.split(',').map(str::trim);
+        let addresses = parts.next().unwrap_or_default();
+        let host = addresses == HOST;
+        let source = if host {
+            Source::Host(None)
+        } else if addresses.contains('=') {
+            wrong(
+                "",
+                addresses,
+                format!(
+                    "a pool that begins with its addresses, before any option: {ALLOWED}, or {HOST}"
+                ),
+            );
+            Source::Runs(Vec::new())
         } else {
-            let address = text.parse::<IpAddr>().map_err(|_| wrong(ALLOWED.into()))?;
-            (Family::of(address), number(address), number(address))
+            Source::Runs(runs("", addresses, &mut wrong))
         };
-        let pool = Self {
-            family,
-            first,
-            last,
+        let mut pool = Self {
             text: text.to_owned(),
+            name: None,
+            source,
+            reserved: Vec::new(),
+            namespaces: BTreeSet::new(),
+            per_namespace: None,
+            shared: host,
+            interfaces: Vec::new(),
         };
-        if let Some(what) = [first, last]
-            .into_iter()
-            .find_map(|end| unusable(address(family, end)))
-        {
-            return Err(wrong(format!(
-                "addresses of one machine, not {what}; choose others"
-            )));
+        let mut given = BTreeSet::new();
+        for part in parts {
+            let (option, value) = part.split_once('=').unwrap_or((part, ""));
+            let (option, value) = (option.trim(), value.trim());
+            if !OPTIONS.contains(&option) {
+                let hint = match nearest(option, OPTIONS) {
+                    Some(near) => format!("; did you mean {near}?"),
+                    None => String::new(),
+                };
+                let allowed = format!("one of the options {}{hint}", OPTIONS.join(", "));
+                wrong("", part, allowed);
+            } else if !given.insert(option) {
+                let allowed = "each option once; list several values with +".to_owned();
+                wrong(option, value, allowed);
+            } else if let Err(allowed) = pool.option(option, value, &mut wrong) {
+                wrong(option, value, allowed);
+            }
         }
+        if !host && !pool.interfaces.is_empty() {
+            wrong(
+                "interface",
+                &pool.interfaces.join("+"),
+                format!("nothing here: only {HOST} has interfaces; remove it"),
+            );
+        }
+        if let Source::Runs(runs) = &pool.source {
+            let outside = |reserved: &&Run| {
+                !runs.iter().any(|run| {
+                    run.overlaps(reserved)
+                        && run.first <= reserved.first
+                        && reserved.last <= run.last
+                })
+            };
+            // A pool whose addresses cannot be read has been told so.
+            for reserved in pool
+                .reserved
+                .iter()
+                .filter(|_| !runs.is_empty())
+                .filter(outside)
+            {
+                let allowed =
+                    format!("addresses of the pool itself ({addresses}); correct one of the two");
+                wrong("reserved", &reserved.to_string(), allowed);
+            }
+        }
+        ConfigError::unless_empty(problems)?;
         Ok(pool)
+    }
+
+    /// Takes one option. What is wrong with its value as a whole is returned as what is allowed.
+    fn option(
+        &mut self,
+        option: &str,
+        value: &str,
+        wrong: &mut impl FnMut(&str, &str, String),
+    ) -> Result<(), String> {
+        match option {
+            "name" => {
+                if !is_label(value) {
+                    return Err(
+                        "1 to 63 lower-case letters, digits and hyphens, with none of those at its ends"
+                            .into(),
+                    );
+                }
+                self.name = Some(value.to_owned());
+            }
+            "reserved" => self.reserved = runs(option, value, wrong),
+            "namespaces" => {
+                for namespace in value.split('+').map(str::trim) {
+                    if is_label(namespace) {
+                        self.namespaces.insert(namespace.to_owned());
+                    } else {
+                        wrong(
+                            option,
+                            namespace,
+                            "names of namespaces, joined by + (shop+blog)".into(),
+                        );
+                    }
+                }
+            }
+            "per-namespace-limit" => match value.parse() {
+                Ok(limit) if limit > 0 => self.per_namespace = Some(limit),
+                _ => return Err("a number from 1; leave it out for no limit".into()),
+            },
+            "shared" => {
+                self.shared = match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err("true or false".into()),
+                }
+            }
+            "interface" => {
+                for interface in value.split('+').map(str::trim) {
+                    let fine = (1..=MAX_INTERFACE).contains(&interface.len())
+                        && interface.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+                    if fine {
+                        self.interfaces.push(interface.to_owned());
+                    } else {
+                        wrong(
+                            option,
+                            interface,
+                            "the name of an interface, of 1 to 15 characters (eth0); `ip link` lists them".into(),
+                        );
+                    }
+                }
+            }
+            "family" => match (&mut self.source, value) {
+                (Source::Host(family), "IPv4") => *family = Some(Family::V4),
+                (Source::Host(family), "IPv6") => *family = Some(Family::V6),
+                (Source::Host(_), _) => return Err("IPv4 or IPv6".into()),
+                (Source::Runs(_), _) => {
+                    return Err(format!(
+                        "nothing here: the addresses have their family, only {HOST} has both; remove it"
+                    ));
+                }
+            },
+            _ => unreachable!("every option of the list is read"),
+        }
+        Ok(())
     }
 
     /// Reads several pools.
@@ -98,38 +239,121 @@ impl Pool {
         for (index, text) in texts.iter().enumerate() {
             match Self::parse(text.as_ref()) {
                 Ok(pool) => pools.push(pool),
-                Err(problem) => problems.push(ConfigProblem {
-                    field: format!("{FIELD}[{index}]"),
-                    ..problem
-                }),
+                Err(error) => problems.extend(error.problems.into_iter().map(|problem| {
+                    let option = problem.field.strip_prefix(FIELD).unwrap_or_default();
+                    ConfigProblem {
+                        field: format!("{FIELD}[{index}]{option}"),
+                        ..problem
+                    }
+                })),
             }
         }
         ConfigError::unless_empty(problems)?;
         Ok(pools)
     }
 
-    /// True when an address lies in both pools.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.family == other.family && self.first <= other.last && other.first <= self.last
-    }
-
-    /// True when the address can be handed out from this pool.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.family == Family::of(address) && (self.first..=self.last).contains(&number(address))
-    }
-
-    fn lowest_free(&self, held: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-        let [first, last] = [self.first, self.last].map(|end| address(self.family, end));
-        let mut candidate = self.first;
-        for taken in held.range(first..=last) {
-            if number(*taken) > candidate {
-                break;
-            }
-            candidate = candidate.checked_add(1)?;
+    /// What is wrong with this pool beside the ones before it.
+    pub(crate) fn beside(&self, others: &[Self]) -> Option<(&'static str, String)> {
+        let overlaps = |other: &&Self| match (&self.source, &other.source) {
+            (Source::Runs(ours), Source::Runs(theirs)) => ours
+                .iter()
+                .any(|run| theirs.iter().any(|their| run.overlaps(their))),
+            // An address of the machine that another pool lists is that pool's.
+            _ => false,
+        };
+        if let Some(other) = others.iter().find(overlaps) {
+            return Some((
+                "",
+                format!(
+                    "addresses that no other pool has; it shares some with {}, remove one of the two",
+                    other.label()
+                ),
+            ));
         }
-        (candidate <= self.last).then(|| address(self.family, candidate))
+        let twin = |other: &&Self| self.name.is_some() && self.name == other.name;
+        others.iter().find(twin).map(|other| {
+            let allowed = format!(
+                "a name that no other pool has; {} has it, choose another",
+                other.addresses_text()
+            );
+            (".name", allowed)
+        })
+    }
+
+    /// What people call it: its name, else its addresses.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.name
+            .as_deref()
+            .unwrap_or_else(|| self.addresses_text())
+    }
+
+    fn addresses_text(&self) -> &str {
+        self.text.split(',').next().unwrap_or_default().trim()
+    }
+
+    /// Its name, by which it can be asked for.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether it stands for the machine's own addresses.
+    pub(crate) fn is_host(&self) -> bool {
+        matches!(self.source, Source::Host(_))
+    }
+
+    /// Whether it can have addresses of a family at all.
+    pub(crate) fn has_family(&self, family: Family) -> bool {
+        match &self.source {
+            Source::Runs(runs) => runs.iter().any(|run| run.family == family),
+            Source::Host(only) => only.is_none_or(|only| only == family),
+        }
+    }
+
+    /// True when the address can be handed out from this pool, on this machine.
+    pub(crate) fn contains(&self, address: IpAddr, host: &[HostAddress]) -> bool {
+        match &self.source {
+            Source::Runs(runs) => runs.iter().any(|run| run.contains(address)),
+            Source::Host(_) => self.own(host).any(|own| own == address),
+        }
+    }
+
+    /// Its addresses of a family in the order in which they are handed out, without the reserved ones.
+    pub(crate) fn addresses<'a>(
+        &'a self,
+        family: Family,
+        host: &'a [HostAddress],
+    ) -> Box<dyn Iterator<Item = IpAddr> + 'a> {
+        match &self.source {
+            Source::Runs(runs) => Box::new(
+                runs.iter()
+                    .filter(move |run| run.family == family)
+                    .flat_map(|run| run.addresses(&self.reserved)),
+            ),
+            Source::Host(_) => Box::new(
+                self.own(host)
+                    .filter(move |address| Family::of(*address) == family)
+                    .filter(|address| !self.reserved.iter().any(|run| run.contains(*address))),
+            ),
+        }
+    }
+
+    /// The machine's addresses that are of this pool, in the order of the interfaces. Loopback is only meant when it is
+    /// named, and an address that is valid on one link only cannot be told to anybody.
+    fn own<'a>(&'a self, host: &'a [HostAddress]) -> impl Iterator<Item = IpAddr> + 'a {
+        let family = match self.source {
+            Source::Host(family) => family,
+            Source::Runs(_) => None,
+        };
+        host.iter()
+            .filter(move |own| match &self.interfaces[..] {
+                [] => !own.loopback,
+                named => named.contains(&own.interface),
+            })
+            .map(|own| own.address)
+            .filter(move |address| family.is_none_or(|family| family == Family::of(*address)))
+            .filter(|address| !is_link_local(*address) && unusable(*address).is_none())
     }
 }
 
@@ -139,264 +363,38 @@ impl fmt::Display for Pool {
     }
 }
 
-/// Chooses the address of a new lease.
-pub(crate) fn allocate(
-    pools: &[Pool],
-    held: &BTreeSet<IpAddr>,
-    asked: &LeaseSpec,
-) -> Result<IpAddr, ApiError> {
-    let pools: Vec<&Pool> = pools
-        .iter()
-        .filter(|pool| pool.family == asked.family)
-        .collect();
-    let family = asked.family;
-    if let Some(address) = asked.address {
-        if !pools.iter().any(|pool| pool.contains(address)) {
-            return Err(ApiError::new(
-                code::ADDRESS_NOT_IN_POOL,
-                format!("{address} lies in none of the {family} pools ({}); ask for one that does, or for none", names(&pools)),
-            )
-            .at("spec.address"));
-        }
-        if held.contains(&address) {
-            return Err(ApiError::new(
-                code::ADDRESS_TAKEN,
-                format!("{address} is held by another lease; ask for another address, or delete that lease"),
-            )
-            .at("spec.address"));
-        }
-        return Ok(address);
-    }
-    pools.iter().find_map(|pool| pool.lowest_free(held)).ok_or_else(|| {
-        let count = held.iter().filter(|address| pools.iter().any(|pool| pool.contains(**address))).count();
-        ApiError::new(
-            code::POOL_EXHAUSTED,
-            if pools.is_empty() {
-                format!("the data plane has no {family} pool; start it with one")
-            } else {
-                format!(
-                    "all {count} addresses of the {family} pools ({}) are held; delete a lease or start the data plane with a larger pool",
-                    names(&pools)
-                )
-            },
-        )
-    })
-}
-
-fn names(pools: &[&Pool]) -> String {
-    if pools.is_empty() {
-        return "there is none".into();
-    }
-    pools
-        .iter()
-        .map(|pool| pool.text.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// Why an address can never be listened on or sent to, if so.
-pub(crate) fn unusable(address: IpAddr) -> Option<&'static str> {
-    match address {
-        _ if address.is_unspecified() => Some("the unspecified address"),
-        _ if address.is_multicast() => Some("multicast"),
-        IpAddr::V4(v4) if v4.is_broadcast() => Some("broadcast"),
-        // The data plane's sockets are IPv6-only; a mapped address would be the IPv4 address under another name.
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4-mapped IPv6 address"),
-        _ => None,
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    }
-}
-
-fn address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(
-            u32::try_from(number).expect("a number of the IPv4 family fits into 32 bits"),
-        )
-        .into(),
-        Family::V6 => Ipv6Addr::from(number).into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pools(texts: &[&str]) -> Vec<Pool> {
-        texts
-            .iter()
-            .map(|text| Pool::parse(text).expect("a pool"))
-            .collect()
-    }
-
-    fn held(addresses: &[&str]) -> BTreeSet<IpAddr> {
-        addresses
-            .iter()
-            .map(|text| text.parse().expect("an address"))
-            .collect()
-    }
-
-    fn ask(family: Family, address: Option<&str>) -> LeaseSpec {
-        LeaseSpec {
-            family,
-            address: address.map(|text| text.parse().expect("an address")),
-        }
-    }
-
-    #[test]
-    fn a_pool_hands_out_its_usable_addresses() {
-        for (text, first, last) in [
-            ("127.77.0.0/24", "127.77.0.1", "127.77.0.254"),
-            ("127.77.0.0/30", "127.77.0.1", "127.77.0.2"),
-            ("127.77.0.4/31", "127.77.0.4", "127.77.0.5"),
-            ("127.77.0.4/32", "127.77.0.4", "127.77.0.4"),
-            ("127.77.0.4", "127.77.0.4", "127.77.0.4"),
-            (" 127.77.0.10 - 127.77.0.20 ", "127.77.0.10", "127.77.0.20"),
-            ("fd00:77::/64", "fd00:77::1", "fd00:77::ffff:ffff:ffff:ffff"),
-            ("fd00:77::8/127", "fd00:77::8", "fd00:77::9"),
-            ("::1/128", "::1", "::1"),
-            ("fd00::a-fd00::c", "fd00::a", "fd00::c"),
-        ] {
-            let pool = Pool::parse(text).expect(text);
-            assert_eq!(
-                address(pool.family, pool.first).to_string(),
-                first,
-                "{text}"
-            );
-            assert_eq!(address(pool.family, pool.last).to_string(), last, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_bad_pool_is_refused_with_what_is_allowed() {
-        for (text, says) in [
-            ("", "a prefix"),
-            ("127.77.0.0/33", "a prefix"),
-            ("127.77.0.1/24", "127.77.0.0/24"),
-            ("127.77.0.9-127.77.0.1", "the lower first"),
-            ("127.77.0.9-::1", "one family"),
-            ("127.77.0.9-", "a prefix"),
-            ("localhost", "a prefix"),
-            ("224.0.0.0/8", "multicast"),
-            ("0.0.0.0-0.0.0.9", "unspecified"),
-            ("255.255.255.255", "broadcast"),
-            ("::ffff:127.0.0.1", "IPv4-mapped"),
-        ] {
-            let problem = Pool::parse(text).expect_err(text);
-            assert!(problem.allowed.contains(says), "{text}: {problem}");
-            assert_eq!(problem.value, text);
-        }
-        let error = Pool::parse_all(&["x", "127.77.0.0/24", "y"]).expect_err("two problems");
-        let fields: Vec<_> = error
-            .problems
-            .iter()
-            .map(|problem| problem.field.as_str())
-            .collect();
-        assert_eq!(fields, ["pools[0]", "pools[2]"]);
-    }
-
-    #[test]
-    fn the_lowest_free_address_is_taken() {
-        for (name, texts, taken, family, want) in [
-            (
-                "empty",
-                &["127.77.0.0/30"][..],
-                &[][..],
-                Family::V4,
-                Ok("127.77.0.1"),
-            ),
-            (
-                "next",
-                &["127.77.0.0/30"],
-                &["127.77.0.1"],
-                Family::V4,
-                Ok("127.77.0.2"),
-            ),
-            (
-                "a gap",
-                &["127.77.0.0/29"],
-                &["127.77.0.1", "127.77.0.3"],
-                Family::V4,
-                Ok("127.77.0.2"),
-            ),
-            (
-                "held elsewhere",
-                &["127.77.0.8/30"],
-                &["127.77.0.1"],
-                Family::V4,
-                Ok("127.77.0.9"),
-            ),
-            (
-                "second pool",
-                &["127.77.0.4", "127.77.0.9"],
-                &["127.77.0.4"],
-                Family::V4,
-                Ok("127.77.0.9"),
-            ),
-            (
-                "other family",
-                &["127.77.0.4", "fd00::/64"],
-                &["127.77.0.4"],
-                Family::V6,
-                Ok("fd00::1"),
-            ),
-            (
-                "full",
-                &["127.77.0.4"],
-                &["127.77.0.4"],
-                Family::V4,
-                Err("all 1 addresses"),
-            ),
-            (
-                "full at the end",
-                &["255.255.255.254"],
-                &["255.255.255.254"],
-                Family::V4,
-                Err("all 1 addresses"),
-            ),
-            (
-                "no pool",
-                &["127.77.0.4"],
-                &[],
-                Family::V6,
-                Err("has no IPv6 pool"),
-            ),
-        ] {
-            let got = allocate(&pools(texts), &held(taken), &ask(family, None));
-            match (got, want) {
-                (Ok(address), Ok(want)) => assert_eq!(address.to_string(), want, "{name}"),
-                (Err(error), Err(want)) => {
-                    assert_eq!(error.code, code::POOL_EXHAUSTED, "{name}");
-                    assert!(error.message.contains(want), "{name}: {error}");
+fn runs(option: &str, text: &str, wrong: &mut impl FnMut(&str, &str, String)) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for part in text.split('+').map(str::trim) {
+        match Run::parse(part) {
+            Ok(run) => match runs.iter().find(|other| other.overlaps(&run)) {
+                Some(other) => {
+                    let allowed = format!(
+                        "each address once; {other} has some of these, remove one of the two"
+                    );
+                    wrong(option, part, allowed);
                 }
-                (got, want) => panic!("{name}: {got:?}, expected {want:?}"),
-            }
+                None => runs.push(run),
+            },
+            Err(allowed) => wrong(option, part, allowed),
         }
     }
+    runs
+}
 
-    #[test]
-    fn an_asked_address_is_honoured_or_refused() {
-        for (asked, want) in [
-            ("127.77.0.2", Ok(())),
-            ("127.77.0.1", Err(code::ADDRESS_TAKEN)),
-            ("127.77.0.3", Err(code::ADDRESS_NOT_IN_POOL)),
-            ("10.0.0.1", Err(code::ADDRESS_NOT_IN_POOL)),
-        ] {
-            let got = allocate(
-                &pools(&["127.77.0.0/30"]),
-                &held(&["127.77.0.1"]),
-                &ask(Family::V4, Some(asked)),
-            );
-            assert_eq!(
-                got.map(|_| ()).map_err(|error| error.code),
-                want.map_err(String::from),
-                "{asked}"
-            );
-        }
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
+}
+
+/// A name as Kubernetes has them (RFC 1123 label).
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }

@@ -60,13 +60,17 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         code::INVALID => StatusCode::BAD_REQUEST,
         code::FOREIGN => StatusCode::FORBIDDEN,
         code::NOT_FOUND => StatusCode::NOT_FOUND,
-        code::EXISTS | code::IN_USE | code::PORT_TAKEN | code::ADDRESS_TAKEN => {
-            StatusCode::CONFLICT
-        }
+        code::EXISTS
+        | code::IN_USE
+        | code::PORT_TAKEN
+        | code::ADDRESS_TAKEN
+        | code::NAMESPACE_LIMIT => StatusCode::CONFLICT,
         code::CHANGED => StatusCode::PRECONDITION_FAILED,
-        code::ADDRESS_NOT_IN_POOL | code::BAD_REFERENCE | code::IMMUTABLE => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        code::ADDRESS_NOT_IN_POOL
+        | code::NO_SUCH_POOL
+        | code::NAMESPACE_NOT_SERVED
+        | code::BAD_REFERENCE
+        | code::IMMUTABLE => StatusCode::UNPROCESSABLE_ENTITY,
         code::POOL_EXHAUSTED => StatusCode::INSUFFICIENT_STORAGE,
         code::BUSY => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use self::lists::Lists;
 use self::rules::{Verdict, admit, immutable, refer, write};
 use super::{
-    pool::{self, Pool},
+    allocate::{self, Facts, Granted},
+    pool::Pool,
     validate,
 };
 
 use crate::api::{ApiError, BackendSetSpec, LeaseSpec, ListenerSpec, Marks, Put, code};
 
 pub(crate) mod lists;
+mod places;
 mod rules;
 
 /// A kind of object.
@@ -114,6 +116,9 @@ impl PartialEq for Text {
 pub(crate) struct Held {
     pub(crate) asked: LeaseSpec,
     pub(crate) address: IpAddr,
+    /// Whether other leases may hold the address too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) shared: bool,
 }
 
 pub(crate) type Table<T> = BTreeMap<String, Arc<Stored<T>>>;
@@ -186,7 +191,9 @@ pub(crate) struct Edit<T> {
 /// All objects.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    pools: Arc<[Pool]>,
+    pub(crate) pools: Arc<[Pool]>,
+    /// What the machine was found to be when the last address was chosen.
+    pub(crate) facts: Facts,
     /// The generation that the next change gets. Never goes back.
     pub(crate) next_generation: u64,
     pub(crate) leases: Table<Held>,
@@ -200,12 +207,18 @@ impl Store {
     pub(crate) fn new(pools: Arc<[Pool]>) -> Self {
         Self {
             pools,
+            facts: Facts::default(),
             next_generation: 1,
             leases: Table::new(),
             backend_sets: Table::new(),
             listeners: Table::new(),
             lists: Lists::default(),
         }
+    }
+
+    /// The pool that an address is of, as the machine was last found.
+    pub(crate) fn pool_of(&self, address: IpAddr) -> Option<&Pool> {
+        allocate::pool_of(&self.pools, &self.facts.host, address)
     }
 
     /// Merges one request into the objects.
@@ -258,14 +271,16 @@ impl Store {
         {
             return Ok(Change::Nothing);
         }
-        let address = match before {
+        let after = match before {
             None => {
-                let held: BTreeSet<IpAddr> = self
-                    .leases
-                    .values()
-                    .map(|lease| lease.spec.address)
-                    .collect();
-                pool::allocate(&self.pools, &held, &put.spec)?
+                let holdings = self.holdings(&put.spec);
+                let Granted { address, shared } =
+                    allocate::allocate(&self.pools, &self.facts, &holdings, &put.spec, &put.marks)?;
+                Held {
+                    asked: put.spec,
+                    address,
+                    shared,
+                }
             }
             Some(before) => {
                 let held = before.spec.address;
@@ -273,12 +288,11 @@ impl Store {
                 if let Some(asked) = put.spec.address {
                     immutable("spec.address", &held, &asked)?;
                 }
-                held
+                Held {
+                    asked: put.spec,
+                    ..before.spec.clone()
+                }
             }
-        };
-        let after = Held {
-            asked: put.spec,
-            address,
         };
         Ok(Change::Lease(write(
             &mut self.leases,
@@ -363,19 +377,17 @@ impl Store {
             &spec.backend_set,
             &put.marks.cluster,
         )?;
-        // A lease holds its address alone, so two listeners meet only on the same lease.
-        let rival = self.listeners.values().find(|other| {
-            other.name != name
-                && other.spec.port == spec.port
-                && other.spec.protocol == spec.protocol
-                && other.spec.lease == spec.lease
-        });
-        if let Some(rival) = rival {
+        // An open port stays, whatever else came to want its number.
+        let rival = match before {
+            None => self.rival(&name, spec),
+            Some(_) => None,
+        };
+        if let Some((address, holder)) = rival {
+            let port = spec.place();
             return Err(ApiError::new(
                 code::PORT_TAKEN,
                 format!(
-                    "port {} of lease `{}` is taken by listener `{}` of {}; choose another port, or delete that listener",
-                    spec.port, spec.lease, rival.name, rival.marks.service
+                    "{port} of {address} is taken by {holder}; choose another port, or delete that"
                 ),
             )
             .at("spec.port"));
@@ -487,12 +499,17 @@ impl Store {
         keys(Kind::Lease, &self.leases, self.next_generation)?;
         keys(Kind::BackendSet, &self.backend_sets, self.next_generation)?;
         keys(Kind::Listener, &self.listeners, self.next_generation)?;
-        let mut held = BTreeSet::new();
+        let mut held = BTreeMap::new();
         for (name, lease) in &self.leases {
-            if !held.insert(lease.spec.address) {
+            let Held {
+                address, shared, ..
+            } = lease.spec;
+            if held
+                .insert(address, shared)
+                .is_some_and(|other| !(other && shared))
+            {
                 return Err(format!(
-                    "lease `{name}`: {} is held twice",
-                    lease.spec.address
+                    "lease `{name}`: {address} is held twice, and not by leases that share it"
                 ));
             }
         }
@@ -523,10 +540,11 @@ impl Store {
                     )
                 })
                 .map_err(|error| format!("listener `{name}`: {}", error.message))?;
-            if !ports.insert((&spec.lease, spec.port, spec.protocol)) {
+            let address = self.leases[&spec.lease].spec.address;
+            if !ports.insert((address, spec.place())) {
                 return Err(format!(
-                    "listener `{name}`: port {} of lease `{}` is taken twice",
-                    spec.port, spec.lease
+                    "listener `{name}`: {} of {address} is taken twice",
+                    spec.place()
                 ));
             }
         }

@@ -84,15 +84,32 @@ pub(crate) fn marks(marks: &Marks) -> Result<(), ApiError> {
 
 /// Checks what a lease asks.
 pub(crate) fn lease(spec: &LeaseSpec) -> Result<(), ApiError> {
-    match spec.address {
-        Some(address) => require(
+    if let Some(address) = spec.address {
+        require(
             Family::of(address) == spec.family,
             "spec.address",
             address,
             &format!("an address of the family {}", spec.family),
-        ),
-        None => Ok(()),
+        )?;
     }
+    if let Some(pool) = &spec.pool {
+        let fine = (1..=63).contains(&pool.len()) && !pool.chars().any(char::is_control);
+        require(
+            fine,
+            "spec.pool",
+            shorten(pool),
+            "the name of a pool, of 1 to 63 characters",
+        )?;
+    }
+    list("spec.ports", spec.ports.len())?;
+    for (index, port) in spec.ports.iter().enumerate() {
+        range(
+            &format!("spec.ports[{index}].port"),
+            port.port,
+            1..=u16::MAX,
+        )?;
+    }
+    Ok(())
 }
 
 /// Checks what a backend set asks.

@@ -11,6 +11,9 @@ fn every_code_has_its_class() {
     for (status, code, access, want) in [
         (409, code::ADDRESS_TAKEN, Write, Rejected),
         (422, code::ADDRESS_NOT_IN_POOL, Write, Rejected),
+        (422, code::NO_SUCH_POOL, Write, Rejected),
+        (422, code::NAMESPACE_NOT_SERVED, Write, Rejected),
+        (409, code::NAMESPACE_LIMIT, Write, Quota),
         (400, code::INVALID, Write, Rejected),
         (409, code::PORT_TAKEN, Write, Rejected),
         (403, code::FOREIGN, Write, Rejected),

@@ -35,10 +35,7 @@ fn with_lease(mut seen: Observed, name: &str, address: &str, order: &str, turn: 
     let address: IpAddr = address.parse().expect("an address");
     let lease = Seen {
         marks: marks(&[(label::ORDER, order), (label::TURN, turn)]),
-        spec: LeaseSpec {
-            family: Family::of(address),
-            address: None,
-        },
+        spec: LeaseSpec::of(Family::of(address)),
         generation: Some(1),
         status: Some(address),
     };

@@ -9,7 +9,7 @@ use evenkeel_core::{
 };
 
 use crate::{
-    api::{LeaseSpec, ListenerPhase, ListenerSpec, Marks},
+    api::{self, LeaseSpec, ListenerPhase, ListenerSpec, Marks},
     model::{self, BackendSetSpec, Kind, Member, Probe, Seen, Write},
     names::label,
 };
@@ -36,6 +36,12 @@ pub(super) fn lease(
             "address",
             &Any(seen.spec.address),
             &Any(spec.address),
+        );
+        differs(
+            &mut reasons,
+            "ports",
+            &Ports(&seen.spec.ports),
+            &Ports(&spec.ports),
         );
         reasons
     });
@@ -265,6 +271,19 @@ fn targets(reasons: &mut Vec<Reason>, from: &[Member], to: &[Member]) -> bool {
 
 fn port(port: Option<u16>) -> String {
     port.map_or_else(|| "several ports".to_owned(), |port| format!(":{port}"))
+}
+
+#[derive(PartialEq)]
+struct Ports<'a>(&'a [api::Port]);
+
+impl fmt::Display for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        let ports: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&ports.join(", "))
+    }
 }
 
 struct Any(Option<IpAddr>);

@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use evenkeel_core::{
+    annotation::{field, key},
     net::IpFamily,
     plan::{Change, Plan, approved},
+    problem::{Warning, reason},
     provider::PlanInput,
 };
 
-use super::{changes, differs};
+use super::{changes, differs, ports};
 use crate::{
     Local,
+    annotations::ADDRESS_POOL,
     api::{LeaseSpec, Marks},
     model::{self, Desired, Lease, Observed, SeenLease, Step, Write},
     names::{self, label},
@@ -46,7 +49,8 @@ pub(super) fn plan(
     for want in &desired.leases {
         if let Some((name, lease)) = matching(seen, want) {
             serving.insert(want.family, name.to_owned());
-            let write = write(name.to_owned(), want, model::turn(lease));
+            let write = write(name.to_owned(), want, model::turn(lease), Some(lease));
+            stays(plan, want, lease);
             if differs(Some(lease), &write) {
                 let change = changes::lease(&want.id, Some(lease), &write);
                 plan.step(Step::PutLease(write), change);
@@ -63,7 +67,15 @@ pub(super) fn plan(
             replacements.push((want, create(input, want, turn.saturating_add(1))));
         } else {
             let Draft { step, change } = create(input, want, 0);
-            plan.step(step, change);
+            match ports::taken(input.failures, &step) {
+                Some(why) => {
+                    let listeners = desired.listeners.iter();
+                    for port in listeners.filter(|port| port.family == want.family) {
+                        ports::refuse(plan, port, why);
+                    }
+                }
+                None => plan.step(step, change),
+            }
         }
     }
     if replacements.is_empty() {
@@ -83,10 +95,28 @@ pub(super) fn plan(
     serving
 }
 
+/// Says that another pool does not move an address.
+fn stays(plan: &mut Plan<Step>, want: &Lease, lease: &model::Seen<LeaseSpec, IpAddr>) {
+    let (Some(pool), Some(held)) = (&want.pool, lease.status) else {
+        return;
+    };
+    if want.address.is_none() && lease.spec.pool.as_deref() != Some(&**pool) {
+        plan.warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "{}: {pool} has no effect on {held}, which was given before and stays. To move, ask for an address of that pool \
+                 with {} and approve it, or remove the annotation.",
+                field(ADDRESS_POOL),
+                key::STATIC_ADDRESS,
+            ),
+        ));
+    }
+}
+
 /// A new lease; where there is one of the family already, the change says that its address is given up.
 fn create(input: PlanInput<'_, Local>, want: &Lease, turn: u32) -> Draft {
     let name = names::name(&want.marks.cluster, input.key, &want.id, turn);
-    let write = write(name, want, turn);
+    let write = write(name, want, turn, None);
     let change = match (input.seen.current_lease(want.family), want.address) {
         (Some((name, lease)), Some(address)) => {
             changes::replaced_lease(&want.id, name, lease, address)
@@ -99,7 +129,17 @@ fn create(input: PlanInput<'_, Local>, want: &Lease, turn: u32) -> Draft {
     }
 }
 
-fn write(name: String, want: &Lease, turn: u32) -> Write<LeaseSpec> {
+/// A lease as it is wanted. The pool only counts in the choice of an address and stays what it was.
+fn write(
+    name: String,
+    want: &Lease,
+    turn: u32,
+    found: Option<&model::Seen<LeaseSpec, IpAddr>>,
+) -> Write<LeaseSpec> {
+    let pool = match found {
+        Some(found) => found.spec.pool.clone(),
+        None => want.pool.as_deref().map(str::to_owned),
+    };
     let mut labels = want.marks.labels.clone();
     labels.insert(label::TURN.to_owned(), turn.to_string());
     let marks = Marks {
@@ -112,6 +152,8 @@ fn write(name: String, want: &Lease, turn: u32) -> Write<LeaseSpec> {
         LeaseSpec {
             family: want.family.into(),
             address: want.address,
+            pool,
+            ports: want.ports.clone(),
         },
     )
 }

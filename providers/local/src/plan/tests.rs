@@ -181,22 +181,26 @@ impl Stage {
 
     /// Lets the first step for which this holds fail for good.
     fn fails(&mut self, want: &Want<Desired>, which: impl Fn(&Change) -> bool) {
+        let error = CloudError::new(ErrorClass::Rejected, "PUT", "refused for good");
+        self.fails_as(want, which, &error);
+    }
+
+    fn fails_as(
+        &mut self,
+        want: &Want<Desired>,
+        which: impl Fn(&Change) -> bool,
+        error: &CloudError,
+    ) {
         let plan = self.due(want);
         let planned = plan
             .steps
             .iter()
             .find(|planned| which(&planned.change))
             .expect("there is such a step");
-        let error = CloudError::new(ErrorClass::Rejected, "PUT", "refused for good");
         let digest = evenkeel_core::digest::Digest::of(want);
         self.failures.record(
             &planned.step,
-            Failure::new(
-                planned.change.clone(),
-                &error,
-                digest,
-                Timestamp::UNIX_EPOCH,
-            ),
+            Failure::new(planned.change.clone(), error, digest, Timestamp::UNIX_EPOCH),
         );
     }
 
@@ -304,8 +308,9 @@ fn a_removal_waits_for_a_fresh_look_and_for_nothing_to_make() {
     let mut stage = Stage::with(intent("checkout", &[80, 443]));
     let want = stage.want(intent("checkout", &[443, 8080]));
     stage.fresh = false;
-    assert_eq!(stage.steps(&want), ["+ bs/TCP/8080/IPv4"]);
-    stage.does(&want, |_| true);
+    assert_eq!(stage.steps(&want), ["~ lease/IPv4", "+ bs/TCP/8080/IPv4"]);
+    stage.does(&want, is(Action::Change, "lease/IPv4"));
+    stage.does(&want, is(Action::Create, "bs/TCP/8080/IPv4"));
     assert_eq!(stage.steps(&want), ["+ ls/TCP/8080/IPv4"]);
     stage.does(&want, |_| true);
     let plan = stage.plan(&want);
@@ -330,10 +335,10 @@ fn what_failed_stops_only_what_depends_on_it() {
     assert_eq!(
         waves,
         [
-            ["+ bs/TCP/9090/IPv4"],
-            ["+ ls/TCP/9090/IPv4"],
-            ["- ls/TCP/80/IPv4"],
-            ["- bs/TCP/80/IPv4"]
+            vec!["~ lease/IPv4", "+ bs/TCP/9090/IPv4"],
+            vec!["+ ls/TCP/9090/IPv4"],
+            vec!["- ls/TCP/80/IPv4"],
+            vec!["- bs/TCP/80/IPv4"]
         ]
     );
     let held: Vec<_> = stage
@@ -837,4 +842,95 @@ fn where_kube_proxy_is_silent_a_connection_must_do() {
     other.settle(&want);
     assert_eq!(other.probes(), ["TCP :node-port"], "as where it comes from");
     assert_eq!(other.plan(&want).warnings, []);
+}
+
+/// The ports that are refused, each with why.
+fn refused_ports(plan: &Plan<Step>) -> Vec<(String, &'static str, String)> {
+    let told = |refusal: &Refusal| {
+        let (_, port) = refusal.port.clone()?;
+        let Problem {
+            reason, message, ..
+        } = &refusal.problem;
+        Some((port.to_string(), *reason, message.to_string()))
+    };
+    plan.refusals.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_port_that_another_has_is_refused_and_the_others_are_served() {
+    let taken = CloudError::new(ErrorClass::Rejected, "PUT", "shop/web has it")
+        .with_code(crate::api::code::PORT_TAKEN);
+    for (name, fails, ports, stays) in [
+        (
+            "one port",
+            "ls/TCP/80/IPv4",
+            &["80/TCP"][..],
+            &["+ ls/TCP/443/IPv4"][..],
+        ),
+        ("all of them", "lease/IPv4", &["80/TCP", "443/TCP"], &[]),
+    ] {
+        let mut stage = Stage::new();
+        let want = stage.want(intent("checkout", &[80, 443]));
+        if fails != "lease/IPv4" {
+            for id in ["lease/IPv4", "bs/TCP/80/IPv4", "bs/TCP/443/IPv4"] {
+                stage.does(&want, |change| change.id.as_str() == id);
+            }
+        }
+        stage.fails_as(&want, is(Action::Create, fails), &taken);
+        let plan = stage.plan(&want);
+        let mut told = refused_ports(&plan);
+        told.sort_by_key(|(port, ..)| port.len());
+        assert_eq!(
+            told.iter()
+                .map(|(port, ..)| port.as_str())
+                .collect::<Vec<_>>(),
+            ports,
+            "{name}"
+        );
+        for (_, reason, message) in &told {
+            assert_eq!(*reason, reason::PORT_CONFLICT, "{name}");
+            assert!(message.contains("shop/web has it"), "{name}: {message}");
+        }
+        let listeners: Vec<String> = stage
+            .steps(&want)
+            .into_iter()
+            .filter(|step| step.contains("ls/") || step.contains("lease"))
+            .collect();
+        assert_eq!(listeners, stays, "{name}");
+    }
+}
+
+#[test]
+fn another_pool_moves_no_address() {
+    let of_pool = |pool: &str| {
+        let mut intent = intent("checkout", &[80]);
+        let key = crate::annotations::ADDRESS_POOL;
+        intent.annotations.insert(key.into(), pool.into());
+        intent
+    };
+    let mut stage = Stage::with(of_pool("office"));
+    let spec = |stage: &Stage| {
+        stage
+            .seen
+            .leases
+            .values()
+            .next()
+            .expect("a lease")
+            .spec
+            .clone()
+    };
+    assert_eq!(spec(&stage).pool.as_deref(), Some("office"));
+    let lease = stage.seen.leases.values_mut().next().expect("a lease");
+    lease.status = Some(IpAddr::from([127, 77, 0, 7]));
+    let want = stage.want(of_pool("lab"));
+    let plan = stage.plan(&want);
+    assert!(plan.steps.is_empty(), "{plan:#?}");
+    let [warning] = &plan.warnings[..] else {
+        panic!("{plan:#?}");
+    };
+    assert!(
+        warning.message.contains("lab has no effect on 127.77.0.7"),
+        "{}",
+        warning.message
+    );
 }

@@ -21,8 +21,8 @@ fn marks() -> Marks {
 
 fn lease(address: Option<&str>) -> LeaseSpec {
     LeaseSpec {
-        family: Family::V4,
         address: address.map(|text| text.parse().expect("an address")),
+        ..LeaseSpec::of(Family::V4)
     }
 }
 

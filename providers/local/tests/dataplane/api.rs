@@ -19,10 +19,7 @@ use tokio::{
 use crate::support::*;
 
 fn lease() -> Put<LeaseSpec> {
-    body(LeaseSpec {
-        family: Family::V4,
-        address: None,
-    })
+    body(LeaseSpec::of(Family::V4))
 }
 
 #[tokio::test]
@@ -231,16 +228,16 @@ async fn an_exhausted_pool_is_told_until_an_address_is_given_back() {
     let full = client.create("/v1/leases/second", &lease()).await;
     assert_eq!((full.status, full.code().as_str()), (507, "PoolExhausted"));
     let taken = body(LeaseSpec {
-        family: Family::V4,
         address: Some(address.into()),
+        ..LeaseSpec::of(Family::V4)
     });
     assert_eq!(
         client.create("/v1/leases/second", &taken).await.code(),
         "AddressTaken"
     );
     let outside = body(LeaseSpec {
-        family: Family::V4,
         address: Some("192.0.2.1".parse().expect("an address")),
+        ..LeaseSpec::of(Family::V4)
     });
     let outside = client.create("/v1/leases/second", &outside).await;
     assert_eq!(

@@ -20,10 +20,7 @@ async fn an_open_connection_outlives_the_changes_around_it() {
     let front = client.expose(backend_set(&[&a]), listener(port)).await;
     let mut talk = Talk::open(front).await;
 
-    let lease = LeaseSpec {
-        family: Family::V4,
-        address: None,
-    };
+    let lease = LeaseSpec::of(Family::V4);
     client.create("/v1/leases/other", &body(lease)).await.done();
     let neighbour = ListenerSpec {
         lease: "other".into(),
@@ -172,13 +169,7 @@ async fn a_port_in_use_is_told_and_opened_once_it_is_free() {
     let squatter = StdListener::bind((address, 0)).expect("a port");
     let port = squatter.local_addr().expect("bound").port();
     client
-        .create(
-            "/v1/leases/lease",
-            &body(LeaseSpec {
-                family: Family::V4,
-                address: None,
-            }),
-        )
+        .create("/v1/leases/lease", &body(LeaseSpec::of(Family::V4)))
         .await
         .done();
     client
@@ -242,13 +233,7 @@ async fn an_address_that_is_not_here_is_told() {
     let plane = Plane::start(config(directory.path(), &["203.0.113.7"])).await;
     let client = &plane.client;
     client
-        .create(
-            "/v1/leases/lease",
-            &body(LeaseSpec {
-                family: Family::V4,
-                address: None,
-            }),
-        )
+        .create("/v1/leases/lease", &body(LeaseSpec::of(Family::V4)))
         .await
         .done();
     client

@@ -6,6 +6,7 @@ mod api;
 mod changes;
 mod handover;
 mod health;
+mod pools;
 mod restart;
 mod support;
 mod traffic;

@@ -11,8 +11,8 @@ use crate::support::*;
 
 fn ask(address: Option<&str>) -> LeaseSpec {
     LeaseSpec {
-        family: Family::V4,
         address: address.map(|text| text.parse().expect("an address")),
+        ..LeaseSpec::of(Family::V4)
     }
 }
 

@@ -292,15 +292,8 @@ impl Client {
 
     /// Makes lease `lease`, set `set` and listener `listener`, and returns where to connect.
     pub async fn expose(&self, set: BackendSetSpec, listener: ListenerSpec) -> SocketAddr {
-        let family = Family::V4;
         let lease: Lease = self
-            .create(
-                "/v1/leases/lease",
-                &body(LeaseSpec {
-                    family,
-                    address: None,
-                }),
-            )
+            .create("/v1/leases/lease", &body(LeaseSpec::of(Family::V4)))
             .await
             .object();
         self.create("/v1/backendsets/set", &body(set)).await.done();

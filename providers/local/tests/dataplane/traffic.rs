@@ -329,10 +329,7 @@ async fn ipv6_works() {
     let directory = tempfile::tempdir().expect("a directory");
     let plane = Plane::start(config(directory.path(), &["::1"])).await;
     let server = Server::on("six", "[::1]:0".parse().expect("an address")).await;
-    let spec = LeaseSpec {
-        family: Family::V6,
-        address: None,
-    };
+    let spec = LeaseSpec::of(Family::V6);
     let lease: Lease = plane
         .client
         .create("/v1/leases/lease", &body(spec))

@@ -46,8 +46,8 @@ impl Scene {
         };
         let abused = client.expose(set, abused).await;
         let lease = LeaseSpec {
-            family: Family::V4,
             address: Some(second.into()),
+            ..LeaseSpec::of(Family::V4)
         };
         client
             .create("/v1/leases/second", &body(lease))

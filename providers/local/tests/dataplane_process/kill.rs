@@ -229,8 +229,8 @@ async fn serves(client: &Client, when: &str) {
 
 fn lease(address: Option<Ipv4Addr>) -> LeaseSpec {
     LeaseSpec {
-        family: Family::V4,
         address: address.map(Into::into),
+        ..LeaseSpec::of(Family::V4)
     }
 }
 

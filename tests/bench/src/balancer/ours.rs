@@ -80,10 +80,7 @@ async fn configure(client: &Client, address: IpAddr, targets: &[IpAddr]) -> Resu
     let ticket = Ticket::unlimited();
     let lease = Put {
         marks: marks(),
-        spec: LeaseSpec {
-            family: Family::of(address),
-            address: None,
-        },
+        spec: LeaseSpec::of(Family::of(address)),
     };
     let _: Lease = client
         .put(Kind::Lease, "lease", &lease, Expect::Absent, &ticket)

@@ -34,8 +34,8 @@ fn marks(cluster: &str) -> Marks {
 
 fn lease(address: Option<&str>) -> LeaseSpec {
     LeaseSpec {
-        family: Family::V4,
         address: address.map(|text| text.parse().expect("an address")),
+        ..LeaseSpec::of(Family::V4)
     }
 }
 
@@ -288,15 +288,7 @@ fn one_request_has_one_outcome() {
         ),
         (
             "turn a lease",
-            put_lease(
-                "lease",
-                "c",
-                LeaseSpec {
-                    family: Family::V6,
-                    address: None,
-                },
-                at(1),
-            ),
+            put_lease("lease", "c", LeaseSpec::of(Family::V6), at(1)),
             Did::Refused(code::IMMUTABLE),
         ),
         (
@@ -546,8 +538,8 @@ fn any_request() -> impl Strategy<Value = Request> {
                 &name,
                 cluster,
                 LeaseSpec {
-                    family: Family::V4,
                     address,
+                    ..LeaseSpec::of(Family::V4)
                 },
                 expect,
             )

@@ -206,8 +206,8 @@ fn listeners_leases_and_marks_are_checked_field_by_field() {
         assert_eq!(field(listener(&spec)).as_deref(), want, "{spec:?}");
     }
     let other_family = LeaseSpec {
-        family: Family::V6,
         address: Some("127.0.0.1".parse().expect("an address")),
+        ..LeaseSpec::of(Family::V6)
     };
     assert_eq!(field(lease(&other_family)).as_deref(), Some("spec.address"));
     let good = Marks {

@@ -1,0 +1,134 @@
+//! Which process has a port. Reads: /proc, where there is one and as far as it lets.
+//!
+//! The kernel tells who listens by the number of a socket, and who has a socket by the open files of each process; those of
+//! other users' processes only root sees.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
+
+/// Most open files that are looked at: a machine full of connections is not searched to its end for one name.
+const MOST_FILES: usize = 50_000;
+
+/// The state of a listening socket (`TCP_LISTEN` in include/net/tcp_states.h).
+const LISTENS: &str = "0A";
+
+/// The process that listens on a TCP port, as `nginx (process 812)`.
+pub(crate) fn of(address: SocketAddr) -> Option<String> {
+    let socket = ["tcp", "tcp6"].iter().find_map(|table| {
+        let table = fs::read_to_string(Path::new("/proc/net").join(table)).ok()?;
+        listening(&table, address)
+    })?;
+    let wanted = format!("socket:[{socket}]");
+    let mut files = 0;
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(id) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        for file in fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            files += 1;
+            if files > MOST_FILES {
+                return None;
+            }
+            if fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()) {
+                let name = fs::read_to_string(process.path().join("comm")).ok()?;
+                return Some(format!("{} (process {id})", name.trim()));
+            }
+        }
+    }
+    None
+}
+
+/// The number of the socket that listens on the address or on all of them, in a table of proc_pid_net(5).
+fn listening(table: &str, address: SocketAddr) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
+            return None;
+        };
+        let (host, port) = local.split_once(':')?;
+        let has = u16::from_str_radix(port, 16).ok()? == address.port()
+            && covers(host_of(host)?, address.ip());
+        (state == LISTENS && has).then(|| inode.parse().ok())?
+    })
+}
+
+/// Whether a socket bound to one address keeps others from the other. A socket of all IPv6 addresses is nearly always one of
+/// all IPv4 addresses too.
+fn covers(bound: IpAddr, address: IpAddr) -> bool {
+    let bound = bound.to_canonical();
+    bound == address || bound.is_unspecified() && (bound.is_ipv6() || address.is_ipv4())
+}
+
+/// An address as the table writes it: words of 32 bits in the machine's order.
+fn host_of(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok();
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?.to_ne_bytes()).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (index, four) in bytes.chunks_exact_mut(4).enumerate() {
+                four.copy_from_slice(&word(index * 8)?.to_ne_bytes());
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_table_tells_who_listens() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n   \
+                     1: 0200007F:1F91 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n   \
+                     2: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0\n";
+        let v6 = "   0: 00000000000000000000000001000000:1F92 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4714 1 0\n   \
+                     1: 00000000000000000000000000000000:01BB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4715 1 0\n";
+        for (table, address, want) in [
+            (v4, "127.0.0.1:8080", Some(4711)),
+            (v4, "127.0.0.2:8080", None),
+            (v4, "127.0.0.2:8081", None),
+            (v4, "127.0.0.9:80", Some(4713)),
+            (v4, "[::1]:80", None),
+            (v6, "[::1]:8082", Some(4714)),
+            (v6, "[::2]:443", Some(4715)),
+            (v6, "10.0.0.1:443", Some(4715)),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!(
+                listening(&format!("{head}{table}"), address),
+                want,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_found_by_its_port() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("bound");
+        let found = of(address).expect("it listens");
+        assert!(
+            found.ends_with(&format!("(process {})", std::process::id())),
+            "{found}"
+        );
+        drop(socket);
+        assert_eq!(of(address), None);
+    }
+}
