@@ -74,6 +74,8 @@ pub struct Settings {
     pub by_default: bool,
     /// How long connections of a leaving target may live on, in seconds.
     pub drain_seconds: u32,
+    /// How long a client stays with its target, in seconds. None: not at all.
+    pub affinity_seconds: Option<u32>,
     /// When a silent connection is closed, in seconds. None: never.
     pub idle_timeout_seconds: Option<u32>,
     /// Whether targets get a PROXY protocol v2 header.
@@ -103,6 +105,10 @@ impl Settings {
             health_check,
             by_default: probes_kube_proxy(intent),
             drain_seconds: options.drain_seconds.unwrap_or(DRAIN_SECONDS),
+            affinity_seconds: match intent.affinity {
+                Affinity::None => None,
+                Affinity::ClientIp { timeout_seconds } => Some(timeout_seconds),
+            },
             idle_timeout_seconds: options.idle_timeout_seconds,
             proxy_protocol: options.proxy_protocol.unwrap_or(false),
             access_log: access_log.unwrap_or(false),
@@ -128,13 +134,6 @@ fn address_names(intent: &Intent, problems: &mut Problems) {
 
 /// What is accepted and has no effect.
 fn ignored(intent: &Intent, warnings: &mut Vec<Warning>) {
-    if let Affinity::ClientIp { .. } = intent.affinity {
-        warnings.push(Warning::new(
-            reason::UNSUPPORTED_FEATURE,
-            "spec.sessionAffinity: ClientIP is not honoured by this load balancer, and behind it kube-proxy takes all clients \
-             for one. Set it to None, or keep sessions in the application.",
-        ));
-    }
     if !intent.options.tags.is_empty() {
         warnings.push(Warning::new(
             reason::UNSUPPORTED_FEATURE,

@@ -183,6 +183,10 @@ pub struct BackendSetSpec {
     /// How long connections of a removed target, or of a removed listener, may live on, in seconds
     /// (0 to 86,400); 0 closes them at once.
     pub drain_seconds: u32,
+    /// New connections of a client go to the target of its last one for this many seconds (1 to 86,400) after that, while
+    /// the target is there and not unhealthy. A client is an IP address. None: every connection is placed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity_seconds: Option<u32>,
 }
 
 /// One target: a node's address and a NodePort.
@@ -402,6 +406,9 @@ pub struct BackendSetSummary {
     pub health_check: Option<HealthCheck>,
     /// How long connections of a removed target may live on, in seconds.
     pub drain_seconds: u32,
+    /// How long a client stays with its target, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity_seconds: Option<u32>,
     /// How many targets are healthy.
     pub healthy: u32,
 }

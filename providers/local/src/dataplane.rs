@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::place::Place;
 
 mod access;
+mod affinity;
 mod allocate;
 mod backends;
 mod balance;
@@ -126,7 +127,9 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
 
     let traffic = Arc::new(traffic::Traffic::new(most, config.connect_timeout));
     let (leases, listeners) = (store.leases.len(), store.listeners.len());
-    let runtime = runtime::Runtime::start(&store, Arc::clone(&traffic), inherited);
+    let memory_file = affinity::file::MemoryFile::beside(&config.state);
+    let memories = memory_file.load();
+    let runtime = runtime::Runtime::start(&store, memories, Arc::clone(&traffic), inherited);
 
     let (stop_api, stop_engine) = (CancellationToken::new(), CancellationToken::new());
     // When this future is dropped half-way, nothing may go on behind its back.
@@ -145,6 +148,12 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         state_lock.sign();
     }
     let mut engine_task = tokio::spawn(run);
+    let keep = memory_file.clone().keep(
+        engine.clone(),
+        config.affinity_interval,
+        stop_engine.clone(),
+    );
+    let memory_task = tokio::spawn(keep);
     let (successors, mut successor) = mpsc::channel(1);
     let router = server::Api {
         engine: engine.clone(),
@@ -171,6 +180,8 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
             ended = &mut api_task => return ended?.map_err(Error::Api),
             Some(asked) = successor.recv() => asked,
         };
+        // The successor reads it before it takes its first connection.
+        memory_file.save_now(&engine).await;
         let offer =
             handover::give::offer(asked, &config.version, &socket, &state_lock, &engine, &gate);
         let accepted = tokio::select! {
@@ -206,9 +217,12 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     let mut runtime = engine_task.await?;
     runtime.stop_accepting().await;
     socket.close();
+    memory_task.await?;
     if handed_over {
         // Who was let in before the gate was shut may still ask, and is told to ask again.
         tokio::time::sleep(LATE_CALLERS).await;
+    } else if let Err(error) = memory_file.save(runtime.memories()) {
+        tracing::warn!(%error, "session affinity is not saved; clients get their targets anew");
     }
     stop_api.cancel();
     if tokio::time::timeout(API_GRACE, &mut api_task)

@@ -230,6 +230,7 @@ fn add(
             health_check: settings.health_check.clone(),
             by_default: settings.by_default,
             drain_seconds: settings.drain_seconds,
+            affinity_seconds: settings.affinity_seconds,
         });
         let id = names::listener_id(port, family);
         desired.listeners.push(Listener {

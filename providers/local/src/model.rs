@@ -99,6 +99,8 @@ pub struct BackendSet {
     pub by_default: bool,
     /// How long connections of a leaving target may live on, in seconds.
     pub drain_seconds: u32,
+    /// How long a client stays with its target, in seconds. None: not at all.
+    pub affinity_seconds: Option<u32>,
     /// Whose it is.
     pub marks: Marks,
 }
@@ -184,6 +186,8 @@ pub struct BackendSetSpec {
     pub health_check: Option<HealthCheck>,
     /// How long connections of a leaving target may live on, in seconds.
     pub drain_seconds: u32,
+    /// How long a client stays with its target, in seconds. None: not at all.
+    pub affinity_seconds: Option<u32>,
 }
 
 impl BackendSetSpec {
@@ -200,6 +204,7 @@ impl BackendSetSpec {
             targets: self.members.iter().map(target).collect(),
             health_check: self.health_check.clone(),
             drain_seconds: self.drain_seconds,
+            affinity_seconds: self.affinity_seconds,
         }
     }
 }

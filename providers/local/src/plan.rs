@@ -140,6 +140,7 @@ fn backend_set(plan: &mut Plan<Step>, seen: &Observed, nodes: &NodeSet, want: &B
         members: targets::members(nodes, want.family, &present),
         health_check: Some(health_check),
         drain_seconds: want.drain_seconds,
+        affinity_seconds: want.affinity_seconds,
     };
     let write = Write::new(&want.name, marks, spec);
     if differs(found, &write) {

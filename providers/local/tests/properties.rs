@@ -76,34 +76,42 @@ fn any_intent() -> impl Strategy<Value = Intent> {
         policy,
         addresses,
         prop::option::of(0u32..3),
+        prop_oneof![
+            Just(Affinity::None),
+            Just(Affinity::ClientIp {
+                timeout_seconds: 60
+            })
+        ],
     )
-        .prop_map(|(ports, families, traffic_policy, addresses, drain)| {
-            let port = |((number, tcp), node_port): (&(u16, bool), &Option<u16>)| PortIntent {
-                key: PortKey {
-                    port: *number,
-                    protocol: if *tcp { Protocol::Tcp } else { Protocol::Udp },
-                },
-                name: None,
-                node_port: *node_port,
-            };
-            let numbers: BTreeMap<(u16, bool), Option<u16>> = ports.into_keys().collect();
-            Intent {
-                service: service(),
-                profile: Profile::Neutral,
-                ports: numbers.iter().map(port).collect(),
-                families,
-                traffic_policy,
-                affinity: Affinity::None,
-                source_ranges: SourceRanges::All,
-                allocate_node_ports: true,
-                options: Options {
-                    addresses,
-                    drain_seconds: drain,
-                    ..Options::default()
-                },
-                annotations: BTreeMap::new(),
-            }
-        })
+        .prop_map(
+            |(ports, families, traffic_policy, addresses, drain, affinity)| {
+                let port = |((number, tcp), node_port): (&(u16, bool), &Option<u16>)| PortIntent {
+                    key: PortKey {
+                        port: *number,
+                        protocol: if *tcp { Protocol::Tcp } else { Protocol::Udp },
+                    },
+                    name: None,
+                    node_port: *node_port,
+                };
+                let numbers: BTreeMap<(u16, bool), Option<u16>> = ports.into_keys().collect();
+                Intent {
+                    service: service(),
+                    profile: Profile::Neutral,
+                    ports: numbers.iter().map(port).collect(),
+                    families,
+                    traffic_policy,
+                    affinity,
+                    source_ranges: SourceRanges::All,
+                    allocate_node_ports: true,
+                    options: Options {
+                        addresses,
+                        drain_seconds: drain,
+                        ..Options::default()
+                    },
+                    annotations: BTreeMap::new(),
+                }
+            },
+        )
 }
 
 fn any_nodes() -> impl Strategy<Value = NodeSet> {

@@ -187,23 +187,28 @@ fn what_is_not_asked_has_a_default() {
         (
             plain.drain_seconds,
             plain.idle_timeout_seconds,
-            plain.proxy_protocol
+            plain.proxy_protocol,
+            plain.affinity_seconds
         ),
-        (30, None, false)
+        (30, None, false, None)
     );
 
     let mut asked = intent();
     asked.options.drain_seconds = Some(0);
     asked.options.idle_timeout_seconds = Some(350);
     asked.options.proxy_protocol = Some(true);
+    asked.affinity = Affinity::ClientIp {
+        timeout_seconds: 600,
+    };
     let asked = settings(&asked).0.expect("it can be served");
     assert_eq!(
         (
             asked.drain_seconds,
             asked.idle_timeout_seconds,
-            asked.proxy_protocol
+            asked.proxy_protocol,
+            asked.affinity_seconds
         ),
-        (0, Some(350), true)
+        (0, Some(350), true, Some(600))
     );
 }
 
@@ -237,15 +242,7 @@ fn what_cannot_be_done_is_refused_all_at_once() {
 #[test]
 fn what_has_no_effect_is_said_once() {
     type Ask = fn(&mut Intent);
-    let cases: [(Ask, &str); 4] = [
-        (
-            |intent| {
-                intent.affinity = Affinity::ClientIp {
-                    timeout_seconds: 10_800,
-                }
-            },
-            "spec.sessionAffinity",
-        ),
+    let cases: [(Ask, &str); 3] = [
         (
             |intent| drop(intent.options.tags.insert("team".into(), "shop".into())),
             "evenkeel.dev/tags",

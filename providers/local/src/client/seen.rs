@@ -148,6 +148,7 @@ impl Client {
             targets,
             health_check,
             drain_seconds,
+            affinity_seconds,
         } = spec;
         let port = targets.first().map(|first| first.port);
         let node_port = node_port(
@@ -168,6 +169,7 @@ impl Client {
             members: self.members.intern(members),
             health_check,
             drain_seconds,
+            affinity_seconds,
         }
     }
 }
@@ -179,6 +181,7 @@ fn seen_summary(set: BackendSetSummary, members: Arc<[Member]>) -> Seen<BackendS
             members,
             health_check: set.health_check,
             drain_seconds: set.drain_seconds,
+            affinity_seconds: set.affinity_seconds,
         },
         marks: set.marks,
         generation: Some(set.generation),

@@ -4,6 +4,7 @@
 //! counters and probe. A target that leaves gets a deadline that its connections watch; one that comes back loses it.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -15,6 +16,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    affinity::{Affinity, Record, file::Memory},
     balance::{Candidate, choose},
     deadline,
     health::Standing,
@@ -125,6 +127,8 @@ struct Inner {
     leaving: Vec<Member>,
     drain: Duration,
     cursor: usize,
+    /// Where clients went last, when they shall go there again.
+    affinity: Option<Affinity>,
 }
 
 impl BackendSet {
@@ -139,13 +143,13 @@ impl BackendSet {
     /// Makes the set what the spec says. Connections to targets that stay are not touched.
     pub(crate) fn update(&self, spec: &BackendSetSpec, probes: &Probes) {
         let mut inner = self.lock();
+        let before = inner.addresses();
         inner.drain = Duration::from_secs(spec.drain_seconds.into());
-        let mut known: std::collections::HashMap<SocketAddr, Member> =
-            std::mem::take(&mut inner.members)
-                .into_iter()
-                .chain(std::mem::take(&mut inner.leaving))
-                .map(|member| (member.backend.address, member))
-                .collect();
+        let mut known: HashMap<SocketAddr, Member> = std::mem::take(&mut inner.members)
+            .into_iter()
+            .chain(std::mem::take(&mut inner.leaving))
+            .map(|member| (member.backend.address, member))
+            .collect();
         inner.members = spec
             .targets
             .iter()
@@ -171,6 +175,7 @@ impl BackendSet {
             })
             .collect();
         inner.leave(known.into_values());
+        inner.follow(spec.affinity_seconds, &before);
     }
 
     /// Lets every target go, as when the set is deleted.
@@ -181,8 +186,11 @@ impl BackendSet {
     }
 
     /// Takes a place for a client at the target that is next, leaving out those that were tried.
-    pub(crate) fn place(&self, _client: IpAddr, tried: &[SocketAddr]) -> Option<Place> {
+    pub(crate) fn place(&self, client: IpAddr, tried: &[SocketAddr]) -> Option<Place> {
         let mut inner = self.lock();
+        if let Some(index) = inner.kept(client, tried) {
+            return Some(inner.take(client, index));
+        }
         let index = choose(inner.cursor, inner.members.len(), |index| {
             let member = &inner.members[index];
             Candidate {
@@ -192,12 +200,50 @@ impl BackendSet {
             }
         })?;
         inner.cursor = index + 1;
-        let backend = Arc::clone(&inner.members[index].backend);
-        // It must be there before the target can leave.
-        backend.deadline();
-        // Counted before the lock is released: connections that come at once must not all choose the same.
-        backend.open.fetch_add(1, Relaxed);
-        Some(Place { backend })
+        Some(inner.take(client, index))
+    }
+
+    /// How many clients are remembered; None without affinity.
+    pub(crate) fn clients(&self) -> Option<usize> {
+        self.lock().affinity.as_ref().map(Affinity::len)
+    }
+
+    /// Changes how many clients may be remembered.
+    pub(crate) fn limit_clients(&self, most: usize) {
+        if let Some(affinity) = &mut self.lock().affinity {
+            affinity.limit(most, Instant::now());
+        }
+    }
+
+    /// Grows with every change of what is remembered; None while nothing is.
+    pub(crate) fn revision(&self) -> Option<u64> {
+        let inner = self.lock();
+        inner.affinity.as_ref().map(Affinity::revision)
+    }
+
+    /// What is remembered, to be kept over a restart.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        let mut inner = self.lock();
+        let targets = inner.addresses();
+        let records = inner.affinity.as_mut()?.records(Instant::now());
+        Some(Memory { targets, records })
+    }
+
+    /// Takes up what was remembered before a restart.
+    pub(crate) fn recall(&self, memory: &Memory) {
+        let mut inner = self.lock();
+        let members = inner.members.iter().zip(0..);
+        let known: HashMap<SocketAddr, u32> = members
+            .map(|(member, index)| (member.backend.address, index))
+            .collect();
+        let here = |record: &Record| {
+            let address = memory.targets.get(record.target as usize)?;
+            let target = *known.get(address)?;
+            Some(Record { target, ..*record })
+        };
+        if let Some(affinity) = &mut inner.affinity {
+            affinity.restore(memory.records.iter().filter_map(here), Instant::now());
+        }
     }
 
     /// How long connections of what was removed may live on.
@@ -233,6 +279,47 @@ impl BackendSet {
 }
 
 impl Inner {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |member: &Member| member.backend.address;
+        self.members.iter().map(address).collect()
+    }
+
+    /// Begins or ends to remember clients, and forgets those of targets that have gone.
+    fn follow(&mut self, affinity_seconds: Option<u32>, before: &[SocketAddr]) {
+        let Some(seconds) = affinity_seconds else {
+            self.affinity = None;
+            return;
+        };
+        let after = self.addresses();
+        let affinity = self
+            .affinity
+            .get_or_insert_with(|| Affinity::new(seconds, Instant::now()));
+        affinity.set_timeout(seconds);
+        affinity.retarget(before, &after);
+    }
+
+    /// The target that the client went to last, while it can serve. One that was not probed yet is given its chance: after a
+    /// restart that is every target.
+    fn kept(&self, client: IpAddr, tried: &[SocketAddr]) -> Option<usize> {
+        let index = self.affinity.as_ref()?.find(client, Instant::now())?;
+        let member = self.members.get(index)?;
+        let serves =
+            member.health() != Health::Unhealthy && !tried.contains(&member.backend.address);
+        serves.then_some(index)
+    }
+
+    fn take(&mut self, client: IpAddr, index: usize) -> Place {
+        if let Some(affinity) = &mut self.affinity {
+            affinity.note(client, index, Instant::now());
+        }
+        let backend = Arc::clone(&self.members[index].backend);
+        // It must be there before the target can leave.
+        backend.deadline();
+        // Counted before the lock is released: connections that come at once must not all choose the same.
+        backend.open.fetch_add(1, Relaxed);
+        Place { backend }
+    }
+
     fn leave(&mut self, members: impl IntoIterator<Item = Member>) {
         let until = Instant::now() + self.drain;
         for mut member in members {
@@ -265,7 +352,24 @@ mod tests {
             targets: ports.iter().map(target).collect(),
             health_check: None,
             drain_seconds,
+            affinity_seconds: None,
         }
+    }
+
+    fn sticky(ports: &[u16]) -> BackendSetSpec {
+        BackendSetSpec {
+            affinity_seconds: Some(60),
+            ..spec(ports, 30)
+        }
+    }
+
+    fn client(number: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
+
+    /// Where a short connection of the client goes.
+    fn port(set: &BackendSet, client: IpAddr, tried: &[SocketAddr]) -> Option<u16> {
+        Some(set.place(client, tried)?.backend.address.port())
     }
 
     fn ports(targets: &[Target]) -> Vec<u16> {
@@ -308,6 +412,87 @@ mod tests {
         place.drained().await;
         drop(place);
         assert_eq!(ports(&set.status().draining), [0u16; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_client_stays_with_its_target_until_its_time_is_over() {
+        for (age, stays) in [(0, true), (59, true), (60, false), (600, false)] {
+            let set = BackendSet::new(&sticky(&[1, 2, 3]), &Probes::default());
+            let address = SocketAddr::new("127.0.0.1".parse().expect("an address"), 1);
+            set.recall(&Memory {
+                targets: vec![address],
+                records: vec![Record {
+                    client: client(1),
+                    target: 0,
+                    age: Duration::from_secs(age),
+                }],
+            });
+            // Whoever is placed anew goes where the fewest connections are.
+            let _open = set.place(client(2), &[]).expect("a target");
+            let first = port(&set, client(1), &[]);
+            assert_eq!(first == Some(1), stays, "{age}");
+            for _ in 0..5 {
+                assert_eq!(port(&set, client(1), &[]), first, "{age}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_target_is_gone_stays_with_the_next_one() {
+        let probes = Probes::default();
+        let set = BackendSet::new(&sticky(&[1, 2, 3]), &probes);
+        let first = port(&set, client(1), &[]).expect("a target");
+        let rest: Vec<u16> = (1..=3).filter(|port| *port != first).collect();
+        set.update(&sticky(&rest), &probes);
+        let second = port(&set, client(1), &[]).expect("a target");
+        assert_ne!(second, first);
+        set.update(&sticky(&[3, 2, 1]), &probes);
+        for _ in 0..5 {
+            assert_eq!(port(&set, client(1), &[]), Some(second));
+        }
+        // It did not answer.
+        let address = SocketAddr::new("127.0.0.1".parse().expect("an address"), second);
+        let third = port(&set, client(1), &[address]).expect("another target");
+        assert_ne!(third, second);
+        assert_eq!(port(&set, client(1), &[]), Some(third));
+    }
+
+    #[tokio::test]
+    async fn affinity_that_is_switched_off_remembers_nothing() {
+        let probes = Probes::default();
+        let set = BackendSet::new(&spec(&[1, 2, 3], 30), &probes);
+        assert_eq!(set.clients(), None);
+        let spread = |set: &BackendSet| {
+            let ports = (0..3).filter_map(|_| port(set, client(1), &[]));
+            ports.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!(spread(&set), 3);
+        set.update(&sticky(&[1, 2, 3]), &probes);
+        assert_eq!((spread(&set), set.clients()), (1, Some(1)));
+        set.update(&spec(&[1, 2, 3], 30), &probes);
+        assert_eq!((spread(&set), set.clients()), (3, None));
+        set.update(&sticky(&[1, 2, 3]), &probes);
+        assert_eq!(set.clients(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn what_was_remembered_is_recalled_where_its_target_is_still_there() {
+        let probes = Probes::default();
+        let set = BackendSet::new(&sticky(&[1, 2, 3]), &probes);
+        let ports: Vec<_> = (0..6)
+            .map(|number| port(&set, client(number), &[]))
+            .collect();
+        let memory = set.memory().expect("affinity is on");
+        let again = BackendSet::new(&sticky(&[3, 1]), &probes);
+        again.recall(&memory);
+        assert_eq!(again.clients(), Some(4));
+        for (number, before) in (0..).zip(ports) {
+            let now = port(&again, client(number), &[]);
+            assert!(
+                before == Some(2) || now == before,
+                "{number}: {before:?} {now:?}"
+            );
+        }
     }
 
     #[tokio::test]

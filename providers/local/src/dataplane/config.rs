@@ -27,6 +27,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Time between two attempts to open a port that could not be opened.
     pub bind_retry: Duration,
+    /// Time between two looks at whether session affinity must be saved: what a process that is killed forgets.
+    pub affinity_interval: Duration,
     /// Longest time from a request on the socket to its answer.
     pub request_timeout: Duration,
     /// How long open connections may go on after a shutdown was asked for; they end sooner when all are done.
@@ -50,6 +52,7 @@ impl Config {
             max_connections: None,
             connect_timeout: Duration::from_secs(2),
             bind_retry: Duration::from_secs(3),
+            affinity_interval: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             stop_grace: Duration::from_secs(2),
             take_over: false,
@@ -120,6 +123,7 @@ impl Config {
         for (field, value) in [
             ("connect_timeout", self.connect_timeout),
             ("bind_retry", self.bind_retry),
+            ("affinity_interval", self.affinity_interval),
             ("request_timeout", self.request_timeout),
         ] {
             if value.is_zero() {

@@ -154,6 +154,7 @@ impl View<'_> {
             port: port.filter(|port| targets.iter().all(|target| target.port == *port)),
             health_check: stored.spec.health_check.clone(),
             drain_seconds: stored.spec.drain_seconds,
+            affinity_seconds: stored.spec.affinity_seconds,
             healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         }
     }

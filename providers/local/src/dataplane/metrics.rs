@@ -25,6 +25,7 @@ pub(crate) struct Facts {
     backend_sets: usize,
     health_probes: usize,
     connections_limit: usize,
+    affinity_clients: usize,
     untold: usize,
     listeners: Vec<ListenerFacts>,
     targets: Vec<TargetFacts>,
@@ -114,6 +115,7 @@ impl Facts {
             backend_sets: store.backend_sets.len(),
             health_probes: runtime.probes.count(),
             connections_limit: traffic.most(),
+            affinity_clients: runtime.sets.values().filter_map(|set| set.clients()).sum(),
             untold,
             listeners: listeners.collect(),
             targets: targets.collect(),
@@ -146,6 +148,11 @@ impl Collector for Facts {
                 "connections_limit",
                 "Connections that may be open at one time",
                 self.connections_limit,
+            ),
+            (
+                "affinity_clients",
+                "Clients that session affinity remembers",
+                self.affinity_clients,
             ),
             (
                 "targets_untold",

@@ -11,6 +11,10 @@ use std::{
 };
 
 use super::{
+    affinity::{
+        file::{Memories, Revisions},
+        share,
+    },
     backends::BackendSet,
     handover::{Socket, take::Inherited},
     listener::{Listener, Settings, Shared},
@@ -31,11 +35,19 @@ pub(crate) struct Runtime {
     pub(crate) traffic: Arc<Traffic>,
     /// Open ports of the data plane that ran before; none once everything stored has started.
     inherited: HashMap<Socket, OwnedFd>,
+    /// How many sets remember clients.
+    affine: usize,
 }
 
 impl Runtime {
-    /// Starts all that is stored, from what was inherited where there is something.
-    pub(crate) fn start(store: &Store, traffic: Arc<Traffic>, inherited: Inherited) -> Self {
+    /// Starts all that is stored, from what was inherited where there is something; clients find the targets that are
+    /// remembered of them.
+    pub(crate) fn start(
+        store: &Store,
+        memories: Memories,
+        traffic: Arc<Traffic>,
+        inherited: Inherited,
+    ) -> Self {
         let probes = Probes::default();
         probes.inherit(inherited.beliefs);
         let mut runtime = Self {
@@ -44,9 +56,15 @@ impl Runtime {
             probes,
             traffic,
             inherited: inherited.sockets,
+            affine: 0,
         };
         for set in store.backend_sets.values() {
             runtime.put_set(set);
+        }
+        for (name, memory) in memories {
+            if let Some(set) = runtime.sets.get(&name) {
+                set.recall(&memory);
+            }
         }
         for listener in store.listeners.values() {
             runtime.put_listener(listener, store);
@@ -66,6 +84,7 @@ impl Runtime {
                 None => {
                     if let Some(set) = self.sets.remove(name) {
                         set.close();
+                        self.share_memory(set.clients().is_some(), false);
                     }
                 }
             },
@@ -136,14 +155,46 @@ impl Runtime {
         )
     }
 
+    /// What all sets remember of clients.
+    pub(crate) fn memories(&self) -> Memories {
+        let memory = |(name, set): (&String, &Arc<BackendSet>)| Some((name.clone(), set.memory()?));
+        self.sets.iter().filter_map(memory).collect()
+    }
+
+    /// The same, when anything has changed since.
+    pub(crate) fn memories_since(&self, known: &Revisions) -> Option<(Revisions, Memories)> {
+        let revision =
+            |(name, set): (&String, &Arc<BackendSet>)| Some((name.clone(), set.revision()?));
+        let revisions: Revisions = self.sets.iter().filter_map(revision).collect();
+        (revisions != *known).then(|| (revisions, self.memories()))
+    }
+
     fn put_set(&mut self, set: &Stored<BackendSetSpec>) {
-        match self.sets.get(&set.name) {
+        let running = self.sets.get(&set.name).cloned();
+        let before = running.as_ref().is_some_and(|set| set.clients().is_some());
+        match running {
             Some(running) => running.update(&set.spec, &self.probes),
             None => {
                 self.sets.insert(
                     set.name.clone(),
                     Arc::new(BackendSet::new(&set.spec, &self.probes)),
                 );
+            }
+        }
+        self.share_memory(before, set.spec.affinity_seconds.is_some());
+        if let Some(running) = self.sets.get(&set.name) {
+            running.limit_clients(share(self.affine));
+        }
+    }
+
+    /// Bounds what all sets remember together, after one of them began or ended to remember.
+    fn share_memory(&mut self, before: bool, after: bool) {
+        let was = share(self.affine);
+        self.affine = self.affine + usize::from(after) - usize::from(before);
+        let most = share(self.affine);
+        if most != was {
+            for set in self.sets.values() {
+                set.limit_clients(most);
             }
         }
     }

@@ -116,6 +116,9 @@ pub(crate) fn lease(spec: &LeaseSpec) -> Result<(), ApiError> {
 pub(crate) fn backend_set(spec: &BackendSetSpec) -> Result<(), ApiError> {
     list("spec.targets", spec.targets.len())?;
     range("spec.drain_seconds", spec.drain_seconds, 0..=86_400)?;
+    if let Some(seconds) = spec.affinity_seconds {
+        range("spec.affinity_seconds", seconds, 1..=86_400)?;
+    }
     let mut seen = HashSet::with_capacity(spec.targets.len());
     for (index, target) in spec.targets.iter().enumerate() {
         let at = |field: &str| format!("spec.targets[{index}].{field}");

@@ -158,6 +158,7 @@ fn targets_are_counted_over_all_sets() {
             members: Arc::from([member("a"), member("b")]),
             health_check: None,
             drain_seconds: 0,
+            affinity_seconds: None,
         },
         generation: Some(1),
         status,

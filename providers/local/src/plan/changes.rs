@@ -110,6 +110,16 @@ pub(super) fn backend_set(
         &seen.spec.drain_seconds,
         &spec.drain_seconds,
     );
+    let affinity = |spec: &BackendSetSpec| {
+        spec.affinity_seconds
+            .map_or_else(|| "none".to_owned(), |s| format!("{s} s"))
+    };
+    differs(
+        &mut reasons,
+        "affinity",
+        &affinity(&seen.spec),
+        &affinity(spec),
+    );
     let drains = leaving || seen.spec.node_port != spec.node_port;
     let disturbance = if drains {
         Disturbance::Drains

@@ -36,6 +36,7 @@ fn set(node_port: u16) -> BackendSetSpec {
         members: Arc::from([]),
         health_check: None,
         drain_seconds: 30,
+        affinity_seconds: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "the modules of a test are all private")]
 
+mod affinity;
 mod api;
 mod changes;
 mod handover;

@@ -27,7 +27,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream},
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -95,6 +95,7 @@ pub fn backend_set(servers: &[&Server]) -> BackendSetSpec {
         targets: servers.iter().map(|server| server.target()).collect(),
         health_check: None,
         drain_seconds: 30,
+        affinity_seconds: None,
     }
 }
 
@@ -481,6 +482,22 @@ impl Talk {
 
     pub async fn open(address: SocketAddr) -> Self {
         Self::try_open(address).await.expect("a connection")
+    }
+
+    /// The same from an address of one's own choice.
+    pub async fn open_from(client: Ipv4Addr, address: SocketAddr) -> Self {
+        let opening = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((client, 0).into())?;
+            let mut stream = BufStream::new(socket.connect(address).await?);
+            let mut server = String::new();
+            stream.read_line(&mut server).await?;
+            std::io::Result::Ok(Self {
+                server: server.trim().to_owned(),
+                stream,
+            })
+        };
+        within("a connection", opening).await.expect("a connection")
     }
 
     /// Sends something and gets it back; false when the connection is gone.

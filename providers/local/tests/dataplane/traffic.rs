@@ -265,6 +265,7 @@ async fn the_proxy_header_comes_first() {
         targets: vec![target],
         health_check: None,
         drain_seconds: 0,
+        affinity_seconds: None,
     };
     let spec = ListenerSpec {
         proxy_protocol: true,

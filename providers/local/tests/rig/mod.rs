@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use evenkeel_core::{
     ids::{Cluster, GroupKey, NodeName, ServiceUid},
-    intent::{HealthCheckProtocol, Intent},
+    intent::{Affinity, HealthCheckProtocol, Intent},
     net::IpFamily,
     nodes::Node,
     ports::{PortKey, Protocol},
@@ -93,6 +93,9 @@ impl Rig for LocalRig {
     fn change(&self, intent: &mut Intent) {
         intent.options.idle_timeout_seconds = Some(120);
         intent.options.drain_seconds = Some(7);
+        intent.affinity = Affinity::ClientIp {
+            timeout_seconds: 600,
+        };
     }
 
     fn break_annotation(&self, intent: &mut Intent) {

@@ -47,6 +47,7 @@ fn set(targets: &[Target], healthy: usize) -> BackendSet {
             targets: targets.to_vec(),
             health_check: None,
             drain_seconds: 30,
+            affinity_seconds: Some(600),
         },
         status: BackendSetStatus {
             targets: targets.iter().enumerate().map(status).collect(),
@@ -71,6 +72,7 @@ fn a_set_is_its_members_and_their_port() {
     );
     assert_eq!((seen.generation, seen.status), (Some(7), Some(1)));
     let back = seen.spec.to_wire();
+    assert_eq!(back.affinity_seconds, Some(600));
     assert_eq!(
         back.targets,
         [target("node-a", 31443), target("node-b", 31443)]

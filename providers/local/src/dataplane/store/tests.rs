@@ -49,6 +49,7 @@ fn backend_set(port: u16) -> BackendSetSpec {
         targets: vec![target],
         health_check: None,
         drain_seconds: 30,
+        affinity_seconds: None,
     }
 }
 

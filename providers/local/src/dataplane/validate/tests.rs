@@ -34,6 +34,7 @@ fn set(targets: Vec<Target>) -> BackendSetSpec {
         targets,
         health_check: None,
         drain_seconds: 30,
+        affinity_seconds: None,
     }
 }
 
@@ -65,6 +66,10 @@ fn names_are_short_and_plain() {
 fn backend_sets_are_checked_field_by_field() {
     let with = |health_check| BackendSetSpec {
         health_check: Some(health_check),
+        ..set(vec![])
+    };
+    let affinity = |seconds| BackendSetSpec {
+        affinity_seconds: Some(seconds),
         ..set(vec![])
     };
     for (what, spec, want) in [
@@ -101,6 +106,13 @@ fn backend_sets_are_checked_field_by_field() {
                 ..set(vec![])
             },
             Some("spec.drain_seconds"),
+        ),
+        ("affinity", affinity(86_400), None),
+        ("no time", affinity(0), Some("spec.affinity_seconds")),
+        (
+            "over a day",
+            affinity(86_401),
+            Some("spec.affinity_seconds"),
         ),
         ("good check", with(http("/healthz?full=1")), None),
         (
