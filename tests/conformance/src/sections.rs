@@ -1,5 +1,6 @@
 //! The rows, a file per section of the checklist.
 
+mod affinity;
 mod claiming;
 mod deletion;
 mod families;

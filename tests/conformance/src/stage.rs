@@ -11,7 +11,7 @@ use evenkeel_e2e::{World, WorldOptions, own_pool};
 use evenkeel_harness::binaries::Kubernetes;
 use evenkeel_harness::control_plane::{Options, TestNamespace};
 use evenkeel_harness::evenkeel::Evenkeel;
-use evenkeel_harness::nodes::{NodesKind, NodesOptions, namespaces_possible};
+use evenkeel_harness::nodes::{NodesKind, NodesOptions, PodAnswer, http_get, namespaces_possible};
 use evenkeel_harness::wait::eventually;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -467,16 +467,20 @@ impl Stage {
 
 /// Asks an address of this machine from another one of this machine: whether a pod answers within two seconds.
 pub(crate) async fn answers(from: IpAddr, to: SocketAddr) -> bool {
+    answer(from, to).await.is_ok()
+}
+
+/// The same: what the pod says.
+pub(crate) async fn answer(from: IpAddr, to: SocketAddr) -> Result<PodAnswer> {
     let ask = async {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from, 0))?;
         let stream = socket.connect(to).await?;
-        evenkeel_harness::nodes::http_get(stream, "conformance", "/").await
+        http_get(stream, "conformance", "/").await
     };
-    match tokio::time::timeout(Duration::from_secs(2), ask).await {
-        Ok(Ok(answer)) => answer.status == 200,
-        Ok(Err(_)) | Err(_) => false,
-    }
+    let answer = tokio::time::timeout(Duration::from_secs(2), ask).await??;
+    ensure!(answer.status == 200, "status {}", answer.status);
+    PodAnswer::parse(&answer.body).context("no pod's answer")
 }
 
 /// Whether this machine has IPv6, so that there can be nodes and load balancers of both families.

@@ -1,4 +1,4 @@
-//! ClientIP affinity: where it holds, and where it does not.
+//! ClientIP affinity, at every address that a Service has.
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::LIMIT;
@@ -32,7 +32,7 @@ pub(super) async fn run(scene: &mut Scene, show: &mut Show) -> Result<()> {
         spread.await,
     );
 
-    let on = r#"{"spec":{"sessionAffinity":"ClientIP"}}"#;
+    let on = r#"{"spec":{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":600}}}}"#;
     let on = ["patch", "service", "cart", "-p", on];
     scene.kubectl(show, &on).await?;
     let client = Origin::Client;
@@ -47,15 +47,19 @@ pub(super) async fn run(scene: &mut Scene, show: &mut Show) -> Result<()> {
         "so it is at the ClusterIP",
         one_pod(scene, &node, SocketAddr::new(cluster_ip, PORT)).await,
     );
-    let said = scene.world.event(LESSONS, "cart", "UnsupportedFeature");
     show.check(
-        "at its own address evenkeel does not promise it, and says so",
-        said.await,
+        "and at evenkeel's own address, which sends the client to one node",
+        one_pod(scene, &Origin::Here, address).await,
     );
-    let answers = scene.world.ask_often(address, TIMES).await;
+    let kept = scene.world.objects().await?["backend_sets"].clone();
+    let kept = kept.as_array().into_iter().flatten().any(|set| {
+        set["marks"]["service"] == format!("{LESSONS}/cart")
+            && set["spec"]["affinity_seconds"] == 600
+    });
     show.check(
-        "requests to the address are answered all the same",
-        answers.map(|a| in_words(&a)),
+        "for as long after its last connection as the Service says",
+        kept.then(|| "600 s".to_owned())
+            .context("no timeout of 600 s"),
     );
     Ok(())
 }
