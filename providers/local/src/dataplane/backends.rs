@@ -302,9 +302,14 @@ impl Inner {
     /// restart that is every target.
     fn kept(&self, client: IpAddr, tried: &[SocketAddr]) -> Option<usize> {
         let index = self.affinity.as_ref()?.find(client, Instant::now())?;
-        let member = self.members.get(index)?;
-        let serves =
-            member.health() != Health::Unhealthy && !tried.contains(&member.backend.address);
+        let untried = |member: &Member| !tried.contains(&member.backend.address);
+        let healthy = |member: &Member| member.standing() == Standing::Healthy && untried(member);
+        let member = self.members.get(index).filter(|member| untried(member))?;
+        let serves = match member.standing() {
+            Standing::Healthy | Standing::Initial => true,
+            Standing::Flapping => !self.members.iter().any(healthy),
+            Standing::Unhealthy => false,
+        };
         serves.then_some(index)
     }
 

@@ -413,6 +413,7 @@ async fn odd_answers_are_judged_by_their_head_and_in_time() {
                     ..tcp_check(100)
                 }),
                 drain_seconds: 0,
+                affinity_seconds: None,
             };
             let client = &plane.client;
             client.put("/v1/backendsets/set", &body(set)).await.done();
