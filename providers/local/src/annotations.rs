@@ -29,6 +29,9 @@ pub const ACCESS_LOG: &str = "local.evenkeel.dev/access-log";
 /// The name of the pool that the addresses are taken from.
 pub const ADDRESS_POOL: &str = "local.evenkeel.dev/address-pool";
 
+/// Most connections of the Service at one time.
+pub const MAX_CONNECTIONS: &str = "local.evenkeel.dev/max-connections";
+
 /// The keys of this provider, beside the neutral ones.
 pub static TABLE: KeyTable = KeyTable {
     prefixes: &[PREFIX],
@@ -46,6 +49,16 @@ pub static TABLE: KeyTable = KeyTable {
             default: "the first pool that has an address for the namespace",
             doc: "The name of the pool that the addresses are taken from. Counts when an address is first given.",
             example: "office",
+        },
+        KeyDoc {
+            key: MAX_CONNECTIONS,
+            grammar: Grammar::Int {
+                min: 1,
+                max: 1_000_000,
+            },
+            default: "as many as the data plane takes in all",
+            doc: "Most connections of the Service at one time, over all of its ports and families; further ones wait until one ends.",
+            example: "1000",
         },
     ],
 };
@@ -82,6 +95,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// Whether connections are logged.
     pub access_log: bool,
+    /// Most connections at one time, over all ports and families.
+    pub max_connections: Option<u32>,
 }
 
 impl Settings {
@@ -98,6 +113,7 @@ impl Settings {
         let keys = TABLE.reader(&intent.annotations);
         let access_log = problems.take(keys.bool(ACCESS_LOG)).flatten();
         let pool = problems.take(keys.text(ADDRESS_POOL)).flatten();
+        let max_connections = problems.take(keys.number(MAX_CONNECTIONS)).flatten();
         problems.check()?;
         let options = &intent.options;
         Ok(Self {
@@ -112,6 +128,7 @@ impl Settings {
             idle_timeout_seconds: options.idle_timeout_seconds,
             proxy_protocol: options.proxy_protocol.unwrap_or(false),
             access_log: access_log.unwrap_or(false),
+            max_connections,
         })
     }
 }

@@ -26,7 +26,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Who an object belongs to, set at creation. The data plane stores the marks and never interprets them,
-/// except that an object can only be changed or deleted by a request that carries the same cluster.
+/// except that an object can only be changed or deleted by a request that carries the same cluster, and that
+/// listeners of the same member share a limit of connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Marks {
@@ -316,6 +317,10 @@ pub struct ListenerSpec {
     /// Write a line to the log for every connection that ends or is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub access_log: bool,
+    /// Most connections (1 to 1,000,000) open at one time, counted over all listeners of the same member of the same cluster;
+    /// further ones wait. None: as many as there may be in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
 }
 
 impl ListenerSpec {

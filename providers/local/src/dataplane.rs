@@ -40,6 +40,7 @@ mod gate;
 mod handover;
 mod health;
 mod holder;
+mod limits;
 mod listener;
 mod lock;
 mod metrics;

@@ -246,6 +246,7 @@ fn add(
             proxy_protocol: settings.proxy_protocol,
             idle_timeout_seconds: settings.idle_timeout_seconds,
             access_log: settings.access_log,
+            max_connections: settings.max_connections,
         });
     }
 }

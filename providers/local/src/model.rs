@@ -125,6 +125,9 @@ pub struct Listener {
     /// Whether connections are logged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub access_log: bool,
+    /// Most connections of the Service, over all of its listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     /// Whose it is.
     pub marks: Marks,
 }
@@ -154,6 +157,7 @@ impl Listener {
             proxy_protocol: self.proxy_protocol,
             idle_timeout_seconds: self.idle_timeout_seconds,
             access_log: self.access_log,
+            max_connections: self.max_connections,
         }
     }
 }

@@ -299,6 +299,19 @@ fn own_keys_are_read_by_their_table() {
     assert!(asked.expect("it can be served").access_log && warnings.is_empty());
     let wrong = with(ACCESS_LOG, "loud").0.expect_err("it is refused");
     assert!(wrong.to_string().contains(ACCESS_LOG), "{wrong}");
+    let (asked, warnings) = with(MAX_CONNECTIONS, "1000");
+    assert_eq!(
+        asked.expect("it can be served").max_connections,
+        Some(1_000)
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    for wrong in ["0", "1000001", "many", "-1"] {
+        let problem = with(MAX_CONNECTIONS, wrong).0.expect_err(wrong).to_string();
+        assert!(
+            problem.contains(MAX_CONNECTIONS) && problem.contains("1000000"),
+            "{problem}"
+        );
+    }
     let (asked, warnings) = with("local.evenkeel.dev/acces-log", "true");
     assert!(!asked.expect("it can be served").access_log);
     assert!(

@@ -16,17 +16,18 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::{
-    net::TcpListener,
-    sync::{OwnedSemaphorePermit, watch},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    access::Access, backends::BackendSet, bind, deadline, handover::Socket, holder, proxy,
-    traffic::Traffic,
+    access::Access,
+    backends::BackendSet,
+    bind, deadline,
+    handover::Socket,
+    holder,
+    limits::{Share, Shares},
+    proxy,
+    traffic::{Permit, Traffic},
 };
 use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, failure};
 
@@ -40,12 +41,23 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     /// `namespace/name` of the Service, where its connections are logged.
     pub(crate) access_log: Option<Arc<str>>,
+    /// The connections of the Service.
+    pub(crate) share: Arc<Share>,
+    /// How many of them there may be.
+    pub(crate) max_connections: Option<u32>,
 }
 
 impl Settings {
-    pub(crate) fn new(spec: &ListenerSpec, marks: &Marks, backends: Arc<BackendSet>) -> Self {
+    pub(crate) fn new(
+        spec: &ListenerSpec,
+        marks: &Marks,
+        backends: Arc<BackendSet>,
+        shares: &Shares,
+    ) -> Self {
         Self {
             backends,
+            share: shares.of(marks),
+            max_connections: spec.max_connections,
             access_log: spec.access_log.then(|| marks.service.as_str().into()),
             source_ranges: spec.source_ranges.clone(),
             proxy_protocol: spec.proxy_protocol,
@@ -82,6 +94,9 @@ pub(crate) struct Front {
     pub(crate) accepted: AtomicU64,
     pub(crate) refused_by_range: AtomicU64,
     pub(crate) refused_without_target: AtomicU64,
+    /// Connections that had to wait for another one of the Service to end, or of any Service.
+    pub(crate) held_by_service: AtomicU64,
+    pub(crate) held_by_all: AtomicU64,
     pub(crate) connect_failures: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
@@ -155,6 +170,8 @@ impl Listener {
             accepted: AtomicU64::new(0),
             refused_by_range: AtomicU64::new(0),
             refused_without_target: AtomicU64::new(0),
+            held_by_service: AtomicU64::new(0),
+            held_by_all: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -173,11 +190,14 @@ impl Listener {
     /// Changes what holds for connections accepted from now on.
     pub(crate) fn update(&mut self, marks: &Marks, settings: Settings) {
         self.marks = marks.clone();
-        *self
+        let mut current = self
             .front
             .settings
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, Arc::new(settings));
+        drop(current);
+        before.share.limit_changed();
     }
 
     /// True when the port should be open and is not.
@@ -367,12 +387,12 @@ async fn accept_tcp(
         // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
         tokio::select! {
             biased;
-            permit = traffic.permit() => serve(client, permit, &front, &traffic),
+            permit = traffic.permit(&front) => serve(client, permit, &front, &traffic),
             () = stop.cancelled() => {
                 let (front, traffic) = (Arc::clone(&front), Arc::clone(&traffic));
                 traffic.clone().tasks.spawn(async move {
                     tokio::select! {
-                        permit = traffic.permit() => serve(client, permit, &front, &traffic),
+                        permit = traffic.permit(&front) => serve(client, permit, &front, &traffic),
                         () = deadline::passed(front.deadline.subscribe()) => {}
                         () = traffic.end.cancelled() => {}
                     }
@@ -382,12 +402,7 @@ async fn accept_tcp(
     }
 }
 
-fn serve(
-    client: proxy::Client,
-    permit: OwnedSemaphorePermit,
-    front: &Arc<Front>,
-    traffic: &Arc<Traffic>,
-) {
+fn serve(client: proxy::Client, permit: Permit, front: &Arc<Front>, traffic: &Arc<Traffic>) {
     front.accepted.fetch_add(1, Relaxed);
     traffic.totals.accepted.fetch_add(1, Relaxed);
     let settings = front.settings();
@@ -419,6 +434,14 @@ mod tests {
             (Some(&["fd00::/8"]), "fd00::1", true),
         ] {
             let parse = |range: &&str| range.parse::<IpNet>().expect("a range");
+            let marks = Marks {
+                cluster: "c".into(),
+                group: "g".into(),
+                service: "shop/checkout".into(),
+                member: "g".into(),
+                retain: false,
+                labels: Default::default(),
+            };
             let settings = Settings {
                 backends: Arc::new(BackendSet::new(
                     &BackendSetSpec::default(),
@@ -428,6 +451,8 @@ mod tests {
                 proxy_protocol: false,
                 idle_timeout: None,
                 access_log: None,
+                share: Shares::default().of(&marks),
+                max_connections: None,
             };
             assert_eq!(
                 settings.admits(client.parse().expect("an address")),

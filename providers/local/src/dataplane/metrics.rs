@@ -42,6 +42,8 @@ struct ListenerFacts {
     accepted: u64,
     refused_by_range: u64,
     refused_without_target: u64,
+    held_by_service: u64,
+    held_by_all: u64,
     connect_failures: u64,
     received: u64,
     sent: u64,
@@ -80,6 +82,8 @@ impl Facts {
                 accepted: front.accepted.load(Relaxed),
                 refused_by_range: front.refused_by_range.load(Relaxed),
                 refused_without_target: front.refused_without_target.load(Relaxed),
+                held_by_service: front.held_by_service.load(Relaxed),
+                held_by_all: front.held_by_all.load(Relaxed),
                 connect_failures: front.connect_failures.load(Relaxed),
                 received: front.received.load(Relaxed),
                 sent: front.sent.load(Relaxed),
@@ -178,7 +182,7 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 /// The samples of a metric of listeners: the `reason`, where there are several, and the value.
 type Samples = &'static [(&'static str, Of<ListenerFacts>)];
 
-const OF_LISTENERS: [(&str, &str, MetricType, Samples); 7] = {
+const OF_LISTENERS: [(&str, &str, MetricType, Samples); 8] = {
     use MetricType::{Counter, Gauge};
     [
         (
@@ -206,6 +210,15 @@ const OF_LISTENERS: [(&str, &str, MetricType, Samples); 7] = {
             &[
                 ("source_range", |l| l.refused_by_range),
                 ("no_target", |l| l.refused_without_target),
+            ],
+        ),
+        (
+            "connections_held",
+            "Connections that waited until another one ended, by reason: service_limit, limit",
+            Counter,
+            &[
+                ("service_limit", |l| l.held_by_service),
+                ("limit", |l| l.held_by_all),
             ],
         ),
         (

@@ -12,7 +12,6 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
-    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 
@@ -23,7 +22,7 @@ use super::{
     listener::{Front, Settings},
     proxy_header,
     relay::{self, End, relay},
-    traffic::Traffic,
+    traffic::{Permit, Traffic},
 };
 
 /// Targets that are tried for one connection.
@@ -44,7 +43,7 @@ pub(crate) struct Connection {
     client: Client,
     settings: Arc<Settings>,
     guard: Guard,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// Counts a connection as open until dropped.
@@ -67,7 +66,7 @@ impl Connection {
         settings: Arc<Settings>,
         front: Arc<Front>,
         traffic: Arc<Traffic>,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Self {
         front.open.fetch_add(1, Relaxed);
         Self {

@@ -211,7 +211,7 @@ impl Runtime {
         ) else {
             return;
         };
-        let settings = Settings::new(spec, marks, Arc::clone(set));
+        let settings = Settings::new(spec, marks, Arc::clone(set), &self.traffic.shares);
         if let Some(running) = self.listeners.get_mut(name) {
             return running.update(marks, settings);
         }

@@ -16,7 +16,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{bind, listener::Front};
+use super::{
+    bind,
+    limits::{Shares, Slot},
+    listener::Front,
+};
 
 /// File descriptors that a proxied connection needs: the client's socket and the target's.
 const FILES_PER_CONNECTION: u64 = 2;
@@ -61,11 +65,22 @@ pub(crate) struct Traffic {
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
     pub(crate) end: CancellationToken,
+    /// The connections of every Service.
+    pub(crate) shares: Shares,
     freed: Notify,
     permits: Arc<Semaphore>,
+    /// The last tenth, for Services with few connections.
+    kept: Arc<Semaphore>,
     most: usize,
     at_limit: AtomicBool,
     out_of_files: AtomicBool,
+}
+
+/// The right to one connection, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _any: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Traffic {
@@ -76,22 +91,61 @@ impl Traffic {
             connect_timeout,
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
+            shares: Shares::default(),
             freed: Notify::new(),
-            permits: Arc::new(Semaphore::new(most)),
+            permits: Arc::new(Semaphore::new(most - kept(most))),
+            kept: Arc::new(Semaphore::new(kept(most))),
             most,
             at_limit: AtomicBool::new(false),
             out_of_files: AtomicBool::new(false),
         }
     }
 
-    /// The right to one connection; waits while as many as allowed are open.
-    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
+    /// The right to one connection of a listener; waits while its Service, or all together, have as many as they may.
+    pub(crate) async fn permit(&self, front: &Front) -> Permit {
+        let slot = self.slot(front).await;
+        let any = match self.try_any(&slot) {
+            Some(any) => any,
+            None => {
+                front.held_by_all.fetch_add(1, Relaxed);
+                self.any(&slot).await
+            }
+        };
+        Permit {
+            _any: any,
+            _slot: slot,
+        }
+    }
+
+    /// A connection's place among those of its Service.
+    async fn slot(&self, front: &Front) -> Slot {
+        let mut held = false;
+        loop {
+            // Read anew each time: the limit may be another one now.
+            let settings = front.settings();
+            let changed = settings.share.changed();
+            if let Some(slot) = settings.share.enter(settings.max_connections) {
+                return slot;
+            }
+            if !std::mem::replace(&mut held, true) {
+                front.held_by_service.fetch_add(1, Relaxed);
+            }
+            changed.await;
+        }
+    }
+
+    fn try_any(&self, slot: &Slot) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             // Well below the limit again: the next time is news again.
             if self.permits.available_permits() > self.most / 10 {
                 self.at_limit.store(false, Relaxed);
             }
-            return permit;
+            return Some(permit);
+        }
+        if self.may_use_kept(slot)
+            && let Ok(permit) = Arc::clone(&self.kept).try_acquire_owned()
+        {
+            return Some(permit);
         }
         if !self.at_limit.swap(true, Relaxed) {
             tracing::warn!(
@@ -99,8 +153,25 @@ impl Traffic {
                 "as many connections as allowed are open; further ones wait"
             );
         }
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.expect("the semaphore is never closed")
+        None
+    }
+
+    async fn any(&self, slot: &Slot) -> OwnedSemaphorePermit {
+        let (permits, kept) = (Arc::clone(&self.permits), Arc::clone(&self.kept));
+        let permit = if self.may_use_kept(slot) {
+            tokio::select! {
+                permit = permits.acquire_owned() => permit,
+                permit = kept.acquire_owned() => permit,
+            }
+        } else {
+            permits.acquire_owned().await
+        };
+        permit.expect("the semaphores are never closed")
+    }
+
+    /// Whether a Service has so few connections that it may use what is kept. One that is alone takes it from nobody.
+    fn may_use_kept(&self, slot: &Slot) -> bool {
+        slot.open() <= few(self.most) || self.shares.services() == 1
     }
 
     /// Waits until a file descriptor may be free again.
@@ -155,6 +226,16 @@ pub(crate) fn connections_allowed() -> usize {
         }
     };
     connections_for(files)
+}
+
+/// Connections that Services with many do not get: so one alone cannot keep the others out.
+fn kept(most: usize) -> usize {
+    most / 10
+}
+
+/// Connections that each Service may have of those that are kept: enough for eight of them at a time.
+fn few(most: usize) -> usize {
+    (kept(most) / 8).max(1)
 }
 
 fn connections_for(files: Option<u64>) -> usize {

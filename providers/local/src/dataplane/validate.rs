@@ -185,6 +185,9 @@ pub(crate) fn listener(spec: &ListenerSpec) -> Result<(), ApiError> {
         "spec.source_ranges",
         spec.source_ranges.as_ref().map_or(0, Vec::len),
     )?;
+    if let Some(most) = spec.max_connections {
+        range("spec.max_connections", most, 1..=1_000_000)?;
+    }
     match spec.idle_timeout_seconds {
         Some(seconds) => range("spec.idle_timeout_seconds", seconds, 1..=604_800),
         None => Ok(()),

@@ -60,6 +60,7 @@ fn with_listener(
             proxy_protocol: false,
             idle_timeout_seconds: None,
             access_log: false,
+            max_connections: None,
         },
         generation: Some(1),
         status: phase,

@@ -172,6 +172,16 @@ pub(super) fn listener(
             &seen.spec.access_log,
             &spec.access_log,
         );
+        let most = |spec: &ListenerSpec| {
+            spec.max_connections
+                .map_or_else(|| "none".to_owned(), |most| most.to_string())
+        };
+        differs(
+            &mut reasons,
+            "connection limit",
+            &most(&seen.spec),
+            &most(spec),
+        );
         let idle = |spec: &ListenerSpec| {
             spec.idle_timeout_seconds
                 .map_or_else(|| "never".to_owned(), |s| format!("{s} s"))

@@ -50,6 +50,7 @@ fn listener() -> ListenerSpec {
         proxy_protocol: false,
         idle_timeout_seconds: None,
         access_log: false,
+        max_connections: None,
     }
 }
 

@@ -120,6 +120,7 @@ pub fn listener(port: u16) -> ListenerSpec {
         proxy_protocol: false,
         idle_timeout_seconds: None,
         access_log: false,
+        max_connections: None,
     }
 }
 

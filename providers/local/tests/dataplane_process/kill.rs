@@ -375,6 +375,7 @@ fn numbered(number: u32) -> BackendSetSpec {
         targets: (1..=MANY).map(target).collect(),
         health_check: None,
         drain_seconds: number,
+        affinity_seconds: None,
     }
 }
 

@@ -183,6 +183,7 @@ fn listeners_leases_and_marks_are_checked_field_by_field() {
         proxy_protocol: false,
         idle_timeout_seconds: Some(1),
         access_log: false,
+        max_connections: None,
     };
     for (spec, want) in [
         (good.clone(), None),
@@ -206,6 +207,20 @@ fn listeners_leases_and_marks_are_checked_field_by_field() {
                 ..good.clone()
             },
             Some("spec.backend_set"),
+        ),
+        (
+            ListenerSpec {
+                max_connections: Some(0),
+                ..good.clone()
+            },
+            Some("spec.max_connections"),
+        ),
+        (
+            ListenerSpec {
+                max_connections: Some(1_000_001),
+                ..good.clone()
+            },
+            Some("spec.max_connections"),
         ),
         (
             ListenerSpec {
