@@ -12,6 +12,7 @@ use evenkeel_core::{
     intent::{
         Affinity, HealthCheckOptions, HealthCheckPort, HealthCheckProtocol, Intent, TrafficPolicy,
     },
+    ports::{PortKey, Protocol},
     problem::{Problem, Problems, Warning, reason},
 };
 
@@ -130,6 +131,27 @@ impl Settings {
             access_log: access_log.unwrap_or(false),
             max_connections,
         })
+    }
+}
+
+impl Settings {
+    /// The probe of one port's targets, and what its owner should know about it. A connection to the node port of a UDP
+    /// port would say nothing about it, so its targets are not probed where nothing else is asked.
+    pub fn probe(&self, port: PortKey) -> (Option<HealthCheck>, Option<Warning>) {
+        let asks_traffic_port = self.health_check.port.is_none();
+        if port.protocol != Protocol::Udp || !asks_traffic_port {
+            return (Some(self.health_check.clone()), None);
+        }
+        let warning = Warning::new(
+            reason::UNSUPPORTED_FEATURE,
+            format!(
+                "port {port}: the node port of a UDP port cannot be probed, so every node counts as healthy for it. Set {} to a port \
+                 that tells the node's health, for example {KUBE_PROXY_HEALTH_PORT} with {} {HEALTH_PATH}.",
+                key::HEALTH_CHECK_PORT,
+                key::HEALTH_CHECK_PATH,
+            ),
+        );
+        (None, Some(warning))
     }
 }
 

@@ -279,6 +279,9 @@ pub enum Protocol {
     /// TCP.
     #[serde(rename = "TCP")]
     Tcp,
+    /// UDP. What a client's address and port send and get back is a flow, which counts wherever connections do.
+    #[serde(rename = "UDP")]
+    Udp,
 }
 
 impl Protocol {
@@ -287,12 +290,20 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
+            Self::Udp => "UDP",
         }
     }
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What a listener asks. `lease`, `port` and `protocol` are immutable; the rest changes in place without
-/// touching an open connection, and holds for connections opened afterwards.
+/// touching an open connection, and holds for connections opened afterwards. For UDP, `source_ranges`, `proxy_protocol` and
+/// `idle_timeout_seconds` hold for every datagram from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSpec {
@@ -308,10 +319,11 @@ pub struct ListenerSpec {
     /// another family than the address never match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ranges: Option<Vec<IpNet>>,
-    /// Send a PROXY protocol v2 header to the target.
+    /// Send a PROXY protocol v2 header to the target: at the start of a connection, in front of every datagram.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
-    /// Close a connection after this many seconds (1 to 604,800) without a byte in either direction. None: never.
+    /// Close a connection after this many seconds (1 to 604,800) without a byte in either direction. None: never, and
+    /// for UDP, where nothing else ends a flow, after 60 seconds. A UDP flow without any answer ends after 15 at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_seconds: Option<u32>,
     /// Write a line to the log for every connection that ends or is refused.
@@ -340,7 +352,7 @@ impl ListenerSpec {
 pub struct ListenerStatus {
     /// Its phase.
     pub phase: ListenerPhase,
-    /// Connections open now.
+    /// Connections, or UDP flows, open now.
     pub connections: u64,
 }
 
@@ -348,7 +360,7 @@ pub struct ListenerStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "lowercase")]
 pub enum ListenerPhase {
-    /// Accepting connections.
+    /// Accepting connections, or datagrams.
     Ready,
     /// The port could not be opened.
     Failed {
@@ -515,7 +527,7 @@ pub mod code {
     pub const EXISTS: &str = "Exists";
     /// 409: another object refers to this one.
     pub const IN_USE: &str = "InUse";
-    /// 409: the port of that address is taken by another listener or a NodePort; of a lease, all its ports are.
+    /// 409: the port of that address is taken by another listener of the same protocol or a NodePort; of a lease, all its ports are.
     pub const PORT_TAKEN: &str = "PortTaken";
     /// 412: the generation is not the one that was read.
     pub const CHANGED: &str = "Changed";

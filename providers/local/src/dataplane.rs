@@ -7,13 +7,12 @@
 //! socket -> server -> route, strict -> engine -> store (decides)      what should be
 //!                                        |  \--> disk                 survives
 //!                                        v
-//!                                     runtime -> listener -> proxy -> relay
+//!                                     runtime -> listener -> proxy -> relay, or udp
 //!                                        \-----> backends (balance) -> prober (health, pace)
 //! ```
 //!
 //! Changes take one way, through the engine; connections take the other and meet it only in values that are replaced
-//! in place. That is why a change touches no connection that it is not about. UDP will be one more arm of
-//! [`Protocol`](crate::api::Protocol) in `listener::open`, with its own task in the place of accepting.
+//! in place. That is why a change touches no connection that it is not about.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -51,6 +50,7 @@ mod pool;
 mod prober;
 mod proxy;
 mod proxy_header;
+mod ranges;
 mod relay;
 mod route;
 mod runtime;
@@ -58,6 +58,7 @@ mod server;
 mod store;
 mod strict;
 mod traffic;
+mod udp;
 mod validate;
 
 pub use config::{Config, ConfigError, ConfigProblem};

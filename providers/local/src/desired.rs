@@ -19,6 +19,7 @@ use evenkeel_core::{
 
 use crate::{
     annotations::{ADDRESS_POOL, Settings},
+    api::HealthCheck,
     model::{BackendSet, Desired, Lease, Listener},
     names::{self, label},
 };
@@ -62,7 +63,15 @@ pub fn desired(group: &Group) -> Verdict<Desired> {
                 });
             }
             Ok(settings) => match served(port, intent) {
-                Ok(node_port) => add(&mut desired, group, member, port, node_port, settings),
+                Ok(node_port) => {
+                    let (health_check, warning) = settings.probe(port);
+                    warnings.extend(warning);
+                    let target = TargetPort {
+                        node_port,
+                        health_check,
+                    };
+                    add(&mut desired, group, member, port, target, settings);
+                }
                 Err(wrong) => {
                     let (what, problem) = *wrong;
                     port_errors.push(PortError {
@@ -170,12 +179,12 @@ fn retain(group: &Group) -> bool {
 
 /// The node port through which a port can be served; else what about the port is wrong, and how.
 fn served(key: PortKey, port: &PortIntent) -> Result<u16, Box<(&'static str, Problem)>> {
-    if key.protocol != Protocol::Tcp {
+    if key.protocol == Protocol::Sctp {
         let problem = Problem::new(
             format!("spec.ports[{key}].protocol"),
             key.protocol.as_str(),
-            "is not supported on this machine's load balancer, which speaks TCP",
-            "Use TCP, or move this port to a Service of another class.",
+            "is not supported on this machine's load balancer, which speaks TCP and UDP",
+            "Use TCP or UDP, or move this port to a Service of another class.",
         );
         return Err(Box::new((
             key.protocol.as_str(),
@@ -196,15 +205,25 @@ fn served(key: PortKey, port: &PortIntent) -> Result<u16, Box<(&'static str, Pro
     })
 }
 
+/// Where a port's targets are reached, and how they are judged.
+struct TargetPort {
+    node_port: u16,
+    health_check: Option<HealthCheck>,
+}
+
 /// A backend set and a listener for each family.
 fn add(
     desired: &mut Desired,
     group: &Group,
     member: &Intent,
     port: PortKey,
-    node_port: u16,
+    target: TargetPort,
     settings: &Settings,
 ) {
+    let TargetPort {
+        node_port,
+        health_check,
+    } = target;
     let marks = |labels: &[(&str, String)]| {
         names::member_marks(
             &group.cluster,
@@ -226,8 +245,9 @@ fn add(
             id,
             name: name.clone(),
             node_port,
+            protocol: port.protocol,
             family,
-            health_check: settings.health_check.clone(),
+            health_check: health_check.clone(),
             by_default: settings.by_default,
             drain_seconds: settings.drain_seconds,
             affinity_seconds: settings.affinity_seconds,
@@ -236,7 +256,7 @@ fn add(
         desired.listeners.push(Listener {
             marks: marks(&[(label::ID, id.to_string())]),
             id,
-            port: port.port,
+            port,
             family,
             backend_set: name,
             source_ranges: member

@@ -91,10 +91,12 @@ pub struct BackendSet {
     pub name: String,
     /// The port of its targets.
     pub node_port: u16,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// The family of the addresses in front of it.
     pub family: IpFamily,
-    /// How targets are judged.
-    pub health_check: HealthCheck,
+    /// How targets are judged. None: there is nothing to ask, and every one counts as healthy.
+    pub health_check: Option<HealthCheck>,
     /// Whether nobody chose that, so that it may be a mere connection where kube-proxy's health does not answer.
     pub by_default: bool,
     /// How long connections of a leaving target may live on, in seconds.
@@ -110,8 +112,8 @@ pub struct BackendSet {
 pub struct Listener {
     /// Its logical id.
     pub id: ResourceId,
-    /// The port; always TCP.
-    pub port: u16,
+    /// The port and protocol.
+    pub port: PortKey,
     /// The family.
     pub family: IpFamily,
     /// The name of its backend set.
@@ -133,16 +135,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Its port and protocol.
-    pub fn key(&self) -> PortKey {
-        tcp(self.port)
-    }
-
-    /// The same in the words of the API.
+    /// Its port and protocol in the words of the API.
     pub fn place(&self) -> api::Port {
         api::Port {
-            protocol: api::Protocol::Tcp,
-            port: self.port,
+            protocol: protocol_of(self.port),
+            port: self.port.port,
         }
     }
 
@@ -150,8 +147,8 @@ impl Listener {
     pub fn on(&self, lease: &str) -> ListenerSpec {
         ListenerSpec {
             lease: lease.to_owned(),
-            port: self.port,
-            protocol: api::Protocol::Tcp,
+            port: self.port.port,
+            protocol: protocol_of(self.port),
             backend_set: self.backend_set.clone(),
             source_ranges: self.source_ranges.clone(),
             proxy_protocol: self.proxy_protocol,
@@ -162,11 +159,22 @@ impl Listener {
     }
 }
 
-/// The key of a TCP port.
-pub fn tcp(port: u16) -> PortKey {
+fn protocol_of(port: PortKey) -> api::Protocol {
+    match port.protocol {
+        Protocol::Udp => api::Protocol::Udp,
+        // No listener is wanted for what the data plane does not speak.
+        Protocol::Tcp | Protocol::Sctp => api::Protocol::Tcp,
+    }
+}
+
+/// The port and protocol of a listener in the words of the API.
+pub fn port_key(listener: &ListenerSpec) -> PortKey {
     PortKey {
-        port,
-        protocol: Protocol::Tcp,
+        port: listener.port,
+        protocol: match listener.protocol {
+            api::Protocol::Tcp => Protocol::Tcp,
+            api::Protocol::Udp => Protocol::Udp,
+        },
     }
 }
 

@@ -33,7 +33,8 @@ pub mod label {
     pub const NODE_PORT: &str = "node-port";
     /// Of a backend set: the family of the addresses in front of it.
     pub const FAMILY: &str = "family";
-    /// Of a backend set: `tcp` where kube-proxy's health did not answer when the set got its first targets.
+    /// Of a backend set: `tcp`, or `none` for UDP, where kube-proxy's health did not answer when the set got its first
+    /// targets.
     pub const PROBE: &str = "probe";
 }
 

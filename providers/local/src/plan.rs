@@ -29,6 +29,7 @@ use evenkeel_core::{
     net::IpFamily,
     nodes::NodeSet,
     plan::{Plan, Until},
+    ports::PortKey,
     problem::{Problem, reason},
     provider::{PlanInput, Want},
 };
@@ -103,7 +104,7 @@ fn frozen_without(input: PlanInput<'_, Local>, gone: &BTreeSet<ServiceUid>) -> P
     let mut goes = Plan::empty();
     for (name, listener) in &seen.listeners {
         if theirs(&listener.marks) {
-            let detail = format!("TCP :{}", listener.spec.port);
+            let detail = format!("{} :{}", listener.spec.protocol, listener.spec.port);
             delete(&mut goes, Kind::Listener, name, &listener.marks, detail);
         }
     }
@@ -123,7 +124,7 @@ fn nothing(seen: &Observed) -> Plan<Step> {
             Kind::Listener,
             name,
             &listener.marks,
-            format!("TCP :{}", listener.spec.port),
+            format!("{} :{}", listener.spec.protocol, listener.spec.port),
         );
     }
     unused_backend_sets(&mut plan, seen, |_, _| true);
@@ -138,7 +139,7 @@ fn backend_set(plan: &mut Plan<Step>, seen: &Observed, nodes: &NodeSet, want: &B
     let spec = BackendSetSpec {
         node_port: Some(want.node_port),
         members: targets::members(nodes, want.family, &present),
-        health_check: Some(health_check),
+        health_check,
         drain_seconds: want.drain_seconds,
         affinity_seconds: want.affinity_seconds,
     };
@@ -178,7 +179,7 @@ fn listener(
     let found = found.map(|(_, listener)| listener);
     let write = Write::new(name, want.marks.clone(), want.on(lease));
     if differs(found, &write) {
-        let backend_set = names::backend_set_id(want.key(), want.family);
+        let backend_set = names::backend_set_id(want.port, want.family);
         let change = changes::listener(&want.id, &backend_set, found, &write);
         let step = Step::PutListener(write);
         match ports::taken(input.failures, &step) {
@@ -237,13 +238,13 @@ fn surplus(
 ) {
     let PlanInput { seen, .. } = input;
     let mut goes = Plan::empty();
-    let wanted: BTreeSet<(IpFamily, u16)> = desired
+    let wanted: BTreeSet<(IpFamily, PortKey)> = desired
         .listeners
         .iter()
         .map(|want| (want.family, want.port))
         .collect();
     for (name, listener) in &seen.listeners {
-        let port = listener.spec.port;
+        let port = model::port_key(&listener.spec);
         let lease = seen
             .family_of(listener)
             .filter(|family| wanted.contains(&(*family, port)))
@@ -260,7 +261,7 @@ fn surplus(
                 Kind::Listener,
                 name,
                 &listener.marks,
-                format!("TCP :{port}"),
+                format!("{} :{}", port.protocol, port.port),
             );
         }
     }
@@ -354,7 +355,7 @@ fn unopened(plan: &mut Plan<Step>, seen: &Observed) {
             continue;
         };
         let id = model::id(Kind::Listener, name, &listener.marks);
-        let key = model::tcp(listener.spec.port);
+        let key = model::port_key(&listener.spec);
         let address = seen
             .leases
             .get(&listener.spec.lease)
@@ -397,7 +398,7 @@ fn held_by_unknown<'a>(
 
 fn taken(want: &Listener, holder: &Marks) -> Problem {
     Problem::new(
-        format!("spec.ports[{}]", want.key()),
+        format!("spec.ports[{}]", want.port),
         want.marks.service.as_str(),
         format!(
             "asks for a port that {} of the same group has, which cannot be read now",

@@ -311,7 +311,11 @@ fn consistent(seen: &Observed) -> Result<(), TestCaseError> {
             name
         );
         prop_assert!(
-            ports.insert((&listener.spec.lease, listener.spec.port)),
+            ports.insert((
+                &listener.spec.lease,
+                listener.spec.protocol,
+                listener.spec.port
+            )),
             "{} is not alone on its port",
             name
         );

@@ -97,6 +97,28 @@ impl Drop for Place {
     }
 }
 
+/// What a flow knows of its target: whether it may go on there.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenure {
+    /// The version of the set that this was read from.
+    version: u64,
+    /// Kept by flows also after the target has left the set: a leaving target that dies keeps no flow.
+    probe: Option<Arc<Probe>>,
+    /// When the target's time to drain ends, once it has left.
+    until: Option<Instant>,
+}
+
+impl Tenure {
+    /// Whether datagrams may go on to the target.
+    pub(crate) fn holds(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until)
+            && self
+                .probe
+                .as_ref()
+                .is_none_or(|probe| probe.standing() != Standing::Unhealthy)
+    }
+}
+
 /// A target in the set.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -118,6 +140,8 @@ impl Member {
 #[derive(Debug)]
 pub(crate) struct BackendSet {
     inner: Mutex<Inner>,
+    /// Grows with every change of the set.
+    version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +159,7 @@ impl BackendSet {
     pub(crate) fn new(spec: &BackendSetSpec, probes: &Probes) -> Self {
         let set = Self {
             inner: Mutex::default(),
+            version: AtomicU64::new(0),
         };
         set.update(spec, probes);
         set
@@ -176,6 +201,7 @@ impl BackendSet {
             .collect();
         inner.leave(known.into_values());
         inner.follow(spec.affinity_seconds, &before);
+        self.version.fetch_add(1, Relaxed);
     }
 
     /// Lets every target go, as when the set is deleted.
@@ -183,6 +209,27 @@ impl BackendSet {
         let mut inner = self.lock();
         let members = std::mem::take(&mut inner.members);
         inner.leave(members);
+        self.version.fetch_add(1, Relaxed);
+    }
+
+    /// Whether a flow may stay with its target, given what it knew before. Costs next to nothing while the set does not change.
+    pub(crate) fn tenure(&self, backend: &Arc<Backend>, before: Option<Tenure>) -> Tenure {
+        let version = self.version.load(Relaxed);
+        let probe = match before {
+            Some(before) if before.version == version => return before,
+            before => before.and_then(|before| before.probe),
+        };
+        let inner = self.lock();
+        let member = inner
+            .members
+            .iter()
+            .find(|member| Arc::ptr_eq(&member.backend, backend));
+        Tenure {
+            // Under the lock, so that no change is missed.
+            version: self.version.load(Relaxed),
+            probe: member.map_or(probe, |member| member.probe.clone()),
+            until: *backend.deadline().borrow(),
+        }
     }
 
     /// Takes a place for a client at the target that is next, leaving out those that were tried.

@@ -10,6 +10,9 @@ use crate::api::{ListenerPhase, Protocol, failure};
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes that a UDP listener's socket may hold until they are read.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// A peer that vanished without a word is noticed after about two and a half minutes.
 pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(90))
@@ -40,16 +43,47 @@ pub(crate) fn listen_tcp(address: SocketAddr) -> io::Result<Socket> {
 /// Whether somebody listens on the port. An address that the machine does not have has free ports.
 pub(crate) fn is_taken(address: SocketAddr, protocol: Protocol) -> bool {
     let bind = || {
-        let Protocol::Tcp = protocol;
         // Never listens: a client that comes at this very moment is not for us.
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
+        let socket = match protocol {
+            Protocol::Tcp => {
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+                socket.set_reuse_address(true)?;
+                socket
+            }
+            Protocol::Udp => Socket::new(Domain::for_address(address), Type::DGRAM, None)?,
+        };
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())
     };
     bind().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Opens so many UDP sockets on one port; the kernel gives each client to one of them, always the same.
+pub(crate) fn listen_udp(address: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
+    let open = |share: bool| {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM.nonblocking(),
+            Some(socket2::Protocol::UDP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_port(share)?;
+        // As much as net.core.rmem_max lets, for bursts; a smaller buffer only loses datagrams sooner.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    // Alone first: sharing a port would also share it with another process of this user that lets it.
+    let first = open(false)?;
+    if count <= 1 {
+        return Ok(vec![first]);
+    }
+    drop(first);
+    (0..count).map(|_| open(true)).collect()
 }
 
 /// The phase of a listener whose port could not be opened.
@@ -59,7 +93,7 @@ pub(crate) fn failed(address: SocketAddr, error: &io::Error) -> ListenerPhase {
         Some(Errno::ADDRINUSE) => (
             failure::PORT_IN_USE,
             format!(
-                "port {port} of {ip} is in use by another process; end it (`ss -ltnp sport = :{port}` shows it) or choose another port"
+                "port {port} of {ip} is in use by another process; end it (`ss -tulnp sport = :{port}` shows it) or choose another port"
             ),
         ),
         Some(Errno::ACCESS | Errno::PERM) => (

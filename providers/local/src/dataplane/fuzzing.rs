@@ -16,7 +16,7 @@ use super::{
     store::{Change, Expect, Kind, Request, Store},
     strict,
 };
-use crate::api::{ApiError, Marks, Put, code};
+use crate::api::{ApiError, Marks, Protocol, Put, code};
 
 /// Between two requests of a sequence.
 const BETWEEN_REQUESTS: &[u8] = b"\n---\n";
@@ -88,7 +88,7 @@ pub fn state(bytes: &[u8]) -> bool {
 /// The PROXY protocol header for a client and the address that it connected to.
 #[must_use]
 pub fn proxy_header(client: SocketAddr, local: SocketAddr) -> Vec<u8> {
-    proxy_header::encode(client, local)
+    proxy_header::encode(Protocol::Tcp, client, local)
 }
 
 /// What stands before the first separator, and after it.

@@ -9,17 +9,25 @@ use std::{
     path::Path,
 };
 
+use crate::api::Protocol;
+
 /// Most open files that are looked at: a machine full of connections is not searched to its end for one name.
 const MOST_FILES: usize = 50_000;
 
-/// The state of a listening socket (`TCP_LISTEN` in include/net/tcp_states.h).
+/// The states of a listening TCP socket and of a UDP socket that is bound (`TCP_LISTEN` and `TCP_CLOSE` in
+/// include/net/tcp_states.h).
 const LISTENS: &str = "0A";
+const BOUND: &str = "07";
 
-/// The process that listens on a TCP port, as `nginx (process 812)`.
-pub(crate) fn of(address: SocketAddr) -> Option<String> {
-    let socket = ["tcp", "tcp6"].iter().find_map(|table| {
+/// The process that listens on a port, as `nginx (process 812)`.
+pub(crate) fn of(protocol: Protocol, address: SocketAddr) -> Option<String> {
+    let (tables, state) = match protocol {
+        Protocol::Tcp => (["tcp", "tcp6"], LISTENS),
+        Protocol::Udp => (["udp", "udp6"], BOUND),
+    };
+    let socket = tables.iter().find_map(|table| {
         let table = fs::read_to_string(Path::new("/proc/net").join(table)).ok()?;
-        listening(&table, address)
+        listening(&table, state, address)
     })?;
     let wanted = format!("socket:[{socket}]");
     let mut files = 0;
@@ -50,7 +58,7 @@ pub(crate) fn of(address: SocketAddr) -> Option<String> {
 }
 
 /// The number of the socket that listens on the address or on all of them, in a table of proc_pid_net(5).
-fn listening(table: &str, address: SocketAddr) -> Option<u64> {
+fn listening(table: &str, listens: &str, address: SocketAddr) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
@@ -59,7 +67,7 @@ fn listening(table: &str, address: SocketAddr) -> Option<u64> {
         let (host, port) = local.split_once(':')?;
         let has = u16::from_str_radix(port, 16).ok()? == address.port()
             && covers(host_of(host)?, address.ip());
-        (state == LISTENS && has).then(|| inode.parse().ok())?
+        (state == listens && has).then(|| inode.parse().ok())?
     })
 }
 
@@ -111,7 +119,7 @@ mod tests {
         ] {
             let address = address.parse().expect("an address");
             assert_eq!(
-                listening(&format!("{head}{table}"), address),
+                listening(&format!("{head}{table}"), LISTENS, address),
                 want,
                 "{address}"
             );
@@ -121,14 +129,22 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn this_process_is_found_by_its_port() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = socket.local_addr().expect("bound");
-        let found = of(address).expect("it listens");
-        assert!(
-            found.ends_with(&format!("(process {})", std::process::id())),
-            "{found}"
-        );
-        drop(socket);
-        assert_eq!(of(address), None);
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let addresses = [
+            (Protocol::Tcp, tcp.local_addr().expect("bound")),
+            (Protocol::Udp, udp.local_addr().expect("bound")),
+        ];
+        for (protocol, address) in addresses {
+            let found = of(protocol, address).expect("it listens");
+            assert!(
+                found.ends_with(&format!("(process {})", std::process::id())),
+                "{found}"
+            );
+        }
+        drop((tcp, udp));
+        for (protocol, address) in addresses {
+            assert_eq!(of(protocol, address), None);
+        }
     }
 }

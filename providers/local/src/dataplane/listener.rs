@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,7 +26,9 @@ use super::{
     holder,
     limits::{Share, Shares},
     proxy,
+    ranges::Ranges,
     traffic::{Permit, Traffic},
+    udp,
 };
 use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, failure};
 
@@ -36,7 +37,7 @@ use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, f
 pub(crate) struct Settings {
     pub(crate) backends: Arc<BackendSet>,
     /// None: everyone.
-    source_ranges: Option<Vec<IpNet>>,
+    source_ranges: Option<Ranges>,
     pub(crate) proxy_protocol: bool,
     pub(crate) idle_timeout: Option<Duration>,
     /// `namespace/name` of the Service, where its connections are logged.
@@ -59,7 +60,7 @@ impl Settings {
             share: shares.of(marks),
             max_connections: spec.max_connections,
             access_log: spec.access_log.then(|| marks.service.as_str().into()),
-            source_ranges: spec.source_ranges.clone(),
+            source_ranges: spec.source_ranges.as_ref().map(Ranges::new),
             proxy_protocol: spec.proxy_protocol,
             idle_timeout: spec
                 .idle_timeout_seconds
@@ -73,10 +74,10 @@ impl Settings {
         Some(Access::begin(service, front.address, client))
     }
 
-    fn admits(&self, client: IpAddr) -> bool {
+    pub(crate) fn admits(&self, client: IpAddr) -> bool {
         self.source_ranges
             .as_ref()
-            .is_none_or(|ranges| ranges.iter().any(|range| range.contains(&client)))
+            .is_none_or(|ranges| ranges.has(client))
     }
 }
 
@@ -100,6 +101,25 @@ pub(crate) struct Front {
     pub(crate) connect_failures: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
+    pub(crate) datagrams: Datagrams,
+}
+
+/// Datagrams of a UDP listener, counted beside their bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Datagrams {
+    /// From clients to targets.
+    pub(crate) received: AtomicU64,
+    /// From targets to clients.
+    pub(crate) sent: AtomicU64,
+    /// Lost here: a socket was full, no flow could be begun, or the datagram was too large for the way.
+    pub(crate) dropped: AtomicU64,
+}
+
+impl Datagrams {
+    /// Received, sent and dropped.
+    pub(crate) fn all(&self) -> [u64; 3] {
+        [&self.received, &self.sent, &self.dropped].map(|counter| counter.load(Relaxed))
+    }
 }
 
 impl Front {
@@ -125,7 +145,8 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Port {
     Open {
-        socket: Arc<TcpListener>,
+        /// What can be handed over; UDP sockets are not.
+        socket: Option<Arc<TcpListener>>,
         /// Ends accepting when dropped.
         stop: DropGuard,
         accepting: JoinHandle<()>,
@@ -138,12 +159,18 @@ pub(crate) type Shared = Arc<dyn AsFd + Send + Sync>;
 
 impl Port {
     /// The same, and where somebody else has the port, who that is. It is looked up once for as long as that lasts.
-    fn named(self, address: SocketAddr, before: Option<&ListenerPhase>) -> Self {
+    fn named(
+        self,
+        protocol: Protocol,
+        address: SocketAddr,
+        before: Option<&ListenerPhase>,
+    ) -> Self {
         let in_use = |phase: &ListenerPhase| matches!(phase, ListenerPhase::Failed { code, .. } if code == failure::PORT_IN_USE);
         match self {
             Self::Failed(phase) if in_use(&phase) => Self::Failed(match before {
                 Some(before) if in_use(before) => before.clone(),
-                _ => holder::of(address).map_or(phase, |holder| bind::in_use(address, &holder)),
+                _ => holder::of(protocol, address)
+                    .map_or(phase, |holder| bind::in_use(address, &holder)),
             }),
             other => other,
         }
@@ -175,8 +202,9 @@ impl Listener {
             connect_failures: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            datagrams: Datagrams::default(),
         });
-        let port = open(protocol, &front, traffic, inherited).named(address, None);
+        let port = open(protocol, &front, traffic, inherited).named(protocol, address, None);
         let listener = Self {
             front,
             marks: marks.clone(),
@@ -212,7 +240,7 @@ impl Listener {
     pub(crate) fn retry(&mut self, traffic: &Arc<Traffic>) {
         let before = self.phase();
         let port = open(self.protocol, &self.front, traffic, None);
-        self.port = port.named(self.front.address, Some(&before));
+        self.port = port.named(self.protocol, self.front.address, Some(&before));
         self.log_phase(Some(&before));
     }
 
@@ -242,7 +270,10 @@ impl Listener {
     /// The open port, for the data plane that takes over.
     pub(crate) fn socket(&self) -> Option<(Socket, Shared)> {
         match &self.port {
-            Port::Open { socket, .. } if !self.is_down() => {
+            Port::Open {
+                socket: Some(socket),
+                ..
+            } if !self.is_down() => {
                 let shared: Shared = Arc::clone(socket) as Shared;
                 let socket = Socket {
                     protocol: self.protocol,
@@ -322,7 +353,30 @@ fn open(
             ));
             let stop = stop.drop_guard();
             Port::Open {
-                socket,
+                socket: Some(socket),
+                stop,
+                accepting,
+            }
+        }
+        Protocol::Udp => {
+            let shards = bind::listen_udp(front.address, udp::shards()).and_then(|sockets| {
+                let shard =
+                    |socket| udp::Shard::new(socket, Arc::clone(front), Arc::clone(traffic));
+                sockets
+                    .into_iter()
+                    .map(shard)
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            let shards = match shards {
+                Ok(shards) => shards,
+                Err(error) => return Port::Failed(bind::failed(front.address, &error)),
+            };
+            front.set_stuck(None);
+            let stop = CancellationToken::new();
+            let accepting = tokio::spawn(udp::serve(shards, stop.clone()));
+            let stop = stop.drop_guard();
+            Port::Open {
+                socket: None,
                 stop,
                 accepting,
             }
@@ -418,6 +472,8 @@ fn serve(client: proxy::Client, permit: Permit, front: &Arc<Front>, traffic: &Ar
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
     use crate::{api::BackendSetSpec, dataplane::prober::Probes};
 
@@ -447,7 +503,8 @@ mod tests {
                     &BackendSetSpec::default(),
                     &Probes::default(),
                 )),
-                source_ranges: ranges.map(|ranges| ranges.iter().map(parse).collect()),
+                source_ranges: ranges
+                    .map(|ranges| Ranges::new(&ranges.iter().map(parse).collect())),
                 proxy_protocol: false,
                 idle_timeout: None,
                 access_log: None,

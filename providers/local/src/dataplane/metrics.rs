@@ -47,6 +47,7 @@ struct ListenerFacts {
     connect_failures: u64,
     received: u64,
     sent: u64,
+    datagrams: [u64; 3],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +88,7 @@ impl Facts {
                 connect_failures: front.connect_failures.load(Relaxed),
                 received: front.received.load(Relaxed),
                 sent: front.sent.load(Relaxed),
+                datagrams: front.datagrams.all(),
             })
         });
         let sets = store
@@ -182,7 +184,7 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 /// The samples of a metric of listeners: the `reason`, where there are several, and the value.
 type Samples = &'static [(&'static str, Of<ListenerFacts>)];
 
-const OF_LISTENERS: [(&str, &str, MetricType, Samples); 8] = {
+const OF_LISTENERS: [(&str, &str, MetricType, Samples); 11] = {
     use MetricType::{Counter, Gauge};
     [
         (
@@ -193,19 +195,19 @@ const OF_LISTENERS: [(&str, &str, MetricType, Samples); 8] = {
         ),
         (
             "connections_open",
-            "Connections open now",
+            "Connections, or UDP flows, open now",
             Gauge,
             &[("", |l| l.open)],
         ),
         (
             "connections_accepted",
-            "Connections let in",
+            "Connections, or UDP flows, let in",
             Counter,
             &[("", |l| l.accepted)],
         ),
         (
             "connections_refused",
-            "Connections refused, by reason: source_range, no_target",
+            "Connections, or UDP datagrams, refused, by reason: source_range, no_target",
             Counter,
             &[
                 ("source_range", |l| l.refused_by_range),
@@ -238,6 +240,24 @@ const OF_LISTENERS: [(&str, &str, MetricType, Samples); 8] = {
             "Bytes from targets to clients",
             Counter,
             &[("", |l| l.sent)],
+        ),
+        (
+            "received_datagrams",
+            "UDP datagrams from clients to targets",
+            Counter,
+            &[("", |l| l.datagrams[0])],
+        ),
+        (
+            "sent_datagrams",
+            "UDP datagrams from targets to clients",
+            Counter,
+            &[("", |l| l.datagrams[1])],
+        ),
+        (
+            "dropped_datagrams",
+            "UDP datagrams lost here: a socket was full, there were too many flows, or one was too large for the way",
+            Counter,
+            &[("", |l| l.datagrams[2])],
         ),
     ]
 };

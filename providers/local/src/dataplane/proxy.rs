@@ -24,6 +24,7 @@ use super::{
     relay::{self, End, relay},
     traffic::{Permit, Traffic},
 };
+use crate::api::Protocol;
 
 /// Targets that are tried for one connection.
 const ATTEMPTS: usize = 4;
@@ -46,11 +47,18 @@ pub(crate) struct Connection {
     _permit: Permit,
 }
 
-/// Counts a connection as open until dropped.
+/// Counts a connection, or a flow, as open until dropped.
 #[derive(Debug)]
-struct Guard {
+pub(crate) struct Guard {
     front: Arc<Front>,
     traffic: Arc<Traffic>,
+}
+
+impl Guard {
+    pub(crate) fn new(front: Arc<Front>, traffic: Arc<Traffic>) -> Self {
+        front.open.fetch_add(1, Relaxed);
+        Self { front, traffic }
+    }
 }
 
 impl Drop for Guard {
@@ -68,11 +76,10 @@ impl Connection {
         traffic: Arc<Traffic>,
         permit: Permit,
     ) -> Self {
-        front.open.fetch_add(1, Relaxed);
         Self {
             client,
             settings,
-            guard: Guard { front, traffic },
+            guard: Guard::new(front, traffic),
             _permit: permit,
         }
     }
@@ -119,7 +126,7 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
     }
     let copy = async {
         if settings.proxy_protocol {
-            let header = proxy_header::encode(client.peer, front.address);
+            let header = proxy_header::encode(Protocol::Tcp, client.peer, front.address);
             if relay::write_all(&target, &header).await.is_err() {
                 return End::Broken;
             }

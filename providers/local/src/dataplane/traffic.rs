@@ -19,13 +19,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     bind,
     limits::{Shares, Slot},
-    listener::Front,
+    listener::{Front, Settings},
 };
 
 /// File descriptors that a proxied connection needs: the client's socket and the target's.
 const FILES_PER_CONNECTION: u64 = 2;
 /// File descriptors kept for listeners, probes, pipes, the API and the state file.
 const FILES_KEPT: u64 = 768;
+
+/// UDP flows may be one of so many connections: who sends with made-up addresses must not lock out TCP.
+const FLOWS_SHARE: usize = 2;
 
 /// How long to wait for a file descriptor before looking again.
 const SHORTAGE_WAIT: Duration = Duration::from_millis(500);
@@ -71,6 +74,7 @@ pub(crate) struct Traffic {
     permits: Arc<Semaphore>,
     /// The last tenth, for Services with few connections.
     kept: Arc<Semaphore>,
+    flow_permits: Arc<Semaphore>,
     most: usize,
     at_limit: AtomicBool,
     out_of_files: AtomicBool,
@@ -81,6 +85,13 @@ pub(crate) struct Traffic {
 pub(crate) struct Permit {
     _any: OwnedSemaphorePermit,
     _slot: Slot,
+}
+
+/// The right to one UDP flow, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct FlowPermit {
+    _flow: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Traffic {
@@ -95,6 +106,7 @@ impl Traffic {
             freed: Notify::new(),
             permits: Arc::new(Semaphore::new(most - kept(most))),
             kept: Arc::new(Semaphore::new(kept(most))),
+            flow_permits: Arc::new(Semaphore::new(most.div_ceil(FLOWS_SHARE))),
             most,
             at_limit: AtomicBool::new(false),
             out_of_files: AtomicBool::new(false),
@@ -172,6 +184,21 @@ impl Traffic {
     /// Whether a Service has so few connections that it may use what is kept. One that is alone takes it from nobody.
     fn may_use_kept(&self, slot: &Slot) -> bool {
         slot.open() <= few(self.most) || self.shares.services() == 1
+    }
+
+    /// The right to one UDP flow, which is one of the connections that are allowed; None when there is none left.
+    pub(crate) fn flow_permit(&self, settings: &Settings) -> Option<FlowPermit> {
+        let flow = Arc::clone(&self.flow_permits).try_acquire_owned().ok()?;
+        let slot = settings.share.enter(settings.max_connections)?;
+        let any = self.try_any(&slot)?;
+        let permit = Permit {
+            _any: any,
+            _slot: slot,
+        };
+        Some(FlowPermit {
+            _flow: flow,
+            _permit: permit,
+        })
     }
 
     /// Waits until a file descriptor may be free again.

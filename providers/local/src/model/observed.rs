@@ -8,10 +8,11 @@ use std::{
 use evenkeel_core::{
     ids::{GroupKey, ServiceKey, ServiceRef, ServiceUid},
     net::IpFamily,
+    ports::PortKey,
     published::{Ingress, IpMode, Published, PublishedPort, TargetHealth},
 };
 
-use super::{BackendSetSpec, tcp};
+use super::{BackendSetSpec, port_key};
 use crate::{
     api::{LeaseSpec, ListenerPhase, ListenerSpec, Marks},
     names::label,
@@ -99,11 +100,11 @@ impl Observed {
     pub fn listener_at(
         &self,
         lease: &str,
-        port: u16,
+        port: PortKey,
     ) -> Option<(&String, &Seen<ListenerSpec, ListenerPhase>)> {
         self.listeners
             .iter()
-            .find(|(_, listener)| listener.spec.lease == lease && listener.spec.port == port)
+            .find(|(_, listener)| listener.spec.lease == lease && port_key(&listener.spec) == port)
     }
 
     /// The family of the address a listener is on.
@@ -124,7 +125,7 @@ impl Observed {
             .filter(|(_, listener)| is_open(listener))
             .map(|(_, listener)| PublishedPort {
                 service: member(&listener.marks, key),
-                port: tcp(listener.spec.port),
+                port: port_key(&listener.spec),
             })
             .collect();
         let targets = self

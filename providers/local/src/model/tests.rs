@@ -125,7 +125,10 @@ fn only_open_ports_of_addresses_in_use_are_published() {
         ports[0],
         PublishedPort {
             service: checkout(),
-            port: tcp(443)
+            port: PortKey {
+                port: 443,
+                protocol: Protocol::Tcp,
+            }
         },
         "the member is told by the marks"
     );

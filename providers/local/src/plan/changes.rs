@@ -192,7 +192,7 @@ pub(super) fn listener(
     put(
         Kind::Listener,
         id,
-        format!("TCP :{} -> {backend_set}", spec.port),
+        format!("{} :{} -> {backend_set}", spec.protocol, spec.port),
         reasons,
     )
 }

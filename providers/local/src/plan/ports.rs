@@ -26,10 +26,10 @@ pub(super) fn refuse(plan: &mut Plan<Step>, want: &Listener, why: &str) {
     plan.refuse_port(
         want.id.clone(),
         ServiceUid::new(want.marks.member.as_str()),
-        want.key(),
+        want.port,
         Problem::new(
-            format!("spec.ports[{}]", want.key()),
-            want.port.to_string(),
+            format!("spec.ports[{}]", want.port),
+            want.port.port.to_string(),
             format!("cannot be served: {why}"),
             "It is tried again when the other gives it back.",
         )

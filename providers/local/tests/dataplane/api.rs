@@ -318,7 +318,7 @@ async fn nonsense_is_refused_with_the_field() {
         ),
         (
             "/v1/listeners/a",
-            json!({"marks": marks, "spec": {"lease": "x", "port": 1, "protocol": "UDP", "backend_set": "y"}}),
+            json!({"marks": marks, "spec": {"lease": "x", "port": 1, "protocol": "SCTP", "backend_set": "y"}}),
             "spec.protocol",
         ),
     ] {

@@ -12,3 +12,4 @@ mod pools;
 mod restart;
 mod support;
 mod traffic;
+mod udp;

@@ -283,10 +283,21 @@ impl Client {
         address: SocketAddr,
         reason: Option<&str>,
     ) -> u64 {
+        self.metric_of(Protocol::Tcp, name, address, reason).await
+    }
+
+    /// A metric of a listener of the Service of [`marks`].
+    pub async fn metric_of(
+        &self,
+        protocol: Protocol,
+        name: &str,
+        address: SocketAddr,
+        reason: Option<&str>,
+    ) -> u64 {
         let (ip, port) = (address.ip(), address.port());
         let reason = reason.map(|reason| format!(",reason=\"{reason}\""));
         let line = format!(
-            "evenkeel_dataplane_{name}{{namespace=\"shop\",service=\"checkout\",address=\"{ip}\",port=\"{port}\",protocol=\"TCP\"{}}}",
+            "evenkeel_dataplane_{name}{{namespace=\"shop\",service=\"checkout\",address=\"{ip}\",port=\"{port}\",protocol=\"{protocol}\"{}}}",
             reason.unwrap_or_default()
         );
         self.metric(&line).await

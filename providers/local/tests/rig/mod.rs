@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use evenkeel_core::{
     ids::{Cluster, GroupKey, NodeName, ServiceUid},
-    intent::{Affinity, HealthCheckProtocol, Intent},
+    intent::{Affinity, HealthCheckProtocol, Intent, PortIntent},
     net::IpFamily,
     nodes::Node,
     ports::{PortKey, Protocol},
@@ -108,7 +108,11 @@ impl Rig for LocalRig {
     }
 
     fn add_unservable_port(&self, intent: &mut Intent) -> bool {
-        intent.ports.push(samples::port(5353, Protocol::Udp));
+        let port = samples::port(5353, Protocol::Udp);
+        intent.ports.push(PortIntent {
+            node_port: None,
+            ..port
+        });
         intent.ports.sort();
         true
     }

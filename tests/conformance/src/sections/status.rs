@@ -119,14 +119,14 @@ async fn port_entries(stage: &mut Stage) -> Result<()> {
     let tcp = || "TCP".to_owned();
     let expected = BTreeSet::from([(8080, tcp(), false), (8081, tcp(), false)]);
     ensure!(entries(&service) == expected, "{:?}", entries(&service));
-    // UDP is not served here, and said so in the entry.
+    // SCTP is not served here, and said so in the entry.
     stage
         .patch(
             "web",
-            ports(json!({"name": "b", "port": 8081, "protocol": "UDP"})),
+            ports(json!({"name": "b", "port": 8081, "protocol": "SCTP"})),
         )
         .await?;
-    let expected = BTreeSet::from([(8080, tcp(), false), (8081, "UDP".to_owned(), true)]);
+    let expected = BTreeSet::from([(8080, tcp(), false), (8081, "SCTP".to_owned(), true)]);
     stage
         .until("web", "the entry to change", |service| {
             entries(service) == expected
@@ -212,7 +212,7 @@ async fn foreign_condition(stage: &mut Stage) -> Result<()> {
     stage
         .patch_status("web", json!({"status": {"conditions": all}}))
         .await?;
-    // A write of ours: a port that is not served.
+    // A write of ours: one more port.
     let ports =
         json!([{"name": "a", "port": PORT}, {"name": "b", "port": PORT, "protocol": "UDP"}]);
     stage

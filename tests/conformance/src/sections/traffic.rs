@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::LIMIT;
-use evenkeel_harness::nodes::{Origin, SHUTDOWN_DELAY_ANNOTATION};
+use evenkeel_harness::nodes::{Origin, PodAnswer, SHUTDOWN_DELAY_ANNOTATION};
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::row::{Row, row};
@@ -45,7 +46,11 @@ pub(crate) const ROWS: &[Row] = &[
         "after the release nothing probes the old healthCheckNodePort",
         no_more_probes
     ),
-    row!(68, "UDP, fixed client port, backend moves: new backend reached", not with local: "its data plane speaks TCP only"),
+    row!(
+        68,
+        "UDP, fixed client port, backend moves: new backend reached",
+        moving_datagrams
+    ),
     row!(
         69,
         "rolling updates, both policies: at least 95 % of requests answered",
@@ -59,12 +64,29 @@ fn local() -> Value {
 
 /// A pod of the Service's on a node.
 pub(super) async fn pod_on(stage: &Stage, name: &str, app: &str, node: &str) -> Result<()> {
+    let port = json!({"name": "http", "containerPort": 8080});
+    serving_pod_on(stage, name, app, node, port).await
+}
+
+/// The same, for UDP.
+async fn udp_pod_on(stage: &Stage, name: &str, app: &str, node: &str) -> Result<()> {
+    let port = json!({"containerPort": 8080, "protocol": "UDP"});
+    serving_pod_on(stage, name, app, node, port).await
+}
+
+async fn serving_pod_on(
+    stage: &Stage,
+    name: &str,
+    app: &str,
+    node: &str,
+    port: Value,
+) -> Result<()> {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": name, "labels": {"app": app}},
         "spec": {
             "nodeName": node,
             "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "web", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}],
+            "containers": [{"name": "web", "image": "web", "ports": [port]}],
         },
     }))?;
     let pods: Api<Pod> = Api::namespaced(stage.world.client(), &stage.namespace);
@@ -178,6 +200,52 @@ async fn no_more_probes(stage: &mut Stage) -> Result<()> {
         .await?;
     let seen = connections(stage, &node, port, QUIET).await?;
     ensure!(seen == 0, "{node}:{port} was probed {seen} times");
+    Ok(())
+}
+
+/// The pod that a client's datagram reaches. A datagram may be lost on its way, which is the client's to repeat.
+async fn heard_by(socket: &UdpSocket) -> Result<PodAnswer> {
+    socket.send(b"hello").await?;
+    let mut buffer = [0; 512];
+    let length = tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut buffer)).await??;
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    PodAnswer::parse(&text).with_context(|| format!("not a pod's answer: {text}"))
+}
+
+/// The only pod goes to another node, and is then replaced on its node; the client never changes its port. Both policies.
+async fn moving_datagrams(stage: &mut Stage) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(stage.world.client(), &stage.namespace);
+    for (name, policy) in [("cluster", "Cluster"), ("local", "Local")] {
+        let spec = json!({"spec": {
+            "externalTrafficPolicy": policy,
+            "selector": {"app": name},
+            "ports": [{"name": "dns", "port": PORT, "protocol": "UDP", "targetPort": 8080}],
+        }});
+        let service = stage.serve(name, spec).await?;
+        let nodes = stage.world.nodes()?.nodes();
+        let client = stage
+            .world
+            .nodes()?
+            .connect_udp(&Origin::Here, address(&service, PORT)?)
+            .await?;
+        for (number, node) in [&nodes[0], &nodes[1], &nodes[1]].into_iter().enumerate() {
+            let pod = format!("{name}-{number}");
+            udp_pod_on(stage, &pod, name, node).await?;
+            if let Some(before) = number.checked_sub(1) {
+                pods.delete(&format!("{name}-{before}"), &DeleteParams::default())
+                    .await?;
+            }
+            eventually(format!("{pod} on {node} to answer"), LIMIT, || async {
+                let answer = heard_by(&client).await?;
+                ensure!(
+                    (&answer.pod, &answer.node) == (&pod, node),
+                    "{answer:?} answered"
+                );
+                Ok(())
+            })
+            .await?;
+        }
+    }
     Ok(())
 }
 
