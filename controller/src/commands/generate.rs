@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn what_upstream_measures_is_found_under_names_that_there_are() {
         let page = metrics();
-        let (ours, upstream) = page.split_once("\n## ").expect("two parts");
+        let (ours, upstream) = page.split_once("\n## Coming").expect("two parts");
         for name in upstream
             .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
             .filter(|word| word.starts_with("evenkeel_"))
