@@ -4,7 +4,7 @@
 //! socket nor an open connection.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     sync::{
@@ -145,8 +145,8 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Port {
     Open {
-        /// What can be handed over; UDP sockets are not.
-        socket: Option<Arc<TcpListener>>,
+        /// One, or for UDP one of each shard.
+        sockets: Vec<Shared>,
         /// Ends accepting when dropped.
         stop: DropGuard,
         accepting: JoinHandle<()>,
@@ -155,7 +155,12 @@ enum Port {
 }
 
 /// An open socket, whatever its protocol.
-pub(crate) type Shared = Arc<dyn AsFd + Send + Sync>;
+pub(crate) type Shared = Arc<dyn Open>;
+
+/// What can be handed over.
+pub(crate) trait Open: AsFd + fmt::Debug + Send + Sync {}
+
+impl<T: AsFd + fmt::Debug + Send + Sync> Open for T {}
 
 impl Port {
     /// The same, and where somebody else has the port, who that is. It is looked up once for as long as that lasts.
@@ -185,7 +190,7 @@ impl Listener {
         Socket { protocol, address }: Socket,
         settings: Settings,
         traffic: &Arc<Traffic>,
-        inherited: Option<OwnedFd>,
+        inherited: Vec<OwnedFd>,
     ) -> Self {
         let front = Arc::new(Front {
             name: name.to_owned(),
@@ -239,7 +244,7 @@ impl Listener {
     /// Tries again to open the port.
     pub(crate) fn retry(&mut self, traffic: &Arc<Traffic>) {
         let before = self.phase();
-        let port = open(self.protocol, &self.front, traffic, None);
+        let port = open(self.protocol, &self.front, traffic, Vec::new());
         self.port = port.named(self.protocol, self.front.address, Some(&before));
         self.log_phase(Some(&before));
     }
@@ -255,33 +260,30 @@ impl Listener {
     /// Closes the port. On return it is free.
     pub(crate) async fn stop_accepting(self) {
         if let Port::Open {
-            socket,
+            sockets,
             stop,
             accepting,
         } = self.port
         {
-            drop((socket, stop));
+            drop((sockets, stop));
             if let Err(error) = accepting.await {
                 tracing::error!(resource.id = self.front.name, %error, "accepting connections had failed");
             }
         }
     }
 
-    /// The open port, for the data plane that takes over.
-    pub(crate) fn socket(&self) -> Option<(Socket, Shared)> {
+    /// The sockets of the open port, for the data plane that takes over.
+    pub(crate) fn sockets(&self) -> Vec<(Socket, Shared)> {
+        let socket = Socket {
+            protocol: self.protocol,
+            address: self.front.address,
+        };
         match &self.port {
-            Port::Open {
-                socket: Some(socket),
-                ..
-            } if !self.is_down() => {
-                let shared: Shared = Arc::clone(socket) as Shared;
-                let socket = Socket {
-                    protocol: self.protocol,
-                    address: self.front.address,
-                };
-                Some((socket, shared))
-            }
-            _ => None,
+            Port::Open { sockets, .. } if !self.is_down() => sockets
+                .iter()
+                .map(|shared| (socket, Arc::clone(shared)))
+                .collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -335,11 +337,11 @@ fn open(
     protocol: Protocol,
     front: &Arc<Front>,
     traffic: &Arc<Traffic>,
-    inherited: Option<OwnedFd>,
+    inherited: Vec<OwnedFd>,
 ) -> Port {
     match protocol {
         Protocol::Tcp => {
-            let socket = match listen_tcp(front.address, inherited) {
+            let socket = match listen_tcp(front.address, inherited.into_iter().next()) {
                 Ok(socket) => Arc::new(socket),
                 Err(error) => return Port::Failed(bind::failed(front.address, &error)),
             };
@@ -353,30 +355,28 @@ fn open(
             ));
             let stop = stop.drop_guard();
             Port::Open {
-                socket: Some(socket),
+                sockets: vec![socket],
                 stop,
                 accepting,
             }
         }
         Protocol::Udp => {
-            let shards = bind::listen_udp(front.address, udp::shards()).and_then(|sockets| {
-                let shard =
-                    |socket| udp::Shard::new(socket, Arc::clone(front), Arc::clone(traffic));
-                sockets
-                    .into_iter()
-                    .map(shard)
-                    .collect::<Result<Vec<_>, _>>()
+            let shard = |socket| udp::Shard::new(socket, Arc::clone(front), Arc::clone(traffic));
+            let shards = listen_udp(front.address, inherited).and_then(|sockets| {
+                let shards = sockets.into_iter().map(shard);
+                shards.collect::<Result<Vec<_>, _>>()
             });
             let shards = match shards {
                 Ok(shards) => shards,
                 Err(error) => return Port::Failed(bind::failed(front.address, &error)),
             };
             front.set_stuck(None);
+            let sockets = shards.iter().map(udp::Shard::socket).collect();
             let stop = CancellationToken::new();
             let accepting = tokio::spawn(udp::serve(shards, stop.clone()));
             let stop = stop.drop_guard();
             Port::Open {
-                socket: None,
+                sockets,
                 stop,
                 accepting,
             }
@@ -389,6 +389,13 @@ fn listen_tcp(address: SocketAddr, inherited: Option<OwnedFd>) -> io::Result<Tcp
         Some(socket) => TcpListener::from_std(socket.into()),
         None => TcpListener::from_std(bind::listen_tcp(address)?.into()),
     }
+}
+
+fn listen_udp(address: SocketAddr, inherited: Vec<OwnedFd>) -> io::Result<Vec<socket2::Socket>> {
+    if inherited.is_empty() {
+        return bind::listen_udp(address, udp::shards());
+    }
+    Ok(inherited.into_iter().map(Into::into).collect())
 }
 
 /// Accepts connections until told to stop. Each one that was accepted is served, also when told meanwhile.

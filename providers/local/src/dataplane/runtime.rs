@@ -34,7 +34,7 @@ pub(crate) struct Runtime {
     pub(crate) probes: Probes,
     pub(crate) traffic: Arc<Traffic>,
     /// Open ports of the data plane that ran before; none once everything stored has started.
-    inherited: HashMap<Socket, OwnedFd>,
+    inherited: HashMap<Socket, Vec<OwnedFd>>,
     /// How many sets remember clients.
     affine: usize,
 }
@@ -124,7 +124,7 @@ impl Runtime {
     pub(crate) fn sockets(&self) -> Vec<(Socket, Shared)> {
         self.listeners
             .values()
-            .filter_map(Listener::socket)
+            .flat_map(Listener::sockets)
             .collect()
     }
 
@@ -220,7 +220,7 @@ impl Runtime {
             protocol: spec.protocol,
             address,
         };
-        let inherited = self.inherited.remove(&socket);
+        let inherited = self.inherited.remove(&socket).unwrap_or_default();
         let running = Listener::open(name, marks, socket, settings, &self.traffic, inherited);
         self.listeners.insert(name.clone(), running);
     }

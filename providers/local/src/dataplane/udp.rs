@@ -43,7 +43,7 @@ use super::{
     access::Access,
     backends::Backend,
     bind,
-    listener::{Front, Settings},
+    listener::{Front, Settings, Shared},
     proxy::Guard,
     proxy_header,
     traffic::{FlowPermit, Traffic},
@@ -80,7 +80,7 @@ pub(crate) fn shards() -> usize {
 /// One of a listener's sockets with the flows of the clients that it hears.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     /// Readable when the socket of a flow is.
     targets: AsyncFd<OwnedFd>,
     state: State,
@@ -125,7 +125,7 @@ impl Shard {
         )]
         let targets = AsyncFd::with_interest(targets, Interest::READABLE)?;
         Ok(Self {
-            socket: UdpSocket::from_std(socket.into())?,
+            socket: Arc::new(UdpSocket::from_std(socket.into())?),
             targets,
             state: State {
                 flows: Flows::new(),
@@ -135,6 +135,11 @@ impl Shard {
                 epoch: 0,
             },
         })
+    }
+
+    /// The open port, for the data plane that takes over.
+    pub(crate) fn socket(&self) -> Shared {
+        Arc::clone(&self.socket) as Shared
     }
 
     /// Passes datagrams both ways for as long as it is let.

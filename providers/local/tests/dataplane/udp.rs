@@ -690,3 +690,46 @@ async fn without_a_target_datagrams_are_counted_and_lost() {
     assert_eq!((count, flows(&plane).await), (1, 0));
     plane.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ports_are_handed_over_and_no_datagram_of_a_client_is_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = address();
+    let mut config = config(directory.path(), &[&address.to_string()]);
+    // Nothing is opened a second time while this runs.
+    config.bind_retry = Duration::from_secs(3_600);
+    let plane = Plane::start(config.clone()).await;
+    let server = Echo::start("a").await;
+    let front = plane
+        .client
+        .expose(set(&[&server]), udp(free_port(address)))
+        .await;
+    let asker = Asker::new(front).await;
+    assert_eq!(asker.ask().await, "a");
+    let before = server.heard.load(Ordering::Relaxed);
+    let asking = tokio::spawn(async move {
+        let mut asked = 0;
+        while asked < 2_000 {
+            asker.say(b" here").await;
+            asked += 1;
+            if asked % 20 == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        (asker, asked)
+    });
+    config.take_over = true;
+    let next = Plane::start(config).await;
+    plane.ended().await;
+    assert_eq!(
+        next.client.listener("listener").await.status.phase,
+        ListenerPhase::Ready
+    );
+    let (_asker, asked) = within("all is asked", asking).await.expect("no panic");
+    until("everything is heard", async || {
+        (server.heard.load(Ordering::Relaxed) - before == asked).then_some(())
+    })
+    .await;
+    assert_eq!(Asker::new(front).await.ask().await, "a");
+    next.stop().await;
+}

@@ -32,7 +32,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What the old data plane left running, to be taken up by whoever needs it.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    pub(crate) sockets: HashMap<Socket, OwnedFd>,
+    /// Several of one port where the kernel shares its clients among them.
+    pub(crate) sockets: HashMap<Socket, Vec<OwnedFd>>,
     pub(crate) beliefs: Vec<Belief>,
 }
 
@@ -97,7 +98,9 @@ async fn receive(mut line: Line) -> Result<Offered, HandoverError> {
     loop {
         match line.receive().await? {
             (Message::Sockets { sockets }, files) if sockets.len() == files.len() => {
-                inherited.sockets.extend(sockets.into_iter().zip(files));
+                for (socket, file) in sockets.into_iter().zip(files) {
+                    inherited.sockets.entry(socket).or_default().push(file);
+                }
             }
             (Message::Beliefs { beliefs }, _) => inherited.beliefs.extend(beliefs),
             (Message::Offered, _) => break,
