@@ -15,6 +15,8 @@ use tokio::io::{
 const HEAD_LIMIT: u64 = 16 * 1024;
 /// The longest body that is read, in bytes.
 const BODY_LIMIT: u64 = 1024 * 1024;
+/// The longest answer that is read: the metrics of many Services are some megabytes.
+const ANSWER_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// The parts of a request that a pod or a health check port looks at.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,7 +154,7 @@ pub async fn http_get<S: AsyncRead + AsyncWrite + Unpin>(
     {
         Some(length) => {
             let read = (&mut stream)
-                .take(length.min(BODY_LIMIT))
+                .take(length.min(ANSWER_LIMIT))
                 .read_to_end(&mut body)
                 .await?;
             if (read as u64) < length {
@@ -161,7 +163,7 @@ pub async fn http_get<S: AsyncRead + AsyncWrite + Unpin>(
         }
         None => {
             (&mut stream)
-                .take(BODY_LIMIT)
+                .take(ANSWER_LIMIT)
                 .read_to_end(&mut body)
                 .await?;
         }
