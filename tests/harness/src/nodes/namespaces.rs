@@ -234,6 +234,16 @@ impl Namespaces {
         lines
     }
 
+    fn take_down(&self, name: &str) -> anyhow::Result<()> {
+        let Some(node) = self.state().nodes.remove(name) else {
+            return Ok(());
+        };
+        drop(node.proxy);
+        let deleted = block_in_place(|| self.delete_node(node.number));
+        self.state().numbers.give_back(node.number);
+        deleted
+    }
+
     fn node_netns(&self, number: u8) -> String {
         format!("{}-n{number}", self.tag)
     }
@@ -300,7 +310,7 @@ impl Network for Namespaces {
             (number, neighbours)
         };
         if let Err(error) = block_in_place(|| self.build_node(number, &neighbours)) {
-            let _ = self.remove_node(name).await;
+            let _ = self.take_down(name);
             return Err(error);
         }
         let n = self.subnet.number();
@@ -329,13 +339,9 @@ impl Network for Namespaces {
     }
 
     async fn remove_node(&self, name: &str) -> anyhow::Result<()> {
-        let Some(node) = self.state().nodes.remove(name) else {
-            return Ok(());
-        };
-        drop(node.proxy);
-        let deleted = block_in_place(|| self.delete_node(node.number));
-        self.state().numbers.give_back(node.number);
-        deleted
+        // One that is being built has routes to the others.
+        let _building = self.building.lock().await;
+        self.take_down(name)
     }
 
     async fn add_pod(&self, node: &str, ports: &[(Protocol, u16)]) -> anyhow::Result<PodNetwork> {
