@@ -48,6 +48,11 @@ pub struct Marks {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The parts of a `namespace/name`; a text without a namespace is a name.
+pub(crate) fn namespace_and_name(service: &str) -> (&str, &str) {
+    service.split_once('/').unwrap_or(("", service))
+}
+
 /// An object as the API stores and returns it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Object<Spec, Status> {

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::place::Place;
 
+use crate::api::namespace_and_name;
+
 mod access;
 mod affinity;
 mod allocate;
@@ -33,6 +35,7 @@ mod deadline;
 mod disk;
 mod engine;
 mod facts;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
@@ -281,11 +284,7 @@ fn tell_of_strays(store: &store::Store) {
     for lease in store.leases.values() {
         let address = lease.spec.address;
         if store.pool_of(address).is_none() {
-            let (namespace, service) = lease
-                .marks
-                .service
-                .split_once('/')
-                .unwrap_or(("", &lease.marks.service));
+            let (namespace, service) = namespace_and_name(&lease.marks.service);
             tracing::warn!(
                 service.namespace = namespace, service.name = service, resource.id = lease.name, %address,
                 "the address is of no pool any more and stays with its Service; delete the Service to give it back"

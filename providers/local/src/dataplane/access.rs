@@ -12,6 +12,8 @@ use std::{
     time::Instant,
 };
 
+use crate::api::namespace_and_name;
+
 /// Why a connection ended, unless somebody knows better: its listener or target went, or the process ends.
 const TAKEN_DOWN: &str = "taken down";
 
@@ -56,7 +58,7 @@ impl Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let (namespace, name) = self.service.split_once('/').unwrap_or(("", &self.service));
+        let (namespace, name) = namespace_and_name(&self.service);
         let (target, end) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::event!(
             target: "access",

@@ -10,9 +10,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    files::{suffixed, write_whole},
     pool::Pool,
     store::{
         Held, Store, Stored, Table, Text, Written,
@@ -361,18 +361,7 @@ impl Disk {
     pub(crate) fn save(&self, store: &Store) -> io::Result<()> {
         let pending = self.beside("new");
         let backup = self.beside("bak");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&pending)?;
-        let mut writer = BufWriter::with_capacity(1 << 16, file);
-        write(&mut writer, store)?;
-        let file = writer
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        write_whole(&pending, |writer| write(writer, store))?;
         match fs::remove_file(&backup) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -387,10 +376,7 @@ impl Disk {
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".");
-        name.push(suffix);
-        name.into()
+        suffixed(&self.path, &format!(".{suffix}"))
     }
 
     fn directory(&self) -> &Path {

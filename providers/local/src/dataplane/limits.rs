@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::api::Marks;
+use crate::api::{Marks, namespace_and_name};
 
 /// Who counts together: a Service of a cluster.
 type Key = (String, String);
@@ -109,8 +109,7 @@ impl Share {
             }
             Err(_) => {
                 if !self.at_limit.swap(true, Relaxed) {
-                    let (namespace, service) =
-                        self.service.split_once('/').unwrap_or(("", &self.service));
+                    let (namespace, service) = namespace_and_name(&self.service);
                     tracing::warn!(
                         service.namespace = namespace,
                         service.name = service,

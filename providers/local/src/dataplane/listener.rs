@@ -30,7 +30,9 @@ use super::{
     traffic::{Permit, Traffic},
     udp,
 };
-use crate::api::{ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, failure};
+use crate::api::{
+    ListenerPhase, ListenerSpec, ListenerStatus, Marks, Protocol, failure, namespace_and_name,
+};
 
 /// What a listener's connections need to know.
 #[derive(Debug)]
@@ -314,11 +316,7 @@ impl Listener {
         if before == Some(&phase) {
             return;
         }
-        let (namespace, service) = self
-            .marks
-            .service
-            .split_once('/')
-            .unwrap_or(("", &self.marks.service));
+        let (namespace, service) = namespace_and_name(&self.marks.service);
         let Front { name, address, .. } = &*self.front;
         match phase {
             ListenerPhase::Ready => tracing::info!(
@@ -439,9 +437,8 @@ async fn accept_tcp(
             if let Some(access) = settings.access(&front, peer) {
                 access.ends("refused by source range");
             }
-            front.refused_by_range.fetch_add(1, Relaxed);
-            traffic.totals.refused_by_range.fetch_add(1, Relaxed);
-            proxy::reset(stream);
+            traffic.refused_by_range(&front);
+            proxy::reset(&stream);
             continue;
         }
         let client = proxy::Client { stream, peer };
@@ -464,8 +461,7 @@ async fn accept_tcp(
 }
 
 fn serve(client: proxy::Client, permit: Permit, front: &Arc<Front>, traffic: &Arc<Traffic>) {
-    front.accepted.fetch_add(1, Relaxed);
-    traffic.totals.accepted.fetch_add(1, Relaxed);
+    traffic.accepted(front);
     let settings = front.settings();
     let connection = proxy::Connection::new(
         client,

@@ -20,6 +20,8 @@ use std::{
 
 use tokio::net::{UnixListener, UnixStream};
 
+use super::files::suffixed;
+
 /// What the socket's name ends with until it may be connected to.
 pub(crate) const PENDING_SUFFIX: &str = ".new";
 /// Callers of the API that may wait to be accepted.
@@ -117,7 +119,7 @@ impl Lock {
 
     /// The file that is locked for the right to `path`.
     pub(crate) fn file_of(path: &Path) -> PathBuf {
-        with_suffix(path, ".lock")
+        suffixed(path, ".lock")
     }
 
     /// A lock that another process has taken and shares with us.
@@ -259,7 +261,7 @@ impl ApiSocket {
                 .and_then(UnixListener::from_std)
                 .map_err(io);
         }
-        let pending = with_suffix(&self.path, PENDING_SUFFIX);
+        let pending = suffixed(&self.path, PENDING_SUFFIX);
         match fs::remove_file(&pending) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
@@ -284,12 +286,6 @@ impl Drop for ApiSocket {
             tracing::warn!(socket = %self.path.display(), %error, "the socket could not be removed");
         }
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

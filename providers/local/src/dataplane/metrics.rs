@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use super::{engine::View, health::Standing, route::Which};
-use crate::api::ListenerPhase;
+use crate::api::{ListenerPhase, namespace_and_name};
 
 /// Targets that are told. A thousand Services on a thousand nodes have a million, which no monitoring takes.
 const MOST_TARGETS: usize = 2_000;
@@ -316,7 +316,7 @@ impl Facts {
             let mut metric = to.encode_descriptor(name, help, None, kind)?;
             for listener in &self.listeners {
                 for (reason, value) in samples {
-                    let (namespace, service) = parts(&listener.service);
+                    let (namespace, service) = namespace_and_name(&listener.service);
                     let mut labels = vec![
                         ("namespace", namespace),
                         ("service", service),
@@ -336,7 +336,7 @@ impl Facts {
         for (name, help, kind, value) in OF_TARGETS {
             let mut metric = to.encode_descriptor(name, help, None, kind)?;
             for target in &self.targets {
-                let (namespace, service) = parts(&target.service);
+                let (namespace, service) = namespace_and_name(&target.service);
                 let labels = vec![
                     ("namespace", namespace),
                     ("service", service),
@@ -348,10 +348,6 @@ impl Facts {
         }
         Ok(())
     }
-}
-
-fn parts(service: &str) -> (&str, &str) {
-    service.split_once('/').unwrap_or(("", service))
 }
 
 fn sample(

@@ -115,10 +115,9 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
     // Connecting takes much more room than copying, and is soon over.
     let Some((place, mut target)) = Box::pin(connect(client.peer, settings, front, traffic)).await
     else {
-        front.refused_without_target.fetch_add(1, Relaxed);
-        traffic.totals.refused_without_target.fetch_add(1, Relaxed);
+        traffic.refused_without_target(front);
         ends("no target");
-        return close_with_reset(&client.stream);
+        return reset(&client.stream);
     };
     let backend = &place.backend;
     if let Some(access) = &access {
@@ -172,8 +171,8 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
     });
     if end == End::Broken {
         // What broke on one side must not look like a good end on the other.
-        close_with_reset(&client.stream);
-        close_with_reset(&target);
+        reset(&client.stream);
+        reset(&target);
     }
 }
 
@@ -203,9 +202,7 @@ async fn connect(
                 traffic.wait_for_files(front).await;
             }
             Err(error) => {
-                place.backend.failed.fetch_add(1, Relaxed);
-                front.connect_failures.fetch_add(1, Relaxed);
-                traffic.totals.connect_failures.fetch_add(1, Relaxed);
+                traffic.connect_failed(front, &place.backend);
                 tracing::debug!(resource.id = front.name, target_address = %address, %error, "a target did not answer");
                 tried.push(address);
             }
@@ -225,13 +222,8 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// Closes a connection so that the other side sees that it was refused or broken off.
-pub(crate) fn reset(stream: TcpStream) {
-    close_with_reset(&stream);
-}
-
 /// Lets the other side see that the connection was refused or broken off, as soon as it is closed.
-fn close_with_reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     // Should the option fail, the connection is closed in the ordinary way.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

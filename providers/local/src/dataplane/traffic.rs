@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    backends::Backend,
     bind,
     limits::{Shares, Slot},
     listener::{Front, Settings},
@@ -111,6 +112,31 @@ impl Traffic {
             at_limit: AtomicBool::new(false),
             out_of_files: AtomicBool::new(false),
         }
+    }
+
+    /// Counts a connection or flow that was let in.
+    pub(crate) fn accepted(&self, front: &Front) {
+        count(&front.accepted, &self.totals.accepted);
+    }
+
+    /// Counts a client that may not connect.
+    pub(crate) fn refused_by_range(&self, front: &Front) {
+        count(&front.refused_by_range, &self.totals.refused_by_range);
+    }
+
+    /// Counts a client for whom there is no target.
+    pub(crate) fn refused_without_target(&self, front: &Front) {
+        let totals = &self.totals;
+        count(
+            &front.refused_without_target,
+            &totals.refused_without_target,
+        );
+    }
+
+    /// Counts an attempt to reach a target that failed.
+    pub(crate) fn connect_failed(&self, front: &Front, backend: &Backend) {
+        backend.failed.fetch_add(1, Relaxed);
+        count(&front.connect_failures, &self.totals.connect_failures);
     }
 
     /// The right to one connection of a listener; waits while its Service, or all together, have as many as they may.
@@ -235,6 +261,11 @@ impl Traffic {
     pub(crate) fn most(&self) -> usize {
         self.most
     }
+}
+
+fn count(of_listener: &AtomicU64, of_all: &AtomicU64) {
+    of_listener.fetch_add(1, Relaxed);
+    of_all.fetch_add(1, Relaxed);
 }
 
 /// Raises the limit of open files as far as the system lets an ordinary process, and returns how many connections

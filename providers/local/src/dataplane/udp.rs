@@ -322,8 +322,7 @@ impl State {
         let known = id.and_then(|id| self.flows.get(id));
         let admitted = known.is_some_and(|flow| flow.upstream.epoch == self.epoch);
         if !admitted && !self.settings.admits(client.ip()) {
-            self.front.refused_by_range.fetch_add(1, Relaxed);
-            self.traffic.totals.refused_by_range.fetch_add(1, Relaxed);
+            self.traffic.refused_by_range(&self.front);
             if let Some(id) = id {
                 self.end(id, "refused by source range");
             }
@@ -366,8 +365,7 @@ impl State {
         let id = self.flows.next_id();
         let upstream = self.connect(id, client, None, waker)?;
         let guard = Guard::new(Arc::clone(&self.front), Arc::clone(&self.traffic));
-        self.front.accepted.fetch_add(1, Relaxed);
-        self.traffic.totals.accepted.fetch_add(1, Relaxed);
+        self.traffic.accepted(&self.front);
         let route = Route {
             upstream: Some(upstream),
             refused_by: None,
@@ -418,11 +416,7 @@ impl State {
                 }
             }
         }
-        self.front.refused_without_target.fetch_add(1, Relaxed);
-        self.traffic
-            .totals
-            .refused_without_target
-            .fetch_add(1, Relaxed);
+        self.traffic.refused_without_target(&self.front);
         None
     }
 
@@ -522,9 +516,7 @@ impl State {
 
 /// Notes that a target refused, or cannot be reached.
 fn refused(front: &Front, traffic: &Traffic, backend: &Backend, error: &io::Error) {
-    backend.failed.fetch_add(1, Relaxed);
-    front.connect_failures.fetch_add(1, Relaxed);
-    traffic.totals.connect_failures.fetch_add(1, Relaxed);
+    traffic.connect_failed(front, backend);
     tracing::debug!(resource.id = front.name, target_address = %backend.address, %error, "a target did not take a datagram");
 }
 

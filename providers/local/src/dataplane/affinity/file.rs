@@ -6,10 +6,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Read as _, Write as _},
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +18,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Record;
-use crate::dataplane::engine::Engine;
+use crate::dataplane::{
+    engine::Engine,
+    files::{suffixed, write_whole},
+};
 
 /// The version that is written and read. It grows when an older data plane could not read the file.
 const VERSION: u64 = 1;
@@ -69,7 +71,7 @@ impl MemoryFile {
     /// The file that stands beside this state file.
     pub(crate) fn beside(state: &Path) -> Self {
         Self {
-            path: suffixed(state, "affinity"),
+            path: suffixed(state, ".affinity"),
         }
     }
 
@@ -144,20 +146,11 @@ impl MemoryFile {
             version: VERSION,
             sets: memories.into_iter().map(set).collect(),
         };
-        let pending = suffixed(&self.path, "new");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&pending)?;
-        let mut writer = BufWriter::with_capacity(1 << 16, file);
-        serde_json::to_writer(&mut writer, &document)?;
-        writer.write_all(b"\n")?;
-        let file = writer
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        let pending = suffixed(&self.path, ".new");
+        write_whole(&pending, |writer| {
+            serde_json::to_writer(&mut *writer, &document)?;
+            writer.write_all(b"\n")
+        })?;
         fs::rename(&pending, &self.path)
     }
 
@@ -210,13 +203,6 @@ impl MemoryFile {
             }
         }
     }
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(".");
-    name.push(suffix);
-    name.into()
 }
 
 #[expect(
@@ -320,7 +306,7 @@ mod tests {
     fn a_failed_save_keeps_the_old_file() {
         let (_directory, file) = file();
         file.write(memories(), NOW).expect("saved");
-        fs::create_dir(suffixed(&file.path, "new")).expect("an obstacle, also for root");
+        fs::create_dir(suffixed(&file.path, ".new")).expect("an obstacle, also for root");
         file.write(Memories::new(), NOW)
             .expect_err("it cannot be written");
         assert_eq!(file.read(NOW), Ok(memories()));
