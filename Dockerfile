@@ -10,7 +10,7 @@ ENV EVENKEEL_COMMIT=${COMMIT}
 RUN cargo build --release --locked -p evenkeel && cp target/release/evenkeel /evenkeel
 # Nobody in particular gets from a container's `capabilities: add` only what the program's file permits. Permitted, not effective: it starts
 # also where nothing is added, and the data plane alone makes use of it.
-RUN setcap cap_net_bind_service=p /evenkeel
+RUN setcap cap_net_bind_service,cap_net_admin=p /evenkeel
 
 FROM scratch
 COPY --from=build /evenkeel /evenkeel

@@ -163,7 +163,8 @@ pub struct LocalArgs {
     /// Directory of what the data plane must not forget [default: /var/lib/evenkeel as root, else in XDG_STATE_HOME]
     #[arg(long, env = "EVENKEEL_LOCAL_STATE_DIR", value_name = "DIRECTORY")]
     pub local_state_dir: Option<String>,
-    /// Addresses to hand out: prefixes, ranges and addresses joined by `+`, or `host`; options follow after commas; repeatable
+    /// Addresses to hand out: prefixes, ranges and addresses joined by `+`, or `host`; options follow after commas (`add-to=eth0` adds them
+    /// to an interface while they are held); repeatable
     /// [default: 127.77.0.0/24]
     #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
     pub local_pool: Vec<String>,
@@ -184,7 +185,8 @@ pub struct DataplaneArgs {
     /// Directory of what must not be forgotten [default: /var/lib/evenkeel as root, else in XDG_STATE_HOME]
     #[arg(long, env = "EVENKEEL_LOCAL_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<String>,
-    /// Addresses to hand out: prefixes, ranges and addresses joined by `+`, or `host`; options follow after commas; repeatable
+    /// Addresses to hand out: prefixes, ranges and addresses joined by `+`, or `host`; options follow after commas (`add-to=eth0` adds them
+    /// to an interface while they are held); repeatable
     /// [default: 127.77.0.0/24]
     #[arg(long, env = "EVENKEEL_LOCAL_POOL", value_name = "POOL")]
     pub pool: Vec<String>,

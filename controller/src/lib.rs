@@ -15,7 +15,7 @@
 //! standing              how the controller itself stands: its own object in the cluster      (W)
 //! sweep                 what clouds have that nobody asks for
 //! admin, metrics, telemetry, journal    what operators see
-//! capability            opening low ports without being root                                  (W)
+//! capability            opening low ports and adding addresses without being root               (W)
 //! commands, view        the command line: what it finds out, and how it is shown
 //! ```
 

@@ -21,7 +21,9 @@ pub(super) fn execute(args: &DataplaneArgs) -> Result<()> {
     let file = read_file(args.config.as_deref())?;
     let config = DataplaneConfig::of_dataplane(args, file.as_ref(), &Surroundings::look())
         .map_err(|wrong| all_of(&wrong))?;
-    capability::use_net_bind_service();
+    let mut dataplane = config.local.dataplane();
+    let adds_addresses = dataplane.pools.iter().any(|pool| pool.add_to().is_some());
+    capability::use_what_is_permitted(adds_addresses);
     telemetry::start(&config.log)?;
     for directory in [
         Some(config.local.state_dir.as_path()),
@@ -47,7 +49,6 @@ pub(super) fn execute(args: &DataplaneArgs) -> Result<()> {
                 ),
             }
         };
-        let mut dataplane = config.local.dataplane();
         dataplane.take_over = args.take_over;
         dataplane.version = VERSION.to_owned();
         Ok(evenkeel_local::dataplane::serve(dataplane, shutdown).await?)

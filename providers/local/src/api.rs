@@ -367,7 +367,7 @@ pub struct ListenerStatus {
 pub enum ListenerPhase {
     /// Accepting connections, or datagrams.
     Ready,
-    /// The port could not be opened.
+    /// The port could not be opened, or its address is not where it should be.
     Failed {
         /// CamelCase, stable; see [`failure`].
         code: String,
@@ -513,6 +513,16 @@ pub mod failure {
     pub const PORT_FORBIDDEN: &str = "PortForbidden";
     /// No interface of this machine has the address.
     pub const ADDRESS_NOT_LOCAL: &str = "AddressNotLocal";
+    /// The pool adds its addresses to an interface that is not there.
+    pub const INTERFACE_MISSING: &str = "InterfaceMissing";
+    /// The pool adds its addresses to an interface that is down.
+    pub const INTERFACE_DOWN: &str = "InterfaceDown";
+    /// The pool adds its addresses to an interface, and another one has this address, not by the data plane.
+    pub const ADDRESS_ELSEWHERE: &str = "AddressElsewhere";
+    /// The system lets the data plane add no address: CAP_NET_ADMIN is missing.
+    pub const ADDRESS_FORBIDDEN: &str = "AddressForbidden";
+    /// The address could not be added to its interface for another reason.
+    pub const ADDRESS_NOT_ADDED: &str = "AddressNotAdded";
     /// The limit of open files is reached; connections wait.
     pub const TOO_MANY_FILES: &str = "TooManyFiles";
     /// Anything else the system said.

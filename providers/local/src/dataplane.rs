@@ -6,7 +6,7 @@
 //! ```text
 //! socket -> server -> route, strict -> engine -> store (decides)      what should be
 //!                                        |  \--> disk                 survives
-//!                                        v
+//!                                        v \--> interfaces                       addresses are there
 //!                                     runtime -> listener -> proxy -> relay, or udp
 //!                                        \-----> backends (balance) -> prober (health, pace)
 //! ```
@@ -42,6 +42,7 @@ mod gate;
 mod handover;
 mod health;
 mod holder;
+mod interfaces;
 mod limits;
 mod listener;
 mod lock;
@@ -134,6 +135,11 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     let (leases, listeners) = (store.leases.len(), store.listeners.len());
     let memory_file = affinity::file::MemoryFile::beside(&config.state);
     let memories = memory_file.load();
+    let mut interfaces = interfaces::Interfaces::load(&config.state);
+    // What another data plane may yet go on with is not touched: the engine's first turn sees to addresses then.
+    if before.is_none() {
+        interfaces.settle(&store).await;
+    }
     let runtime = runtime::Runtime::start(&store, memories, Arc::clone(&traffic), inherited);
 
     let (stop_api, stop_engine) = (CancellationToken::new(), CancellationToken::new());
@@ -144,8 +150,14 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         traffic.end.clone().drop_guard(),
     ];
     // Nobody can ask for a change before the API is open, and it opens when the place is ours.
-    let (engine, run) =
-        engine::engine(store, runtime, disk, config.bind_retry, stop_engine.clone());
+    let (engine, run) = engine::engine(
+        store,
+        runtime,
+        interfaces,
+        disk,
+        config.bind_retry,
+        stop_engine.clone(),
+    );
     let (listener, gate) = gate::Gate::before(socket.listen()?);
     if let Some(before) = before {
         handover::take::done(before).await;

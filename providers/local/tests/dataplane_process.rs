@@ -28,6 +28,9 @@ use support::*;
 
 #[path = "dataplane_process/abuse.rs"]
 mod abuse;
+#[cfg(target_os = "linux")]
+#[path = "dataplane_process/interfaces.rs"]
+mod interfaces;
 #[path = "dataplane_process/kill.rs"]
 mod kill;
 #[path = "dataplane_process/takeover.rs"]
@@ -38,6 +41,7 @@ const POOL: &str = "EVENKEEL_TEST_POOL";
 const FILES: &str = "EVENKEEL_TEST_FILES";
 const CONNECTIONS: &str = "EVENKEEL_TEST_CONNECTIONS";
 const TAKE_OVER: &str = "EVENKEEL_TEST_TAKE_OVER";
+const UNPRIVILEGED: &str = "EVENKEEL_TEST_UNPRIVILEGED";
 
 /// Not a test: what the child process runs.
 #[test]
@@ -58,8 +62,17 @@ fn child() {
         .expect("a lower limit");
     }
     let pools = env::var(POOL).expect("pools");
-    let pools: Vec<&str> = pools.split(',').collect();
+    // A comma is between pools, and so another sign is between the options of one.
+    let pools: Vec<String> = pools
+        .split(',')
+        .map(|pool| pool.replace('|', ","))
+        .collect();
+    let pools: Vec<&str> = pools.iter().map(String::as_str).collect();
     let mut config = config(Path::new(&directory), &pools);
+    #[cfg(target_os = "linux")]
+    if env::var(UNPRIVILEGED).is_ok() {
+        interfaces::give_up_rights();
+    }
     let connections = env::var(CONNECTIONS).map(|most| most.parse().expect("a number"));
     config.max_connections = Some(connections.unwrap_or(10_000));
     config.bind_retry = Duration::from_millis(200);
@@ -121,6 +134,7 @@ impl Process {
             .env_remove(FILES)
             .env_remove(CONNECTIONS)
             .env_remove(TAKE_OVER)
+            .env_remove(UNPRIVILEGED)
             .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("a process");
         let client = Client {

@@ -106,7 +106,8 @@ pub(crate) fn failed(address: SocketAddr, error: &io::Error) -> ListenerPhase {
         Some(Errno::ADDRNOTAVAIL) => (
             failure::ADDRESS_NOT_LOCAL,
             format!(
-                "no interface of this machine has {ip}; add it (`ip address add {ip} dev lo`) or use a pool of addresses it has"
+                "no interface of this machine has {ip}; add it (`ip address add {ip} dev lo`), have the pool add it (add-to), or use a pool of \
+                 addresses it has"
             ),
         ),
         Some(Errno::MFILE | Errno::NFILE) => (failure::TOO_MANY_FILES, too_many_files()),

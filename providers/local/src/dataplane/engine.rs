@@ -21,6 +21,7 @@ use super::{
     disk::Disk,
     facts,
     handover::Socket,
+    interfaces::Interfaces,
     listener::Shared,
     prober::Belief,
     runtime::Runtime,
@@ -291,6 +292,7 @@ pub(crate) fn busy() -> ApiError {
 pub(crate) fn engine(
     store: Store,
     runtime: Runtime,
+    interfaces: Interfaces,
     disk: Disk,
     bind_retry: Duration,
     stop: CancellationToken,
@@ -299,6 +301,7 @@ pub(crate) fn engine(
     let mut work = Work {
         store,
         runtime,
+        interfaces,
         disk,
         saved: true,
     };
@@ -334,6 +337,7 @@ pub(crate) fn engine(
 struct Work {
     store: Store,
     runtime: Runtime,
+    interfaces: Interfaces,
     disk: Disk,
     /// False when a failed save may have left a file with more than the store has.
     saved: bool,
@@ -350,10 +354,17 @@ struct Merged {
 impl Work {
     async fn tick(&mut self) {
         self.store.facts.host = facts::host(&self.store.pools);
+        self.settle().await;
         self.runtime.retry();
         if !self.saved && self.save().await.is_ok() {
             self.saved = true;
         }
+    }
+
+    /// Has addresses be where they should be.
+    async fn settle(&mut self) {
+        self.interfaces.settle(&self.store).await;
+        self.runtime.addresses = self.interfaces.phases();
     }
 
     async fn freeze(&mut self, waiter: oneshot::Sender<Result<Frozen, ApiError>>) {
@@ -404,11 +415,23 @@ impl Work {
             match self.save().await {
                 Ok(()) => {
                     self.saved = true;
-                    for change in merged
-                        .iter()
-                        .filter_map(|merged| merged.result.as_ref().ok())
-                    {
+                    let changes = || {
+                        merged
+                            .iter()
+                            .filter_map(|merged| merged.result.as_ref().ok())
+                    };
+                    let lease = |comes: bool| {
+                        changes().any(|change| matches!(change, Change::Lease(edit) if edit.after.is_some() == comes))
+                    };
+                    // A listener needs its address from its first moment to its last.
+                    if lease(true) {
+                        self.settle().await;
+                    }
+                    for change in changes() {
                         self.runtime.apply(change, &self.store).await;
+                    }
+                    if lease(false) {
+                        self.settle().await;
                     }
                 }
                 Err(error) => {

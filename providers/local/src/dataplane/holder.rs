@@ -4,7 +4,9 @@
 //! other users' processes only root sees.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
@@ -18,6 +20,10 @@ const MOST_FILES: usize = 50_000;
 /// include/net/tcp_states.h).
 const LISTENS: &str = "0A";
 const BOUND: &str = "07";
+
+/// The states of connections that nobody has any more (`TCP_TIME_WAIT` and `TCP_CLOSE` there).
+const TIME_WAIT: &str = "06";
+const CLOSED: &str = "07";
 
 /// The process that listens on a port, as `nginx (process 812)`.
 pub(crate) fn of(protocol: Protocol, address: SocketAddr) -> Option<String> {
@@ -55,6 +61,29 @@ pub(crate) fn of(protocol: Protocol, address: SocketAddr) -> Option<String> {
         }
     }
     None
+}
+
+/// Those of the addresses at which this machine has TCP connections that have not ended, whoever has them.
+pub(crate) fn connected(addresses: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    let mut connected = BTreeSet::new();
+    for table in ["tcp", "tcp6"] {
+        let Ok(table) = File::open(Path::new("/proc/net").join(table)) else {
+            continue;
+        };
+        let lines = BufReader::new(table).lines().map_while(Result::ok);
+        let found = lines.filter_map(|line| connection(&line));
+        connected.extend(found.filter(|address| addresses.contains(address)));
+    }
+    connected
+}
+
+/// The local address of a connection that has not ended.
+fn connection(line: &str) -> Option<IpAddr> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+    let ended = [LISTENS, TIME_WAIT, CLOSED].contains(&state);
+    let (host, _) = local.split_once(':')?;
+    host_of(host).filter(|_| !ended)
 }
 
 /// The number of the socket that listens on the address or on all of them, in a table of proc_pid_net(5).
@@ -123,6 +152,25 @@ mod tests {
                 want,
                 "{address}"
             );
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_address_is_connected_until_its_last_connection_ends() {
+        let address = IpAddr::from([127, 99, 0, 1]);
+        let connected = || !connected(&BTreeSet::from([address])).is_empty();
+        let listener = std::net::TcpListener::bind((address, 0)).expect("a port");
+        assert!(!connected(), "it only listens");
+        let front = listener.local_addr().expect("bound");
+        let client = std::net::TcpStream::connect(front).expect("a connection");
+        let (server, _) = listener.accept().expect("a connection");
+        assert!(connected());
+        drop((client, server));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while connected() {
+            assert!(std::time::Instant::now() < deadline, "it has ended");
+            std::thread::yield_now();
         }
     }
 

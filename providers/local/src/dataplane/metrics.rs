@@ -78,7 +78,7 @@ impl Facts {
                 address: front.address.ip().to_string(),
                 port: front.address.port().to_string(),
                 protocol: stored.spec.protocol.as_str(),
-                ready: listener.status().phase == ListenerPhase::Ready,
+                ready: runtime.listener_status(name).phase == ListenerPhase::Ready,
                 open: front.open.load(Relaxed),
                 accepted: front.accepted.load(Relaxed),
                 refused_by_range: front.refused_by_range.load(Relaxed),

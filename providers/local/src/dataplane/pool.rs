@@ -24,7 +24,8 @@ const FIELD: &str = "pools";
 const HOST: &str = "host";
 
 /// The options that may follow the addresses.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 8] = [
+    "add-to",
     "name",
     "reserved",
     "namespaces",
@@ -33,6 +34,10 @@ const OPTIONS: [&str; 7] = [
     "interface",
     "family",
 ];
+
+/// What is allowed where an interface is named.
+const INTERFACE: &str =
+    "the name of an interface, of 1 to 15 characters (eth0); `ip link` lists them";
 
 /// Longest name of an interface: `IFNAMSIZ` has 16 bytes with its final zero (netdevice(7)).
 const MAX_INTERFACE: usize = 15;
@@ -57,6 +62,7 @@ pub struct Pool {
     pub(crate) per_namespace: Option<usize>,
     pub(crate) shared: bool,
     interfaces: Vec<String>,
+    add_to: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +113,7 @@ impl Pool {
             per_namespace: None,
             shared: host,
             interfaces: Vec::new(),
+            add_to: None,
         };
         let mut given = BTreeSet::new();
         for part in parts {
@@ -132,6 +139,14 @@ impl Pool {
                 &pool.interfaces.join("+"),
                 format!("nothing here: only {HOST} has interfaces; remove it"),
             );
+        }
+        if let Some(interface) = &pool.add_to {
+            if !cfg!(target_os = "linux") {
+                let allowed = "nothing here: only on Linux are addresses added; add them yourself, and remove it";
+                wrong("add-to", interface, allowed.to_owned());
+            } else if let Some(allowed) = not_to_be_added(&pool.source) {
+                wrong("add-to", interface, allowed);
+            }
         }
         if let Source::Runs(runs) = &pool.source {
             let outside = |reserved: &&Run| {
@@ -201,18 +216,18 @@ impl Pool {
             }
             "interface" => {
                 for interface in value.split('+').map(str::trim) {
-                    let fine = (1..=MAX_INTERFACE).contains(&interface.len())
-                        && interface.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-                    if fine {
+                    if is_interface(interface) {
                         self.interfaces.push(interface.to_owned());
                     } else {
-                        wrong(
-                            option,
-                            interface,
-                            "the name of an interface, of 1 to 15 characters (eth0); `ip link` lists them".into(),
-                        );
+                        wrong(option, interface, INTERFACE.into());
                     }
                 }
+            }
+            "add-to" => {
+                if !is_interface(value) || value.contains('+') {
+                    return Err(INTERFACE.into());
+                }
+                self.add_to = Some(value.to_owned());
             }
             "family" => match (&mut self.source, value) {
                 (Source::Host(family), "IPv4") => *family = Some(Family::V4),
@@ -298,6 +313,12 @@ impl Pool {
         self.name.as_deref()
     }
 
+    /// The interface that its addresses are added to while they are held.
+    #[must_use]
+    pub fn add_to(&self) -> Option<&str> {
+        self.add_to.as_deref()
+    }
+
     /// Whether it stands for the machine's own addresses.
     pub(crate) fn is_host(&self) -> bool {
         matches!(self.source, Source::Host(_))
@@ -380,6 +401,37 @@ fn runs(option: &str, text: &str, wrong: &mut impl FnMut(&str, &str, String)) ->
         }
     }
     runs
+}
+
+/// Why the addresses of a pool are not to be added to an interface, if so.
+fn not_to_be_added(source: &Source) -> Option<String> {
+    let runs = match source {
+        Source::Host(_) => {
+            return Some(format!(
+                "nothing here: the addresses of {HOST} are on their interfaces; remove it"
+            ));
+        }
+        Source::Runs(runs) => runs,
+    };
+    let own = |run: &&Run| {
+        ["127.0.0.0/8", "::1", "fe80::/10"]
+            .map(known)
+            .iter()
+            .any(|own| own.overlaps(run))
+    };
+    let own = runs.iter().find(own)?;
+    Some(format!(
+        "nothing where addresses are valid on this machine or on one link only ({own}); remove it, or take those out of the pool"
+    ))
+}
+
+fn known(text: &str) -> Run {
+    Run::parse(text).expect("is written here, and right")
+}
+
+fn is_interface(name: &str) -> bool {
+    (1..=MAX_INTERFACE).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
 }
 
 fn is_link_local(address: IpAddr) -> bool {

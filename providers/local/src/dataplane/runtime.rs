@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
@@ -33,6 +33,8 @@ pub(crate) struct Runtime {
     pub(crate) listeners: BTreeMap<String, Listener>,
     pub(crate) probes: Probes,
     pub(crate) traffic: Arc<Traffic>,
+    /// Addresses that are not where they should be, with what that means for their listeners.
+    pub(crate) addresses: BTreeMap<IpAddr, ListenerPhase>,
     /// Open ports of the data plane that ran before; none once everything stored has started.
     inherited: HashMap<Socket, Vec<OwnedFd>>,
     /// How many sets remember clients.
@@ -55,6 +57,7 @@ impl Runtime {
             listeners: BTreeMap::new(),
             probes,
             traffic,
+            addresses: BTreeMap::new(),
             inherited: inherited.sockets,
             affine: 0,
         };
@@ -143,16 +146,23 @@ impl Runtime {
     }
 
     pub(crate) fn listener_status(&self, name: &str) -> ListenerStatus {
-        self.listeners.get(name).map_or_else(
-            || ListenerStatus {
+        let Some(listener) = self.listeners.get(name) else {
+            return ListenerStatus {
                 phase: ListenerPhase::Failed {
                     code: failure::BIND_FAILED.to_owned(),
                     message: "the listener is no longer there; read it again".to_owned(),
                 },
                 connections: 0,
+            };
+        };
+        let status = listener.status();
+        match self.addresses.get(&listener.front.address.ip()) {
+            Some(phase) => ListenerStatus {
+                phase: phase.clone(),
+                ..status
             },
-            Listener::status,
-        )
+            None => status,
+        }
     }
 
     /// What all sets remember of clients.

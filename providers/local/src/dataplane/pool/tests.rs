@@ -173,6 +173,8 @@ fn a_bad_pool_is_refused_with_what_is_allowed() {
             "of 1 to 15",
         ),
         ("10.0.0.9,family=IPv4", "IPv4", "only host has both"),
+        ("10.0.0.9,add-to=", "", "of 1 to 15"),
+        ("10.0.0.9,add-to=eth0+eth1", "eth0+eth1", "of 1 to 15"),
         ("host,family=4", "4", "IPv4 or IPv6"),
     ] {
         let error = Pool::parse(text).expect_err(text);
@@ -182,6 +184,36 @@ fn a_bad_pool_is_refused_with_what_is_allowed() {
         assert!(problem.allowed.contains(says), "{text}: {problem}");
         assert_eq!(problem.value, value, "{text}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn addresses_that_are_not_everywhere_yet_can_be_added_to_an_interface() {
+    let added = pool("192.0.2.0/28+2001:db8::1,add-to=eth0");
+    assert_eq!(added.add_to(), Some("eth0"));
+    assert_eq!(pool("192.0.2.0/28").add_to(), None);
+    for (text, says) in [
+        ("host,add-to=eth0", "on their interfaces"),
+        ("192.0.2.1+127.77.0.0/24,add-to=eth0", "(127.77.0.0/24)"),
+        ("126.0.0.0-128.0.0.0,add-to=eth0", "(126.0.0.0-128.0.0.0)"),
+        ("::1,add-to=lo", "(::1)"),
+        ("fe80::77,add-to=eth0", "(fe80::77)"),
+    ] {
+        let error = Pool::parse(text).expect_err(text);
+        let [problem] = &error.problems[..] else {
+            panic!("{text}: {error}");
+        };
+        assert_eq!(problem.field, "pools.add-to", "{text}");
+        assert!(problem.allowed.contains(says), "{text}: {problem}");
+    }
+}
+
+/// Elsewhere there is no such thing.
+#[test]
+#[cfg(not(target_os = "linux"))]
+fn no_address_is_added() {
+    let error = Pool::parse("192.0.2.1,add-to=en0").expect_err("it cannot be done");
+    assert!(error.to_string().contains("only on Linux"), "{error}");
 }
 
 #[test]
