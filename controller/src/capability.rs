@@ -1,19 +1,19 @@
 //! The capabilities of the data plane: to open ports below 1024, and where a pool asks for it to add addresses to interfaces.
 //! Writes: what the calling thread, and those that it starts, may do.
 
-/// Makes use of `CAP_NET_BIND_SERVICE`, and of `CAP_NET_ADMIN` where addresses are to be added, as far as the process may.
+/// Makes use of `CAP_NET_BIND_SERVICE`, and of `CAP_NET_ADMIN` where addresses are changed, as far as the process may.
 ///
 /// A program file with `cap_net_bind_service,cap_net_admin=p` starts wherever it is, and gives the capabilities permitted but not
 /// effective (capabilities(7)): what does not need them does without. To be called before there are other threads.
 #[cfg(target_os = "linux")]
-pub(crate) fn use_what_is_permitted(adds_addresses: bool) {
+pub(crate) fn use_what_is_permitted(changes_addresses: bool) {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
     let Ok(mut sets) = capabilities(None) else {
         return;
     };
     let mut wanted = CapabilitySet::NET_BIND_SERVICE;
-    if adds_addresses {
+    if changes_addresses {
         wanted |= CapabilitySet::NET_ADMIN;
     }
     let more = wanted & sets.permitted & !sets.effective;
@@ -26,4 +26,4 @@ pub(crate) fn use_what_is_permitted(adds_addresses: bool) {
 
 /// Other systems have no capabilities.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn use_what_is_permitted(_adds_addresses: bool) {}
+pub(crate) fn use_what_is_permitted(_changes_addresses: bool) {}

@@ -22,8 +22,8 @@ pub(super) fn execute(args: &DataplaneArgs) -> Result<()> {
     let config = DataplaneConfig::of_dataplane(args, file.as_ref(), &Surroundings::look())
         .map_err(|wrong| all_of(&wrong))?;
     let mut dataplane = config.local.dataplane();
-    let adds_addresses = dataplane.pools.iter().any(|pool| pool.add_to().is_some());
-    capability::use_what_is_permitted(adds_addresses);
+    let changes_addresses = evenkeel_local::dataplane::changes_addresses(&dataplane);
+    capability::use_what_is_permitted(changes_addresses);
     telemetry::start(&config.log)?;
     for directory in [
         Some(config.local.state_dir.as_path()),

@@ -68,6 +68,7 @@ mod validate;
 pub use config::{Config, ConfigError, ConfigProblem};
 pub use disk::StateError;
 pub use handover::HandoverError;
+pub use interfaces::changes_addresses;
 pub use lock::LockError;
 pub use metrics::reference as metrics_reference;
 pub use pool::Pool;

@@ -24,7 +24,7 @@ use self::{
     kernel::Kernel,
     record::Record,
 };
-use super::{holder, store::Store};
+use super::{config::Config, holder, store::Store};
 use crate::api::{ListenerPhase, namespace_and_name};
 
 mod decide;
@@ -32,6 +32,13 @@ mod fault;
 #[cfg_attr(not(target_os = "linux"), path = "interfaces/unsupported.rs")]
 mod kernel;
 mod record;
+
+/// Whether a data plane of this configuration adds addresses to interfaces, or may have to take some away that one before it added.
+#[must_use]
+pub fn changes_addresses(config: &Config) -> bool {
+    config.pools.iter().any(|pool| pool.add_to().is_some())
+        || !Record::beside(&config.state).load().is_empty()
+}
 
 /// What we have on interfaces.
 #[derive(Debug)]

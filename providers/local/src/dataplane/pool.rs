@@ -314,8 +314,7 @@ impl Pool {
     }
 
     /// The interface that its addresses are added to while they are held.
-    #[must_use]
-    pub fn add_to(&self) -> Option<&str> {
+    pub(crate) fn add_to(&self) -> Option<&str> {
         self.add_to.as_deref()
     }
 
