@@ -135,6 +135,31 @@ async fn a_port_that_a_process_or_a_node_has_is_avoided() {
         error.message.contains("shop/web as its NodePort"),
         "{error}"
     );
+    // A listener tells the protocol of the NodePort; that number is free for the other one.
+    let mut spec = listener(port);
+    (spec.lease, spec.backend_set) = ("a".into(), "web".into());
+    client
+        .create("/v1/listeners/web", &of("shop/web", spec.clone()))
+        .await
+        .done();
+    let mut beside = LeaseSpec {
+        address: Some(node.into()),
+        ..wish(port)
+    };
+    let refused = client
+        .create("/v1/leases/b", &of("shop/b", beside.clone()))
+        .await;
+    assert_eq!(refused.code(), "PortTaken");
+    beside.ports[0].protocol = Protocol::Udp;
+    client
+        .create("/v1/leases/b", &of("shop/b", beside))
+        .await
+        .done();
+    (spec.lease, spec.protocol) = ("b".into(), Protocol::Udp);
+    client
+        .create("/v1/listeners/b", &of("shop/b", spec))
+        .await
+        .done();
     plane.stop().await;
 }
 

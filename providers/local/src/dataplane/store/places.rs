@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Held, Store};
 use crate::{
-    api::{LeaseSpec, ListenerSpec, Marks, Port},
+    api::{LeaseSpec, ListenerSpec, Marks, Port, Protocol},
     dataplane::allocate::Holdings,
 };
 
@@ -39,7 +39,7 @@ impl Store {
             }
         }
         for port in &asked.ports {
-            for (address, service) in self.node_ports(port.port) {
+            for (address, service) in self.node_ports(*port) {
                 let holder = holdings.ports.entry((address, *port));
                 holder.or_insert_with(|| node_port_of(service));
             }
@@ -69,14 +69,15 @@ impl Store {
         if !shared {
             return None;
         }
-        self.node_ports(spec.port)
+        self.node_ports(spec.place())
             .find(|(node, _)| *node == address)
             .map(|(_, service)| (address, node_port_of(service)))
     }
 
-    /// The addresses whose port of this number leads to a Service, because they are a node's. A machine that is a node
-    /// forwards its NodePorts before any listener sees them.
-    fn node_ports(&self, port: u16) -> impl Iterator<Item = (IpAddr, &str)> {
+    /// The addresses whose port leads to a Service, because they are a node's. A machine that is a node forwards its NodePorts
+    /// before any listener sees them.
+    fn node_ports(&self, place: Port) -> impl Iterator<Item = (IpAddr, &str)> {
+        let Port { protocol, port } = place;
         self.backend_sets
             .values()
             // All targets of a set have one port, that of the Service.
@@ -85,6 +86,7 @@ impl Store {
                     .targets
                     .first()
                     .is_some_and(|first| first.port == port)
+                    && self.is_reached_by(&set.name, protocol)
             })
             .flat_map(move |set| {
                 let targets = set.spec.targets.iter();
@@ -92,6 +94,17 @@ impl Store {
                     .filter(move |target| target.port == port)
                     .map(|target| (target.address, set.marks.service.as_str()))
             })
+    }
+
+    /// Whether targets of a set are reached by a protocol, which only its listeners tell. Without one it may be either.
+    fn is_reached_by(&self, set: &str, protocol: Protocol) -> bool {
+        let mut protocols = self
+            .listeners
+            .values()
+            .filter(|listener| listener.spec.backend_set == set)
+            .map(|listener| listener.spec.protocol)
+            .peekable();
+        protocols.peek().is_none() || protocols.any(|known| known == protocol)
     }
 }
 
