@@ -64,6 +64,10 @@ pub struct Published {
     pub ports: Vec<PublishedPort>,
     /// Health of the targets, where the provider knows it without asking.
     pub targets: Option<TargetHealth>,
+    /// The pools that the addresses are of, in their order and each once, by the names that people know. Empty where the
+    /// provider has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<String>,
 }
 
 /// Targets by health.

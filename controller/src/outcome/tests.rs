@@ -41,6 +41,7 @@ fn serving() -> Report {
                 port: HTTPS,
             }],
             targets: None,
+            pools: Vec::new(),
         }),
         ..Report::default()
     }

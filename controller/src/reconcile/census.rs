@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Census {
     services: HashMap<ServiceUid, (ProviderName, State, Option<Timestamp>)>,
     targets: HashMap<(ProviderName, GroupKey), TargetHealth>,
+    /// The pools of their addresses, of those that have some.
+    pools: HashMap<(ProviderName, GroupKey), Vec<String>>,
     /// What stands in the way of those that are not simply well.
     troubles: HashMap<ServiceUid, Box<Trouble>>,
     /// When the health of targets was last asked for because somebody wanted to know.
@@ -85,6 +87,12 @@ impl Census {
             .copied()
     }
 
+    /// The pools that a group's addresses are of.
+    pub(super) fn pools_of(&self, provider: &ProviderName, group: &GroupKey) -> Vec<String> {
+        let pools = self.pools.get(&(provider.clone(), group.clone()));
+        pools.cloned().unwrap_or_default()
+    }
+
     /// Whether clouds may be asked for the health of targets now. If so, not again at once.
     pub(super) fn may_look(&mut self, now: Instant) -> bool {
         let soon = self
@@ -108,6 +116,16 @@ impl Census {
             Some(targets) => self.targets.insert(key, targets),
             None => self.targets.remove(&key),
         };
+    }
+
+    /// The pools that a group's addresses are of.
+    pub(super) fn pools(&mut self, provider: &ProviderName, group: &GroupKey, pools: &[String]) {
+        let key = (provider.clone(), group.clone());
+        if pools.is_empty() {
+            self.pools.remove(&key);
+        } else {
+            self.pools.insert(key, pools.to_vec());
+        }
     }
 
     /// Sets the gauges.

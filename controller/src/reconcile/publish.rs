@@ -69,13 +69,14 @@ impl Run<'_> {
         trouble
     }
 
-    /// Counts the targets of the group.
+    /// Counts the targets of the group, and notes its pools.
     pub(super) fn count_targets(&self, report: &Report) {
-        let targets = report
-            .published
-            .as_ref()
-            .and_then(|published| published.targets);
-        lock(&self.all.census).targets(&self.provider.name, self.key, targets);
+        let published = report.published.as_ref();
+        let targets = published.and_then(|published| published.targets);
+        let pools = published.map_or(&[][..], |published| &published.pools);
+        let mut census = lock(&self.all.census);
+        census.targets(&self.provider.name, self.key, targets);
+        census.pools(&self.provider.name, self.key, pools);
     }
 
     /// Publishes that work goes on, where nothing of ours is published yet.

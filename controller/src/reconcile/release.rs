@@ -87,7 +87,9 @@ impl Run<'_> {
             }
         }
         if releasing && report.gone {
-            lock(&self.all.census).targets(&self.provider.name, self.key, None);
+            let mut census = lock(&self.all.census);
+            census.targets(&self.provider.name, self.key, None);
+            census.pools(&self.provider.name, self.key, &[]);
         }
         trouble
     }

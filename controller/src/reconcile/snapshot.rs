@@ -48,6 +48,7 @@ impl Reconciler {
                 let reference = reference(service);
                 let known = census.standing(&reference.uid);
                 let targets = known.and_then(|(name, ..)| census.targets_of(name, group));
+                let pools = known.map(|(name, ..)| census.pools_of(name, group));
                 let state = known.map_or(State::Claimed, |(_, state, _)| *state);
                 Standing {
                     namespace: reference.key.namespace.to_string(),
@@ -62,6 +63,7 @@ impl Reconciler {
                     addresses: addresses(current_ingress(service)),
                     ports: open_ports(current_ingress(service)),
                     targets,
+                    pools: pools.unwrap_or_default(),
                     trouble: census.trouble(&reference.uid),
                     uid: reference.uid.to_string(),
                 }
@@ -137,6 +139,7 @@ impl Reconciler {
             // What was given back meanwhile has none any more.
             if census.targets_of(name, &request.key).is_some() {
                 census.targets(name, &request.key, Some(targets));
+                census.pools(name, &request.key, &rehearsal.published.pools);
             }
         }
     }

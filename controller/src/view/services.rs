@@ -58,6 +58,9 @@ pub struct Row {
     pub node_ports: Vec<i32>,
     /// Targets of its load balancer; None where they are not known.
     pub targets: Option<TargetHealth>,
+    /// The pools that its addresses are of, by name; empty where that is not known, or the provider has none.
+    #[serde(default)]
+    pub pools: Vec<String>,
     /// The group whose load balancer it shares.
     pub group: Option<String>,
     /// When it was made.
@@ -125,6 +128,7 @@ impl Row {
                 .map(|port| port.node_port.unwrap_or(0))
                 .collect(),
             targets: standing.and_then(|standing| standing.targets),
+            pools: standing.map_or_else(Vec::new, |standing| standing.pools.clone()),
             group: standing.and_then(|standing| standing.group.clone()),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             since: standing.and_then(|standing| standing.since),

@@ -99,6 +99,9 @@ pub struct Standing {
     /// Targets of its load balancer; None where the provider does not know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<TargetHealth>,
+    /// The pools that its addresses are of, by name; empty where the provider has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<String>,
     /// What stands in the way.
     #[serde(flatten)]
     pub trouble: Trouble,

@@ -170,7 +170,14 @@ impl Status {
             "REASON",
         ];
         if page.wide {
-            header.extend(["CLASS", "GROUP", "NODE-PORTS", "OPEN-PORTS", "WAITING-FOR"]);
+            header.extend([
+                "CLASS",
+                "GROUP",
+                "POOL",
+                "NODE-PORTS",
+                "OPEN-PORTS",
+                "WAITING-FOR",
+            ]);
         }
         let mut table = Table::new(header);
         for row in &self.services {
@@ -190,6 +197,7 @@ impl Status {
                 cells.extend([
                     Cell::plain(row.class.clone().unwrap_or_default()),
                     Cell::plain(row.group.clone().unwrap_or_default()),
+                    Cell::plain(row.pools.join(",")),
                     Cell::plain(node_ports.join(",")),
                     Cell::plain(row.open_ports.join(",")),
                     Cell::plain(row.trouble.waits.join("; ")),

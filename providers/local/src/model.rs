@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        self, Family, HealthCheck, HealthCheckKind, LeaseSpec, ListenerPhase, ListenerSpec, Marks,
-        Put,
+        self, Family, HealthCheck, HealthCheckKind, LeaseSpec, LeaseStatus, ListenerPhase,
+        ListenerSpec, Marks, Put,
     },
     names::label,
 };
@@ -263,7 +263,7 @@ impl<Spec> Write<Spec> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// The lease is now this.
-    Lease(String, Seen<LeaseSpec, IpAddr>),
+    Lease(String, Seen<LeaseSpec, LeaseStatus>),
     /// The backend set is now this.
     BackendSet(String, Seen<BackendSetSpec, u32>),
     /// The listener is now this.

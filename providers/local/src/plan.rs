@@ -328,7 +328,7 @@ fn unused_leases(plan: &mut Plan<Step>, seen: &Observed, which: impl Fn(&str, Ip
     for (name, lease) in &seen.leases {
         let used = seen.listeners_on(name).next().is_some();
         if !used && which(name, lease.spec.family.into()) {
-            let address = lease.status.or(lease.spec.address);
+            let address = lease.held().or(lease.spec.address);
             let detail = address.map_or_else(
                 || lease.spec.family.to_string(),
                 |address| format!("{} {address}", lease.spec.family),
@@ -359,7 +359,7 @@ fn unopened(plan: &mut Plan<Step>, seen: &Observed) {
         let address = seen
             .leases
             .get(&listener.spec.lease)
-            .and_then(|lease| lease.status);
+            .and_then(|lease| lease.held());
         let value = address.map_or_else(String::new, |address| address.to_string());
         plan.refuse_port(
             id.clone(),

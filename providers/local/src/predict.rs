@@ -3,7 +3,7 @@
 //! Generations, health, and addresses from a pool are known after apply. A listener is foretold as open.
 
 use crate::{
-    api::ListenerPhase,
+    api::{LeaseStatus, ListenerPhase},
     model::{Effect, Kind, Observed, Seen, Step, Write},
 };
 
@@ -14,11 +14,15 @@ mod tests;
 pub fn predict(step: &Step, seen: &Observed) -> Effect {
     match step {
         Step::PutLease(write) => {
-            let held = seen.leases.get(&write.name).and_then(|lease| lease.status);
-            Effect::Lease(
-                write.name.clone(),
-                foretold(write, held.or(write.put.spec.address)),
-            )
+            let held = seen.leases.get(&write.name);
+            let held = held.and_then(|lease| lease.status.clone());
+            // Of which pool it will be is known after apply.
+            let asked = write.put.spec.address;
+            let asked = asked.map(|address| LeaseStatus {
+                address,
+                pool: None,
+            });
+            Effect::Lease(write.name.clone(), foretold(write, held.or(asked)))
         }
         Step::PutBackendSet(write) => Effect::BackendSet(write.name.clone(), foretold(write, None)),
         Step::PutListener(write) => {

@@ -41,6 +41,7 @@ fn published() -> Published {
         ],
         ports: vec![open(443, Protocol::Tcp), open(53, Protocol::Tcp)],
         targets: None,
+        pools: Vec::new(),
     }
 }
 

@@ -105,6 +105,7 @@ fn what_the_controller_knows_wins_when_it_is_about_the_same_object() {
             healthy: 2,
             total: 3,
         }),
+        pools: vec!["office".into()],
         ..Standing::default()
     };
     let row = Row::of(&service(json!({})), &rules(), Some(&standing));
@@ -112,6 +113,7 @@ fn what_the_controller_knows_wins_when_it_is_about_the_same_object() {
         (row.state.as_str(), row.targets.map(|t| t.total)),
         ("active", Some(3))
     );
+    assert_eq!(row.pools, ["office"]);
     standing.uid = "another".into();
     let row = Row::of(&service(json!({})), &rules(), Some(&standing));
     assert_eq!((row.state.as_str(), row.targets), ("claimed", None));

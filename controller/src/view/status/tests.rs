@@ -51,6 +51,7 @@ fn services() -> Vec<Row> {
             healthy: 2,
             total: 3,
         }),
+        pools: vec!["office".into()],
         ..row("checkout", "active", "Serving")
     };
     let waiting = Row {

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -46,7 +45,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn seen_lease(&self, lease: Lease) -> Seen<api::LeaseSpec, IpAddr> {
+    pub(crate) fn seen_lease(&self, lease: Lease) -> Seen<api::LeaseSpec, api::LeaseStatus> {
         let Lease {
             marks,
             generation,
@@ -58,7 +57,7 @@ impl Client {
             marks,
             spec,
             generation: Some(generation),
-            status: Some(status.address),
+            status: Some(status),
         }
     }
 

@@ -14,7 +14,7 @@ use evenkeel_core::{
 
 use super::{BackendSetSpec, port_key};
 use crate::{
-    api::{LeaseSpec, ListenerPhase, ListenerSpec, Marks},
+    api::{LeaseSpec, LeaseStatus, ListenerPhase, ListenerSpec, Marks},
     names::label,
 };
 
@@ -31,11 +31,18 @@ pub struct Seen<Spec, Status> {
     pub status: Option<Status>,
 }
 
+impl Seen<LeaseSpec, LeaseStatus> {
+    /// The address that is held.
+    pub fn held(&self) -> Option<IpAddr> {
+        self.status.as_ref().map(|status| status.address)
+    }
+}
+
 /// What a group has, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Its addresses; the status is the address that is held.
-    pub leases: BTreeMap<String, Seen<LeaseSpec, IpAddr>>,
+    /// Its addresses; the status is the address that is held, and its pool.
+    pub leases: BTreeMap<String, Seen<LeaseSpec, LeaseStatus>>,
     /// Its backend sets; the status is how many targets are healthy.
     pub backend_sets: BTreeMap<String, Seen<BackendSetSpec, u32>>,
     /// Its listeners.
@@ -43,7 +50,7 @@ pub struct Observed {
 }
 
 /// A lease that was seen, with its name.
-pub type SeenLease<'a> = (&'a str, &'a Seen<LeaseSpec, IpAddr>);
+pub type SeenLease<'a> = (&'a str, &'a Seen<LeaseSpec, LeaseStatus>);
 
 impl Observed {
     /// How many objects there are.
@@ -135,10 +142,15 @@ impl Observed {
                 healthy: sum.healthy + set.status.unwrap_or(0),
                 total: sum.total + u32::try_from(set.spec.members.len()).unwrap_or(u32::MAX),
             });
+        let mut pools: Vec<String> = current
+            .iter()
+            .filter_map(|(_, lease)| lease.status.as_ref()?.pool.clone())
+            .collect();
+        pools.dedup();
         Published {
             ingress: current
                 .iter()
-                .filter_map(|(_, lease)| lease.status)
+                .filter_map(|(_, lease)| lease.held())
                 .map(|ip| Ingress::Ip {
                     ip,
                     mode: IpMode::Proxy,
@@ -146,6 +158,7 @@ impl Observed {
                 .collect(),
             ports: ports.into_iter().collect(),
             targets: (!self.backend_sets.is_empty()).then_some(targets),
+            pools,
         }
     }
 }
@@ -156,7 +169,7 @@ pub fn is_open(listener: &Seen<ListenerSpec, ListenerPhase>) -> bool {
 }
 
 /// How many times the address was replaced before this lease.
-pub fn turn(lease: &Seen<LeaseSpec, IpAddr>) -> u32 {
+pub fn turn(lease: &Seen<LeaseSpec, LeaseStatus>) -> u32 {
     lease
         .marks
         .labels
@@ -165,7 +178,7 @@ pub fn turn(lease: &Seen<LeaseSpec, IpAddr>) -> u32 {
         .unwrap_or(0)
 }
 
-fn order(lease: &Seen<LeaseSpec, IpAddr>) -> u32 {
+fn order(lease: &Seen<LeaseSpec, LeaseStatus>) -> u32 {
     lease
         .marks
         .labels

@@ -37,7 +37,10 @@ fn with_lease(mut seen: Observed, name: &str, address: &str, order: &str, turn: 
         marks: marks(&[(label::ORDER, order), (label::TURN, turn)]),
         spec: LeaseSpec::of(Family::of(address)),
         generation: Some(1),
-        status: Some(address),
+        status: Some(api::LeaseStatus {
+            address,
+            pool: Some("home".into()),
+        }),
     };
     seen.leases.insert(name.into(), lease);
     seen
@@ -103,6 +106,20 @@ fn the_primary_family_is_published_first() {
         let seen = with_lease(seen, "six", "::9", v6, "0");
         assert_eq!(published(&seen).0, want);
     }
+}
+
+#[test]
+fn each_pool_is_published_once() {
+    let key = GroupKey::Service(checkout());
+    let seen = with_lease(Observed::default(), "four", "127.0.0.9", "0", "0");
+    let mut seen = with_lease(seen, "six", "::9", "1", "0");
+    assert_eq!(seen.published(&key).pools, ["home"]);
+    let mut six = seen.leases["six"].clone();
+    if let Some(status) = &mut six.status {
+        status.pool = Some("away".into());
+    }
+    seen.leases.insert("six".into(), six);
+    assert_eq!(seen.published(&key).pools, ["home", "away"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use evenkeel_core::{
 };
 
 use crate::{
-    api::{self, LeaseSpec, ListenerPhase, ListenerSpec, Marks},
+    api::{self, LeaseSpec, LeaseStatus, ListenerPhase, ListenerSpec, Marks},
     model::{self, BackendSetSpec, Kind, Member, Probe, Seen, Write},
     names::label,
 };
@@ -20,11 +20,11 @@ const SHOWN_NODES: usize = 5;
 /// A lease that is created or changed.
 pub(super) fn lease(
     id: &ResourceId,
-    seen: Option<&Seen<LeaseSpec, IpAddr>>,
+    seen: Option<&Seen<LeaseSpec, LeaseStatus>>,
     write: &Write<LeaseSpec>,
 ) -> Change {
     let spec = &write.put.spec;
-    let address = spec.address.or(seen.and_then(|seen| seen.status));
+    let address = spec.address.or(seen.and_then(Seen::held));
     let detail = match address {
         Some(address) => format!("{} {address}", spec.family),
         None => format!("{}, address known after apply", spec.family),
@@ -52,10 +52,10 @@ pub(super) fn lease(
 pub(super) fn replaced_lease(
     id: &ResourceId,
     name: &str,
-    seen: &Seen<LeaseSpec, IpAddr>,
+    seen: &Seen<LeaseSpec, LeaseStatus>,
     address: IpAddr,
 ) -> Change {
-    let held = seen.status.or(seen.spec.address);
+    let held = seen.held().or(seen.spec.address);
     let held = held.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     Change::new(
         Action::Replace,

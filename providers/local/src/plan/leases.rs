@@ -14,7 +14,7 @@ use super::{changes, differs, ports};
 use crate::{
     Local,
     annotations::ADDRESS_POOL,
-    api::{LeaseSpec, Marks},
+    api::{LeaseSpec, LeaseStatus, Marks},
     model::{self, Desired, Lease, Observed, SeenLease, Step, Write},
     names::{self, label},
 };
@@ -32,8 +32,8 @@ pub(super) fn matching<'a>(seen: &'a Observed, want: &Lease) -> Option<SeenLease
     }
 }
 
-fn holds(lease: &model::Seen<LeaseSpec, IpAddr>, address: IpAddr) -> bool {
-    lease.status.or(lease.spec.address) == Some(address)
+fn holds(lease: &model::Seen<LeaseSpec, LeaseStatus>, address: IpAddr) -> bool {
+    lease.held().or(lease.spec.address) == Some(address)
 }
 
 /// Plans the leases, and returns by family the name of the one that listeners go on. A family whose lease is only being
@@ -96,8 +96,8 @@ pub(super) fn plan(
 }
 
 /// Says that another pool does not move an address.
-fn stays(plan: &mut Plan<Step>, want: &Lease, lease: &model::Seen<LeaseSpec, IpAddr>) {
-    let (Some(pool), Some(held)) = (&want.pool, lease.status) else {
+fn stays(plan: &mut Plan<Step>, want: &Lease, lease: &model::Seen<LeaseSpec, LeaseStatus>) {
+    let (Some(pool), Some(held)) = (&want.pool, lease.held()) else {
         return;
     };
     if want.address.is_none() && lease.spec.pool.as_deref() != Some(&**pool) {
@@ -134,7 +134,7 @@ fn write(
     name: String,
     want: &Lease,
     turn: u32,
-    found: Option<&model::Seen<LeaseSpec, IpAddr>>,
+    found: Option<&model::Seen<LeaseSpec, LeaseStatus>>,
 ) -> Write<LeaseSpec> {
     let pool = match found {
         Some(found) => found.spec.pool.clone(),

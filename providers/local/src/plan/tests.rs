@@ -20,7 +20,7 @@ use evenkeel_core::{
 };
 
 use super::*;
-use crate::LocalConfig;
+use crate::{LocalConfig, api::LeaseStatus};
 
 fn provider() -> Local {
     Local::new(LocalConfig::new("/nonexistent/dataplane.sock", cluster()))
@@ -389,7 +389,7 @@ fn a_new_address_is_made_before_the_old_one_goes() {
         .seen
         .leases
         .values()
-        .map(|lease| lease.status)
+        .map(|lease| lease.held())
         .collect();
     assert_eq!(addresses, [Some(IpAddr::from([127, 0, 0, 10]))]);
 }
@@ -491,7 +491,7 @@ fn a_change_of_mind_needs_no_approval_while_the_old_address_serves() {
         .seen
         .leases
         .values()
-        .map(|lease| lease.status)
+        .map(|lease| lease.held())
         .collect();
     assert_eq!(addresses, [Some(IpAddr::from([127, 0, 0, 9]))]);
 }
@@ -921,7 +921,10 @@ fn another_pool_moves_no_address() {
     };
     assert_eq!(spec(&stage).pool.as_deref(), Some("office"));
     let lease = stage.seen.leases.values_mut().next().expect("a lease");
-    lease.status = Some(IpAddr::from([127, 77, 0, 7]));
+    lease.status = Some(LeaseStatus {
+        address: IpAddr::from([127, 77, 0, 7]),
+        pool: None,
+    });
     let want = stage.want(of_pool("lab"));
     let plan = stage.plan(&want);
     assert!(plan.steps.is_empty(), "{plan:#?}");

@@ -69,12 +69,12 @@ fn an_address_is_known_when_it_is_asked_for_or_held() {
     assert_eq!(any.leases["lease"].status, None);
     let asked = after(&[put_lease(Some("127.77.0.9"))]);
     assert_eq!(
-        asked.leases["lease"].status,
+        asked.leases["lease"].held(),
         Some("127.77.0.9".parse().expect("an address"))
     );
     let kept = after(&[put_lease(Some("127.77.0.9")), put_lease(None)]);
     assert_eq!(
-        kept.leases["lease"].status,
+        kept.leases["lease"].held(),
         Some("127.77.0.9".parse().expect("an address"))
     );
     assert_eq!(kept.leases["lease"].spec.address, None);

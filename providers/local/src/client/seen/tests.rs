@@ -1,6 +1,6 @@
 //! What is kept of what was read.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::*;
 use crate::api::{BackendSet, BackendSetStatus, Health, Target, TargetStatus};

@@ -133,6 +133,7 @@ impl Observed {
             ingress: ways.ingress(ip),
             ports,
             targets: None,
+            pools: Vec::new(),
         })
     }
 }

@@ -155,6 +155,7 @@ impl Observed {
                 })
                 .collect(),
             targets: None,
+            pools: Vec::new(),
         })
     }
 }
