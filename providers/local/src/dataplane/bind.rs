@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
+use super::udp::leaving;
 use crate::api::{ListenerPhase, Protocol, failure};
 
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
@@ -50,7 +51,11 @@ pub(crate) fn is_taken(address: SocketAddr, protocol: Protocol) -> bool {
                 socket.set_reuse_address(true)?;
                 socket
             }
-            Protocol::Udp => Socket::new(Domain::for_address(address), Type::DGRAM, None)?,
+            Protocol::Udp => {
+                let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+                socket.set_reuse_port(leaving::are_on(address))?;
+                socket
+            }
         };
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -77,12 +82,14 @@ pub(crate) fn listen_udp(address: SocketAddr, count: usize) -> io::Result<Vec<So
         socket.bind(&address.into())?;
         Ok(socket)
     };
-    // Alone first: sharing a port would also share it with another process of this user that lets it.
-    let first = open(false)?;
-    if count <= 1 {
-        return Ok(vec![first]);
+    // Flows of a former listener of ours may still be on it, and share it.
+    if !leaving::are_on(address) {
+        // Alone first: sharing a port would also share it with another process of this user that lets it.
+        let first = open(false)?;
+        if count <= 1 {
+            return Ok(vec![first]);
+        }
     }
-    drop(first);
     (0..count).map(|_| open(true)).collect()
 }
 

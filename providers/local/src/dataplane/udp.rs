@@ -25,7 +25,7 @@ use rustix::{
     },
     io::Errno,
 };
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UdpSocket,
@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     batch::{BATCH, Buffers, Sent, with_buffers},
     flows::{Flows, IDLE},
+    leaving::Leaving,
     upstream::Upstream,
 };
 use super::{
@@ -52,6 +53,7 @@ use crate::api::Protocol;
 
 mod batch;
 mod flows;
+pub(crate) mod leaving;
 mod upstream;
 
 /// More gain little: the kernel's own work per datagram is done by whoever sends.
@@ -64,6 +66,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 const EVENTS: usize = 64;
 /// Datagrams that are read from one flow before the next has its turn.
 const ANSWERS: usize = 8;
+const NO_EVENTS: [Event; EVENTS] = [Event {
+    flags: EventFlags::empty(),
+    data: EventData::new_u64(0),
+}; EVENTS];
 const NOW: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -142,8 +148,8 @@ impl Shard {
         Arc::clone(&self.socket) as Shared
     }
 
-    /// Passes datagrams both ways for as long as it is let.
-    pub(crate) async fn serve(self) {
+    /// Passes datagrams both ways until told to stop. Flows of a listener that was deleted go on for as long as they may.
+    async fn serve(self, stop: CancellationToken) {
         let Self {
             socket,
             targets,
@@ -153,6 +159,7 @@ impl Shard {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                () = stop.cancelled() => break,
                 // An error would come again from reading, which tells it.
                 _ = socket.readable() => state.hear_clients(&socket, targets.as_fd()),
                 ready = targets.readable() => {
@@ -166,6 +173,16 @@ impl Shard {
             // Both sides may be ready again and again; others must get their turn.
             consume_budget().await;
         }
+        // None where the process hands over or ends.
+        let until = *state.front.deadline.borrow();
+        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+            if let Err(error) = SockRef::from(&*socket).set_reuse_port(true) {
+                tracing::debug!(resource.id = state.front.name, %error, "the port cannot be shared");
+            }
+            let traffic = Arc::clone(&state.traffic);
+            let leaving = Leaving::begin(state, targets);
+            traffic.tasks.spawn(leaving.serve(until));
+        }
     }
 }
 
@@ -173,7 +190,7 @@ impl Shard {
 pub(crate) async fn serve(shards: Vec<Shard>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     for shard in shards {
-        tasks.spawn(stop.clone().run_until_cancelled_owned(shard.serve()));
+        tasks.spawn(shard.serve(stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -216,44 +233,51 @@ impl State {
                     sent.bytes += bytes.len();
                 }
             }
-            let Front { datagrams, .. } = &*self.front;
-            datagrams.received.fetch_add(sent.datagrams as u64, Relaxed);
-            for counter in [&self.front.received, &self.traffic.totals.received] {
-                counter.fetch_add(sent.bytes as u64, Relaxed);
-            }
+            self.count_received(sent);
         });
+    }
+
+    /// Counts what clients sent to their targets.
+    fn count_received(&self, sent: Sent) {
+        let Front { datagrams, .. } = &*self.front;
+        datagrams.received.fetch_add(sent.datagrams as u64, Relaxed);
+        for counter in [&self.front.received, &self.traffic.totals.received] {
+            counter.fetch_add(sent.bytes as u64, Relaxed);
+        }
+    }
+
+    /// How many flows have something to read, and whether there may be more.
+    fn wait(&self, waker: BorrowedFd<'_>, events: &mut [Event; EVENTS]) -> (usize, bool) {
+        match epoll::wait(waker, &mut events[..], Some(&NOW)) {
+            Ok(told) => (told, told > 0),
+            Err(Errno::INTR) => (0, true),
+            Err(error) => {
+                tracing::error!(resource.id = self.front.name, %error, "flows cannot be waited for");
+                (0, false)
+            }
+        }
     }
 
     /// Sends what targets said to their clients; true when there may be more.
     fn hear_targets(&mut self, socket: &UdpSocket, waker: BorrowedFd<'_>) -> bool {
-        let mut events = [Event {
-            flags: EventFlags::empty(),
-            data: EventData::new_u64(0),
-        }; EVENTS];
-        let told = match epoll::wait(waker, &mut events, Some(&NOW)) {
-            Ok(told) => told,
-            Err(Errno::INTR) => return true,
-            Err(error) => {
-                tracing::error!(resource.id = self.front.name, %error, "flows cannot be waited for");
-                return false;
-            }
-        };
+        let mut events = NO_EVENTS;
+        let (told, more) = self.wait(waker, &mut events);
         if told == 0 {
-            return false;
+            return more;
         }
         let now = Instant::now();
         with_buffers(|buffers| {
             let mut replies = Vec::with_capacity(BATCH);
             for event in &events[..told] {
                 if replies.len() == BATCH {
-                    self.reply(socket, buffers, &mut replies);
+                    self.reply(socket.as_fd(), buffers, &mut replies);
                 }
                 let id = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.backward(id, now, buffers, &mut replies);
             }
-            self.reply(socket, buffers, &mut replies);
+            self.reply(socket.as_fd(), buffers, &mut replies);
         });
-        true
+        more
     }
 
     /// Reads what a flow's target said, behind the replies that are there already.
@@ -297,8 +321,8 @@ impl State {
         }
     }
 
-    fn reply(&self, socket: &UdpSocket, buffers: &mut Buffers, replies: &mut Vec<SocketAddr>) {
-        let sent = buffers.send(socket.as_fd(), replies);
+    fn reply(&self, socket: BorrowedFd<'_>, buffers: &mut Buffers, replies: &mut Vec<SocketAddr>) {
+        let sent = buffers.send(socket, replies);
         let Front { datagrams, .. } = &*self.front;
         datagrams.sent.fetch_add(sent.datagrams as u64, Relaxed);
         let lost = replies.len() - sent.datagrams;

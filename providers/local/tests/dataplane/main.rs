@@ -7,6 +7,7 @@ mod api;
 mod changes;
 mod handover;
 mod health;
+mod leaving;
 mod limits;
 mod pools;
 mod restart;

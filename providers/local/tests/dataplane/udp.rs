@@ -19,7 +19,7 @@ use tokio::{net::UdpSocket, task::JoinHandle};
 use crate::support::*;
 
 /// A server that answers each datagram with its name and the datagram.
-struct Echo {
+pub struct Echo {
     name: String,
     address: SocketAddr,
     heard: Arc<AtomicUsize>,
@@ -27,7 +27,7 @@ struct Echo {
 }
 
 impl Echo {
-    async fn start(name: &str) -> Self {
+    pub async fn start(name: &str) -> Self {
         Self::on(name, "127.0.0.1:0".parse().expect("an address")).await
     }
 
@@ -83,10 +83,10 @@ impl Drop for Echo {
 }
 
 /// A client with a port of its own, connected: what comes from another address is not heard.
-struct Asker(UdpSocket);
+pub struct Asker(pub UdpSocket);
 
 impl Asker {
-    async fn new(front: SocketAddr) -> Self {
+    pub async fn new(front: SocketAddr) -> Self {
         let any: IpAddr = if front.is_ipv4() {
             IpAddr::from([127, 0, 0, 1])
         } else {
@@ -97,7 +97,7 @@ impl Asker {
         Self(socket)
     }
 
-    async fn say(&self, what: &[u8]) {
+    pub async fn say(&self, what: &[u8]) {
         // A closed port tells so with the next call.
         let _ = self.0.send(what).await;
     }
@@ -113,7 +113,7 @@ impl Asker {
     }
 
     /// Who answers, if anybody does at once.
-    async fn try_ask(&self) -> Option<String> {
+    pub async fn try_ask(&self) -> Option<String> {
         self.say(b" here").await;
         let answer = String::from_utf8(self.hear().await?).expect("text");
         Some(
@@ -125,19 +125,19 @@ impl Asker {
     }
 
     /// Who answers, as a client asks that repeats its question.
-    async fn ask(&self) -> String {
+    pub async fn ask(&self) -> String {
         until("an answer", async || self.try_ask().await).await
     }
 }
 
-fn udp(port: u16) -> ListenerSpec {
+pub fn udp(port: u16) -> ListenerSpec {
     ListenerSpec {
         protocol: Protocol::Udp,
         ..listener(port)
     }
 }
 
-fn set(servers: &[&Echo]) -> BackendSetSpec {
+pub fn set(servers: &[&Echo]) -> BackendSetSpec {
     BackendSetSpec {
         targets: servers.iter().map(|server| server.target()).collect(),
         ..backend_set(&[])
@@ -256,7 +256,8 @@ async fn udp_and_tcp_share_a_number_and_go_their_own_ways() {
     assert_eq!((answer.status, answer.code().as_str()), (409, "PortTaken"));
     client.delete("/v1/listeners/udp").await.done();
     assert!(talk.works().await, "the other protocol's listener went");
-    assert_eq!(asker.try_ask().await, None, "and its port is closed");
+    let late = Asker::new(front).await;
+    assert_eq!(late.try_ask().await, None, "and its port is closed");
     plane.stop().await;
 }
 

@@ -70,6 +70,14 @@ impl<U> Flows<U> {
         self.slots.get_mut(id)?.as_mut()
     }
 
+    /// All of them, with their clients.
+    pub(super) fn all(&self) -> Vec<(usize, SocketAddr)> {
+        self.by_client
+            .iter()
+            .map(|(client, id)| (*id, *client))
+            .collect()
+    }
+
     /// The number that the next flow will have.
     pub(super) fn next_id(&self) -> usize {
         self.free.last().copied().unwrap_or(self.slots.len())
