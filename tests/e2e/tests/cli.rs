@@ -531,6 +531,10 @@ async fn status_says_where_every_service_stands() -> Result<()> {
         service(&document, "fine")?["addresses"] == json!([address]),
         "{document:#}"
     );
+    ensure!(
+        service(&document, "fine")?["pools"] == json!(world.pools),
+        "{document:#}"
+    );
     ensure!(document["controller"]["object"] == place, "{document:#}");
     ensure!(document["controller"]["unknown"].is_null(), "{document:#}");
     ensure!(
@@ -557,11 +561,13 @@ async fn status_says_where_every_service_stands() -> Result<()> {
         "colour without a terminal: {}",
         page.out
     );
-    cli.run(&["status", "-o", "wide"])
-        .await?
-        .says("NODE-PORTS")?;
+    let wide = cli.run(&["status", "-o", "wide"]).await?;
     let yaml = cli.run(&["status", "fine", "-o", "yaml"]).await?;
+    let pool = world.pools.first().context("no pool")?;
+    wide.says("NODE-PORTS")?;
+    wide.says(pool)?;
     yaml.says("kind: Status")?;
+    yaml.says(pool)?;
     ensure!(
         !yaml.out.contains("broken"),
         "only the one that is named: {}",
