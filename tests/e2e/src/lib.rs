@@ -1,8 +1,10 @@
 //! A world to test in: control plane, nodes, data plane and controller, each of them the real program.
 //!
-//! [`World`] starts and stops them; [`look`] reads what is there, [`load`] sends requests,
+//! [`World`] starts and stops them; [`look`] reads what is there, [`load`] sends requests, [`alone`] is for tests of
+//! `evenkeel run` by itself,
 //! [`rolling`] replaces nodes and pods under them. The end-to-end tests, the demo and the benches share it.
 
+pub mod alone;
 pub mod load;
 pub mod look;
 mod make;

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::LIMIT;
 use evenkeel_e2e::user::{NOBODY as USER, program_for_everybody};
-use evenkeel_e2e::{World, WorldOptions};
+use evenkeel_e2e::{World, WorldOptions, own_pool};
 use evenkeel_harness::kubectl::Kubectl;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions};
 use evenkeel_harness::progress::Progress;
@@ -77,6 +77,8 @@ async fn one_pod_on_a_chosen_node_serves_low_ports_with_one_capability() -> Resu
             ..NodesOptions::default()
         }),
         controller: false,
+        // As the node has one.
+        pools: vec![own_pool().replace(".0/24", ".7")],
         ..WorldOptions::default()
     })
     .await?;
@@ -100,18 +102,20 @@ async fn one_pod_on_a_chosen_node_serves_low_ports_with_one_capability() -> Resu
     );
 
     let pods = world.deploy("default", "web", 2).await?;
-    let service = json!({
-        "metadata": {"name": "web"},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "selector": {"app": "web"},
-            "ports": [{"port": 80, "targetPort": "http"}],
-        },
-    });
-    let service: Service = serde_json::from_value(service)?;
     let services = world.services("default");
-    services.create(&PostParams::default(), &service).await?;
+    for (name, port) in [("web", 80), ("more", 81)] {
+        let service = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "type": "LoadBalancer",
+                "loadBalancerClass": "evenkeel.dev/local",
+                "selector": {"app": "web"},
+                "ports": [{"port": port, "targetPort": "http"}],
+            },
+        });
+        let service: Service = serde_json::from_value(service)?;
+        services.create(&PostParams::default(), &service).await?;
+    }
     let logs = || {
         format!(
             "the controller:\n{}\nthe data plane:\n{}",
@@ -124,6 +128,10 @@ async fn one_pod_on_a_chosen_node_serves_low_ports_with_one_capability() -> Resu
         .await
         .with_context(logs)?;
     world.answered_by(address, &pods).await.with_context(logs)?;
+    let more = world.address("default", "more", 81).await;
+    let more = more.with_context(logs)?;
+    ensure!(more.ip() == address.ip(), "{more} beside {address}");
+    world.answered_by(more, &pods).await.with_context(logs)?;
 
     // The containers of a pod restart each for itself.
     controller.stop()?;
@@ -224,12 +232,12 @@ impl Host {
         let maps: Api<ConfigMap> = Api::namespaced(world.client(), HOME);
         let map = maps.get("evenkeel-configuration").await?;
         for (file, text) in map.data.context("no data")? {
-            let placeholder = "local-pool: [192.0.2.10]";
+            let placeholder = "addresses: [192.0.2.10]";
             ensure!(
                 text.contains(placeholder),
                 "{file} has no {placeholder}:\n{text}"
             );
-            let pools = format!("local-pool: [{}]", world.pools.join(", "));
+            let pools = format!("addresses: [{}]", world.pools.join(", "));
             std::fs::write(
                 self.configuration.join(file),
                 text.replace(placeholder, &pools),

@@ -8,16 +8,16 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use evenkeel_e2e::alone::DataPlane;
 use evenkeel_e2e::look::LIMIT;
 use evenkeel_e2e::user::{NOBODY, nobody_possible, program_for_everybody};
 use evenkeel_e2e::{World, WorldOptions};
-use evenkeel_harness::nodes::{NodesKind, NodesOptions, http_get, namespaces_possible};
+use evenkeel_harness::nodes::{NodesKind, NodesOptions, namespaces_possible};
 use evenkeel_harness::supervise::{Janitor, Supervised};
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_but_a_kubeconfig_services_have_addresses_on_this_machine() -> Result<()> {
@@ -42,7 +42,7 @@ async fn with_nothing_but_a_kubeconfig_services_have_addresses_on_this_machine()
     let pods = world.deploy("default", "web", 2).await?;
     let janitor = Janitor::start()?;
     let user = User::new(&world, &janitor)?;
-    let controller = user.run(&world)?;
+    let controller = user.run(&world, &[])?;
 
     // The default pool is everybody's on this machine, so the ports are this process's own.
     let port = 20_000 + u16::try_from(std::process::id() % 5_000)?;
@@ -62,9 +62,34 @@ async fn with_nothing_but_a_kubeconfig_services_have_addresses_on_this_machine()
     };
     let checked = checked.await.with_context(|| controller.log_tail(20));
     // What `run` has started outlives it.
-    user.leave_data_plane_to(&janitor).await?;
+    let data_plane = user.data_plane(&janitor).await?;
+    checked?;
+    for name in ["plain", "stable"] {
+        let services = world.services("default");
+        services.delete(name, &DeleteParams::default()).await?;
+        world.gone("default", name).await?;
+    }
+    controller.stop()?;
+    data_plane.kill()?;
+
+    // One address for all, as where the machine has no more: each port of it is one Service's.
+    let controller = user.run(&world, &["--local-pool", "127.0.0.1,shared=true"])?;
+    for (name, port) in [("first", port), ("second", port + 5_000)] {
+        create(&world, name, port, json!({})).await?;
+    }
+    let checked = async {
+        for (name, port) in [("first", port), ("second", port + 5_000)] {
+            let address = world.address("default", name, port).await?;
+            ensure!(address.ip().to_string() == "127.0.0.1", "{address}");
+            answers(&world, address, &pods).await?;
+        }
+        anyhow::Ok(())
+    };
+    let checked = checked.await.with_context(|| controller.log_tail(20));
+    let data_plane = user.data_plane(&janitor).await?;
     checked?;
     controller.stop()?;
+    data_plane.kill()?;
     world.stop().await
 }
 
@@ -128,7 +153,7 @@ impl User {
     }
 
     /// Types the command of the book. Only the address of the controller's own HTTP server differs, of which there is one per machine.
-    fn run(&self, world: &World) -> Result<Supervised> {
+    fn run(&self, world: &World, further: &[&str]) -> Result<Supervised> {
         let number = NOBODY.to_string();
         Supervised::builder("env")
             .arg("-i")
@@ -143,25 +168,18 @@ impl User {
             .arg(&self.program)
             .args(["run", "--provider", "local", "--default-provider", "local"])
             .args(["--listen", &world.admin.to_string()])
+            .args(further)
             .log_file(world.plane.log_dir().join("laptop.log"))
             .spawn()
     }
 
-    /// Has the data plane that `run` has started, and which is no child of ours, end with the janitor.
-    async fn leave_data_plane_to(&self, janitor: &Janitor) -> Result<()> {
+    /// The data plane that `run` has started, and which is no child of ours: the janitor ends it, should nobody else do.
+    async fn data_plane(&self, janitor: &Janitor) -> Result<DataPlane> {
         let socket = self.session.join("evenkeel/dataplane.sock");
-        let stream = eventually("the data plane", LIMIT, || async {
-            Ok(UnixStream::connect(&socket).await?)
+        eventually("the data plane", LIMIT, || {
+            DataPlane::find(&socket, janitor)
         })
-        .await?;
-        let answer = http_get(stream, "dataplane", "/v1/health").await?;
-        let health: Value = serde_json::from_str(&answer.body)?;
-        let pid = health["pid"].as_u64().context("no pid")?;
-        let socket = socket.display();
-        let kill = format!(
-            "! tr '\\0' ' ' </proc/{pid}/cmdline 2>/dev/null | grep -qF '{socket}' || kill -KILL {pid}"
-        );
-        janitor.clean_up(["sh", "-c", &kill])
+        .await
     }
 }
 

@@ -1,13 +1,10 @@
 //! `evenkeel run` by itself: the data plane that it starts, the permissions that it needs, servers without streaming lists.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
+use evenkeel_e2e::alone::{DataPlane, Home};
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_harness::control_plane::{ControlPlane, Options};
 use evenkeel_harness::evenkeel::Evenkeel;
-use evenkeel_harness::nodes::http_get;
 use evenkeel_harness::supervise::Janitor;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -16,45 +13,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use serde_json::{Value, json};
-use tokio::net::UnixStream;
-
-/// Addresses that no other data plane on this machine hands out at the same time.
-fn pool() -> String {
-    let process = std::process::id();
-    format!("127.{}.{}.0/24", 192 + process % 62, process / 62 % 256)
-}
-
-/// Where one `evenkeel run` is at home.
-struct Home {
-    socket: PathBuf,
-    admin: SocketAddr,
-    args: Vec<String>,
-}
-
-impl Home {
-    fn new(plane: &ControlPlane) -> Result<Self> {
-        let directory = plane.directory().join("alone");
-        let socket = directory.join("dataplane.sock");
-        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let pairs = [
-            ("--provider", "local".to_owned()),
-            ("--listen", admin.to_string()),
-            ("--local-socket", socket.display().to_string()),
-            ("--local-state-dir", directory.display().to_string()),
-            ("--local-pool", pool()),
-        ];
-        let args = pairs
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value])
-            .collect();
-        Ok(Self {
-            socket,
-            admin,
-            args,
-        })
-    }
-}
+use serde_json::json;
 
 /// A data plane that nobody else has started belongs to nobody: it outlives who started it, and is started again.
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +27,7 @@ async fn a_data_plane_is_started_outlives_the_controller_and_is_started_again() 
         socket,
         admin,
         args,
+        ..
     } = Home::new(&plane)?;
     let janitor = Janitor::start()?;
     let mut controller = Evenkeel::run(&plane, &args, Some(admin)).await?;
@@ -99,43 +59,6 @@ async fn a_data_plane_is_started_outlives_the_controller_and_is_started_again() 
         "it outlives a controller that ends"
     );
     second.kill()
-}
-
-/// A data plane that is no child of ours. The janitor ends it, should we not come to it.
-struct DataPlane {
-    pid: u64,
-    socket: PathBuf,
-}
-
-impl DataPlane {
-    async fn find(socket: &std::path::Path, janitor: &Janitor) -> Result<Self> {
-        let stream = UnixStream::connect(socket).await?;
-        let answer = http_get(stream, "dataplane", "/v1/health").await?;
-        let health: Value = serde_json::from_str(&answer.body)?;
-        let pid = health["pid"].as_u64().context("no pid")?;
-        let found = Self {
-            pid,
-            socket: socket.to_owned(),
-        };
-        janitor.clean_up(["sh", "-c", &found.kill_command()])?;
-        Ok(found)
-    }
-
-    /// Ends the process if it is still the one that was found.
-    fn kill_command(&self) -> String {
-        let (pid, socket) = (self.pid, self.socket.display());
-        format!(
-            "! tr '\\0' ' ' </proc/{pid}/cmdline 2>/dev/null | grep -qF '{socket}' || kill -KILL {pid}"
-        )
-    }
-
-    fn kill(&self) -> Result<()> {
-        let status = std::process::Command::new("sh")
-            .args(["-c", &self.kill_command()])
-            .status()?;
-        ensure!(status.success(), "{status}");
-        Ok(())
-    }
 }
 
 /// With the permissions of the book and no others, on a server whose lists come in pages.
