@@ -1,4 +1,4 @@
-//! The capabilities of the data plane: to open ports below 1024, and where a pool asks for it to add addresses to interfaces.
+//! The capabilities of the data plane: to open ports below 1024, and where pools ask for it to add addresses to interfaces.
 //! Writes: what the calling thread, and those that it starts, may do.
 
 /// Makes use of `CAP_NET_BIND_SERVICE`, and of `CAP_NET_ADMIN` where addresses are changed, as far as the process may.

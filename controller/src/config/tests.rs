@@ -262,6 +262,15 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             ["shared of --local-pool: \"maybe\"", "true or false", ""],
         ),
         (
+            "--provider local --local-pool host,add-to=eth0",
+            "",
+            [
+                "add-to of --local-pool: \"eth0\"",
+                "nothing here",
+                "remove it",
+            ],
+        ),
+        (
             "--provider local",
             "local-pool: [{addresses: 127.1.0.9, per-namespace-limit: none}]",
             [
