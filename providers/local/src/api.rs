@@ -500,6 +500,10 @@ impl ApiError {
 pub mod header {
     /// On `DELETE`: UID of the cluster that owns the object.
     pub const CLUSTER: &str = "x-evenkeel-cluster";
+    /// On `PUT` and `DELETE`, if the caller does not wait for ever: when it gives up, in milliseconds of the machine's
+    /// monotonic clock (`CLOCK_MONOTONIC`, clock_gettime(2)). What was not begun by then never is, so that a change that
+    /// was given up cannot come after one that was asked for later.
+    pub const DEADLINE: &str = "x-evenkeel-deadline";
 }
 
 /// Largest body of a request, in bytes: room for a full set of targets many times over.

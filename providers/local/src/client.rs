@@ -23,6 +23,7 @@ use crate::{
     api::{self, Handover, Info, Object, Objects, Put, Snapshot},
     errors::{self, Access},
     model::Kind,
+    moment::Moment,
 };
 
 /// The longest a call may take. The data plane answers in milliseconds and gives up by itself after ten seconds.
@@ -159,14 +160,15 @@ impl Client {
             Expect::Generation(generation) => (header::IF_MATCH.as_str(), generation.to_string()),
         };
         let body = serde_json::to_vec(put).expect("the types of the API can be written as JSON");
+        let allowed = self.allowed(ticket)?;
         let request = self.request(
             Method::PUT,
             format!("/v1/{}/{name}", path(kind)),
-            &[expect],
+            &[expect, deadline(allowed)],
             body.into(),
         );
         let (status, body) = self
-            .call(operation, Access::Write, self.allowed(ticket)?, request)
+            .call(operation, Access::Write, allowed, request)
             .await?;
         answer(operation, Access::Write, status, &body)
     }
@@ -183,9 +185,11 @@ impl Client {
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
         let operation = operation("DELETE", kind);
+        let allowed = self.allowed(ticket)?;
         let headers = [
             (header::IF_MATCH.as_str(), generation.to_string()),
             (api::header::CLUSTER, self.cluster.to_string()),
+            deadline(allowed),
         ];
         let request = self.request(
             Method::DELETE,
@@ -194,7 +198,7 @@ impl Client {
             Bytes::new(),
         );
         let (status, body) = self
-            .call(operation, Access::Write, self.allowed(ticket)?, request)
+            .call(operation, Access::Write, allowed, request)
             .await?;
         if status.is_success() {
             return Ok(());
@@ -355,6 +359,12 @@ fn operation(method: &'static str, kind: Kind) -> &'static str {
         (_, Kind::BackendSet) => "GET backendsets",
         (_, Kind::Listener) => "GET listeners",
     }
+}
+
+/// The header that says when a write is given up. Taken before the call begins, so the data plane gives up first.
+fn deadline(allowed: Duration) -> (&'static str, String) {
+    let deadline = Moment::now().plus(allowed).milliseconds();
+    (api::header::DEADLINE, deadline.to_string())
 }
 
 /// A value as a query may carry it (RFC 3986, 2.3: everything but unreserved characters is encoded).

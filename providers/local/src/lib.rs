@@ -18,6 +18,7 @@ pub mod dataplane;
 pub mod desired;
 pub mod errors;
 pub mod model;
+mod moment;
 pub mod names;
 pub mod observe;
 pub mod plan;

@@ -19,7 +19,10 @@ use evenkeel_core::{
     provider::Provider,
 };
 
-use crate::{samples, tap::Tap};
+use crate::{
+    samples,
+    tap::{Fault, Tap},
+};
 
 /// A provider under test: how to get a cloud for it, and what to ask of it.
 #[async_trait]
@@ -99,6 +102,11 @@ pub trait Rig: Send + Sync + Sized {
     /// Which of a run's calls are broken, one after the other, each in every way. All of them, unless worlds are dear.
     fn fault_points(&self, calls: usize) -> Vec<usize> {
         (0..calls).collect()
+    }
+
+    /// How single calls are broken.
+    fn faults(&self) -> Vec<Fault> {
+        Fault::ALL.to_vec()
     }
 
     /// How many random ways are taken in one test, beside those that failed before. Fewer where worlds are dear.

@@ -82,10 +82,13 @@ pub enum Fault {
     KilledAfter,
     /// No effect: the credentials have expired, which concerns every call and not this one. Class: Denied, of the provider.
     Expired,
+    /// The caller waits in vain and gives up; the call goes on all the same and arrives when the next one has been carried
+    /// out. Only a line with a proxy in it can do that. Class: as of [`Fault::LostAnswer`].
+    Late,
 }
 
 impl Fault {
-    /// All that happen to single calls.
+    /// All that happen to single calls on every line.
     pub const ALL: [Self; 7] = [
         Self::Unreachable,
         Self::Throttled,
@@ -174,7 +177,7 @@ impl Tap {
     }
 
     /// Carries out one call: counted, and broken where it shall be. `effect` does the work in the cloud and ends with
-    /// [`Tap::saw`] if it wrote.
+    /// [`Tap::saw`] if it wrote. [`Fault::Late`] has no effect here.
     ///
     /// # Errors
     /// The effect's own, or the fault's.

@@ -186,7 +186,7 @@ pub fn random_walks<R: Rig>(rig: &R, seeds: &'static str) -> Result<(), String> 
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(seeds))),
         ..Config::default()
     };
-    let ways = prop::collection::vec(step(), 1..12);
+    let ways = prop::collection::vec(step(rig.faults()), 1..12);
     TestRunner::new(config)
         .run(&ways, |way| {
             runtime
@@ -199,7 +199,7 @@ pub fn random_walks<R: Rig>(rig: &R, seeds: &'static str) -> Result<(), String> 
         })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(faults: Vec<Fault>) -> impl Strategy<Value = Step> {
     let service = || 0..ALONE.len();
     let event = prop_oneof![
         4 => (service(), prop::bool::weighted(0.8)).prop_map(|(s, is)| Event::Present(s, is)),
@@ -212,7 +212,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..=NODES, 0..3_u8).prop_map(|(node, placement)| Event::Node(node, placement)),
         1 => any::<bool>().prop_map(Event::Restart),
     ];
-    let fault = (0..24_usize, prop::sample::select(Fault::ALL.to_vec()));
+    let fault = (0..24_usize, prop::sample::select(faults));
     (event, any::<bool>(), prop::option::of(fault)).prop_map(|(event, settles, fault)| Step {
         event,
         settles,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::{
     rig::{Abilities, Object, Picture, Rig, World},
-    tap::Tap,
+    tap::{Fault, Tap},
 };
 
 /// A rig whose provider is wrapped into another.
@@ -105,6 +105,9 @@ impl<R: Rig, Q: Provider<Observed = Observed<R>>> Rig for Over<'_, R, Q> {
     }
     fn fault_points(&self, calls: usize) -> Vec<usize> {
         self.rig.fault_points(calls)
+    }
+    fn faults(&self) -> Vec<Fault> {
+        self.rig.faults()
     }
     fn ways(&self) -> u32 {
         self.rig.ways()

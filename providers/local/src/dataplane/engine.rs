@@ -5,7 +5,8 @@
 //! once, then it takes effect, then all are answered. When the disk refuses, the whole batch is taken back and told so.
 //!
 //! ## Guarantees
-//! What was answered survives a crash. A read sees every change answered before it.
+//! What was answered survives a crash. A read sees every change answered before it. A change whose caller has given up is not
+//! begun, so that who asks after that sees all there will ever be of it.
 
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
@@ -31,6 +32,7 @@ use crate::api::{
     ApiError, BackendSet, BackendSetSpec, BackendSetSummary, Health, Lease, LeaseStatus, Listener,
     ListenerSpec, Object, Objects, Snapshot, Target, TargetAddress, code,
 };
+use crate::moment::Moment;
 
 /// Requests that may wait; more are told to come back.
 const QUEUE: usize = 1_024;
@@ -221,7 +223,11 @@ impl View<'_> {
 type Read = Box<dyn FnOnce(&View<'_>) + Send>;
 
 enum Command {
-    Change(Box<Request>, oneshot::Sender<Result<Answer, ApiError>>),
+    Change(
+        Box<Request>,
+        Option<Moment>,
+        oneshot::Sender<Result<Answer, ApiError>>,
+    ),
     Read(Read),
     Freeze(oneshot::Sender<Result<Frozen, ApiError>>),
 }
@@ -242,11 +248,16 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Changes something. When the caller stops waiting the change may be made all the same.
-    pub(crate) async fn change(&self, request: Request) -> Result<Answer, ApiError> {
+    /// Changes something. When the caller stops waiting the change may be made all the same, unless the deadline has passed
+    /// before it was begun.
+    pub(crate) async fn change(
+        &self,
+        request: Request,
+        deadline: Option<Moment>,
+    ) -> Result<Answer, ApiError> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .try_send(Command::Change(Box::new(request), answer))
+            .try_send(Command::Change(Box::new(request), deadline, answer))
             .map_err(|_| busy())?;
         answered.await.map_err(|_| busy())?
     }
@@ -285,6 +296,14 @@ pub(crate) fn busy() -> ApiError {
     ApiError::new(
         code::BUSY,
         "the data plane is overloaded or stopping; ask again, and read before you assume anything",
+    )
+}
+
+/// The answer to a change that was asked for too long ago.
+fn too_late() -> ApiError {
+    ApiError::new(
+        code::BUSY,
+        "the change comes after its deadline and was not begun; ask again with a later one",
     )
 }
 
@@ -400,7 +419,9 @@ impl Work {
         for command in commands {
             match command {
                 Command::Read(read) => reads.push(read),
-                Command::Change(request, waiter) => merged.push(self.merge(*request, waiter)),
+                Command::Change(request, deadline, waiter) => {
+                    merged.push(self.merge(*request, deadline, waiter));
+                }
                 // There is never more than one.
                 Command::Freeze(waiter) => freeze = Some(waiter),
             }
@@ -465,10 +486,19 @@ impl Work {
     fn merge(
         &mut self,
         request: Request,
+        deadline: Option<Moment>,
         waiter: oneshot::Sender<Result<Answer, ApiError>>,
     ) -> Merged {
         let (kind, name) = request.subject();
         let name = name.to_owned();
+        if deadline.is_some_and(Moment::has_passed) {
+            return Merged {
+                kind,
+                name,
+                result: Err(too_late()),
+                waiter,
+            };
+        }
         if let Request::PutLease { put, .. } = &request
             && !self.store.leases.contains_key(&name)
         {
@@ -504,9 +534,12 @@ impl Work {
     async fn save(&self) -> Result<(), String> {
         let (disk, store) = (self.disk.clone(), self.store.clone());
         let saved = tokio::task::spawn_blocking(move || disk.save(&store)).await;
-        saved
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
+        let said = match saved {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Err(format!("{}: {said}", self.disk.path().display()))
     }
 }
 

@@ -6,7 +6,10 @@ use super::{
     store::{Expect, Kind, Request},
     strict,
 };
-use crate::api::{ApiError, HANDOVER_VERSION, Handover, Marks, code, header};
+use crate::{
+    api::{ApiError, HANDOVER_VERSION, Handover, Marks, code, header},
+    moment::Moment,
+};
 
 /// Which objects are asked about; nothing said is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -269,6 +272,21 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiEr
             .map_err(|_| invalid(name, "the value is not visible ASCII; correct it")),
         (Some(_), Some(_)) => Err(invalid(name, "the header is there twice; send it once")),
     }
+}
+
+/// When the caller gives up, if it ever does.
+pub(crate) fn deadline(headers: &HeaderMap) -> Result<Option<Moment>, ApiError> {
+    let Some(value) = text(headers, header::DEADLINE)? else {
+        return Ok(None);
+    };
+    let milliseconds = value.parse().map_err(|_| {
+        let allowed = "it is milliseconds of the monotonic clock; send a whole number";
+        invalid(
+            header::DEADLINE,
+            format!("`{value}` is not allowed, {allowed}"),
+        )
+    })?;
+    Ok(Some(Moment::of_milliseconds(milliseconds)))
 }
 
 fn expectation(headers: &HeaderMap) -> Result<Expect, ApiError> {

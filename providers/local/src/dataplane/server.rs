@@ -54,6 +54,7 @@ impl Api {
 
     async fn handle(&self, request: Request) -> Result<Response, Refusal> {
         let (head, body) = request.into_parts();
+        let deadline = || route::deadline(&head.headers).map_err(refuse);
         match route::route(&head.method, &head.uri, &head.headers)? {
             Route::Health => Ok(json(StatusCode::OK, &self.info().await.map_err(refuse)?)),
             Route::Metrics(which) => {
@@ -106,9 +107,11 @@ impl Api {
                 }
             }
             Route::Put { kind, name, expect } => {
+                let deadline = deadline()?;
                 let bytes = read_body(body).await?;
                 let request = route::put(kind, name, expect, &bytes).map_err(refuse)?;
-                match self.engine.change(request).await.map_err(refuse)? {
+                let answer = self.engine.change(request, deadline).await;
+                match answer.map_err(refuse)? {
                     Answer::Put {
                         object,
                         created: true,
@@ -137,7 +140,8 @@ impl Api {
                     cluster,
                     expect,
                 };
-                self.engine.change(request).await.map_err(refuse)?;
+                let answer = self.engine.change(request, deadline()?).await;
+                answer.map_err(refuse)?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
         }

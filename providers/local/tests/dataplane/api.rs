@@ -426,3 +426,31 @@ fn garbage_on_the_socket_is_refused_and_harms_nothing() {
     });
     runtime.block_on(plane.stop());
 }
+
+#[tokio::test]
+async fn a_change_that_comes_after_its_deadline_is_not_begun() {
+    let (_directory, plane, _) = plane().await;
+    let client = &plane.client;
+    let lease = serde_json::to_vec(&body(LeaseSpec::of(Family::V4))).expect("JSON");
+    let put = async |deadline: &str| {
+        let headers = [("x-evenkeel-deadline", deadline)];
+        let path = "/v1/leases/lease";
+        client.ask("PUT", path, &headers, lease.clone()).await
+    };
+    let late = put("0").await;
+    assert_eq!((late.status, late.code().as_str()), (503, "Busy"));
+    let none: Objects = client.get("/v1/objects").await.object();
+    assert!(none.leases.is_empty());
+    assert_eq!(put("soon").await.status, 400);
+    let far = u64::MAX.to_string();
+    assert_eq!(put(&far).await.status, 201);
+
+    let headers = [
+        ("x-evenkeel-deadline", "0"),
+        ("x-evenkeel-cluster", "cluster-1"),
+    ];
+    let late = client.ask("DELETE", "/v1/leases/lease", &headers, vec![]);
+    assert_eq!(late.await.status, 503);
+    assert_eq!(client.get("/v1/leases/lease").await.status, 200);
+    plane.stop().await;
+}

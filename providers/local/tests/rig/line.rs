@@ -2,16 +2,16 @@
 //! addresses that all worlds share into those of its own.
 
 use std::{
-    io,
+    io, mem,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use evenkeel_laws::{
     samples,
     tap::{Call, Fault, Tap},
 };
-use evenkeel_local::api::{ApiError, Objects, code};
+use evenkeel_local::api::{self, ApiError, Objects, code};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -48,6 +48,17 @@ struct Ends {
     dataplane: PathBuf,
     own: Arc<str>,
     tap: Tap,
+    late: Arc<Mutex<Vec<Late>>>,
+}
+
+/// A write whose caller has given up, on its way behind others.
+struct Late {
+    /// Calls that come before it.
+    behind: u8,
+    method: http::Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
 }
 
 impl Line {
@@ -60,6 +71,7 @@ impl Line {
             dataplane: dataplane.to_owned(),
             own: Arc::clone(&own),
             tap,
+            late: Arc::default(),
         };
         let token = Arc::clone(&connections);
         let accepting = tokio::spawn(async move {
@@ -123,6 +135,7 @@ impl Ends {
             Call::write(head.method.as_str(), &path)
         };
         let fault = self.tap.arrive(call).await;
+        self.let_late_ones_arrive().await?;
         match fault {
             None | Some(Fault::LostAnswer | Fault::KilledAfter) => {}
             Some(Fault::KilledBefore) => match self.tap.die().await {},
@@ -137,22 +150,22 @@ impl Ends {
                 return Ok(refusal(StatusCode::PRECONDITION_FAILED, code::CHANGED));
             }
             Some(Fault::Rejected) => return Ok(refusal(StatusCode::BAD_REQUEST, code::INVALID)),
+            Some(Fault::Late) => {
+                if !reads {
+                    let late = Late {
+                        behind: 1,
+                        method: head.method,
+                        path,
+                        headers: kept(&head.headers),
+                        body,
+                    };
+                    self.late().push(late);
+                }
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
         let headers = kept(&head.headers);
-        let (status, answer) = send(
-            &self.dataplane,
-            head.method.as_str(),
-            &path,
-            &headers,
-            self.translated(body, false),
-        )
-        .await?;
-        if !reads {
-            self.tap.saw(picture(
-                &objects(&self.dataplane).await,
-                &samples::cluster(),
-            ));
-        }
+        let (status, answer) = self.pass(&head.method, &path, &headers, body).await?;
         match fault {
             Some(Fault::KilledAfter) => match self.tap.die().await {},
             Some(_) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -162,6 +175,48 @@ impl Ends {
                 Ok(response)
             }
         }
+    }
+
+    /// Passes a call on.
+    async fn pass(
+        &self,
+        method: &http::Method,
+        path: &str,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> io::Result<(StatusCode, Bytes)> {
+        let body = self.translated(body, false);
+        let answer = send(&self.dataplane, method.as_str(), path, headers, body).await?;
+        if *method != http::Method::GET {
+            let objects = objects(&self.dataplane).await;
+            self.tap.saw(picture(&objects, &samples::cluster()));
+        }
+        Ok(answer)
+    }
+
+    /// Passes on the late calls whose turn it is. By now the time is over that their callers gave them.
+    async fn let_late_ones_arrive(&self) -> io::Result<()> {
+        let (due, mut rest): (Vec<_>, Vec<_>) = mem::take(&mut *self.late())
+            .into_iter()
+            .partition(|late| late.behind == 0);
+        for late in &mut rest {
+            late.behind -= 1;
+        }
+        self.late().extend(rest);
+        for mut late in due {
+            for (name, value) in &mut late.headers {
+                if name == api::header::DEADLINE {
+                    *value = "0".to_owned();
+                }
+            }
+            self.pass(&late.method, &late.path, &late.headers, late.body)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn translated(&self, body: Bytes, back: bool) -> Bytes {
@@ -188,7 +243,8 @@ fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
         header::IF_MATCH.as_str(),
         header::IF_NONE_MATCH.as_str(),
         header::CONTENT_TYPE.as_str(),
-        evenkeel_local::api::header::CLUSTER,
+        api::header::CLUSTER,
+        api::header::DEADLINE,
     ]
     .into_iter()
     .filter_map(|name| {

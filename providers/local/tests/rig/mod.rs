@@ -20,7 +20,7 @@ use evenkeel_core::{
 use evenkeel_laws::{
     rig::{Frontend, Object, Picture, Rig, World},
     samples,
-    tap::Tap,
+    tap::{Fault, Tap},
 };
 use evenkeel_local::{
     Local, LocalConfig,
@@ -115,6 +115,10 @@ impl Rig for LocalRig {
         });
         intent.ports.sort();
         true
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        [&Fault::ALL[..], &[Fault::Late]].concat()
     }
 
     /// A world is threads, sockets and files, and the machine may be busy.

@@ -6,7 +6,6 @@ use crate::{
     operator::Operator,
     rig::{Rig, World},
     scene::{Scene, three_nodes},
-    tap::Fault,
 };
 
 /// Whichever call of a run fails, in whatever way, and also when the process is killed in it: those who go on reach the same
@@ -23,7 +22,7 @@ pub async fn restartable<R: Rig>(rig: &R) -> Result<(), String> {
         let calls = operator.world.tap().calls();
         let direct = operator.state().await;
         for number in rig.fault_points(calls.len()) {
-            for fault in Fault::ALL {
+            for fault in rig.faults() {
                 let mut operator = Operator::after(rig, before).await?;
                 let start = operator.world.picture().await;
                 operator.world.tap().reset();
@@ -80,7 +79,7 @@ pub async fn deleted_half_way<R: Rig>(rig: &R) -> Result<(), String> {
     operator.play(&whole).await?;
     let calls = operator.world.tap().calls().len();
     for number in rig.fault_points(calls) {
-        for fault in Fault::ALL {
+        for fault in rig.faults() {
             let mut operator = Operator::after(rig, std::slice::from_ref(&rest)).await?;
             operator.world.tap().reset();
             operator.world.tap().fail(number, fault);
@@ -116,7 +115,7 @@ pub async fn retained_whatever_fails<R: Rig>(rig: &R) -> Result<(), String> {
     operator.play(&released).await?;
     let calls = operator.world.tap().calls();
     for number in rig.fault_points(calls.len()) {
-        for fault in Fault::ALL {
+        for fault in rig.faults() {
             let mut operator = Operator::after(rig, std::slice::from_ref(&retained)).await?;
             let before = operator.state().await;
             operator.world.tap().reset();
