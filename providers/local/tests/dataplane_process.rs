@@ -1,4 +1,4 @@
-//! The data plane as a process of its own: killed without a word, and short of file descriptors.
+//! The data plane as a process of its own: killed without a word, stopped, and short of file descriptors and disk.
 //!
 //! The process is this test binary again, told by a variable to be a data plane.
 
@@ -10,6 +10,7 @@
 
 use std::{
     env,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -19,8 +20,8 @@ use evenkeel_local::{
     api::{Health, Info, Listener, ListenerPhase, Objects, failure},
     dataplane::serve,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::net::UnixStream;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use tokio::{io::AsyncWriteExt, net::UnixStream};
 
 #[path = "dataplane/support.rs"]
 mod support;
@@ -28,11 +29,17 @@ use support::*;
 
 #[path = "dataplane_process/abuse.rs"]
 mod abuse;
+#[path = "dataplane_process/disk.rs"]
+mod disk;
 #[cfg(target_os = "linux")]
 #[path = "dataplane_process/interfaces.rs"]
 mod interfaces;
 #[path = "dataplane_process/kill.rs"]
 mod kill;
+#[path = "dataplane_process/mortal.rs"]
+mod mortal;
+#[path = "dataplane_process/stall.rs"]
+mod stall;
 #[path = "dataplane_process/takeover.rs"]
 mod takeover;
 
@@ -42,6 +49,16 @@ const FILES: &str = "EVENKEEL_TEST_FILES";
 const CONNECTIONS: &str = "EVENKEEL_TEST_CONNECTIONS";
 const TAKE_OVER: &str = "EVENKEEL_TEST_TAKE_OVER";
 const UNPRIVILEGED: &str = "EVENKEEL_TEST_UNPRIVILEGED";
+const FILE_SIZE: &str = "EVENKEEL_TEST_FILE_SIZE";
+const DIES: &str = "EVENKEEL_TEST_DIES";
+const VARIABLES: [&str; 6] = [
+    FILES,
+    CONNECTIONS,
+    TAKE_OVER,
+    UNPRIVILEGED,
+    FILE_SIZE,
+    DIES,
+];
 
 /// Not a test: what the child process runs.
 #[test]
@@ -52,14 +69,17 @@ fn child() {
     };
     if let Ok(files) = env::var(FILES) {
         let limit = Some(files.parse().expect("a number"));
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit,
-                maximum: limit,
-            },
-        )
-        .expect("a lower limit");
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        setrlimit(Resource::Nofile, limit).expect("a lower limit");
+    }
+    if let Ok(size) = env::var(FILE_SIZE) {
+        disk::limit_files(size.parse().expect("a number"));
+    }
+    if let Ok(step) = env::var(DIES) {
+        mortal::die_at(step);
     }
     let pools = env::var(POOL).expect("pools");
     // A comma is between pools, and so another sign is between the options of one.
@@ -110,37 +130,61 @@ impl Process {
 
     /// Starts one that takes over, and waits until it has.
     async fn take_over(directory: &Path, pool: &str) -> Self {
-        let mut process = Self::spawn(directory, pool, &[(TAKE_OVER, "yes".to_owned())]);
-        let (client, pid) = (process.client.clone(), process.child.id());
+        Self::take_over_with(directory, pool, &[]).await
+    }
+
+    /// The same with these variables of [`child`] set.
+    async fn take_over_with(directory: &Path, pool: &str, variables: &[(&str, String)]) -> Self {
+        let mut process = Self::spawn(directory, pool, &taking_over(variables));
+        let pid = process.child.id();
         until("the new one answers", async || {
             process.runs();
-            // The old one says that it is busy when it is asked in the middle of it.
-            let answer = client.get("/v1/health").await;
-            (answer.status == 200 && answer.object::<Info>().pid == pid).then_some(())
+            (process.answering().await? == pid).then_some(())
         })
         .await;
         process
     }
 
+    /// The process that answers on the socket; None where it is busy or dies.
+    async fn answering(&self) -> Option<u32> {
+        let mut stream = UnixStream::connect(&self.client.socket).await.ok()?;
+        let ask = b"GET /v1/health HTTP/1.1\r\nhost: dataplane\r\nconnection: close\r\n\r\n";
+        stream.write_all(ask).await.ok()?;
+        let (status, info) = kill::answer(&mut stream).await?;
+        let info: Info = (status == 200).then(|| serde_json::from_value(info).ok())??;
+        Some(info.pid)
+    }
+
     fn spawn(directory: &Path, pool: &str, variables: &[(&str, String)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("this binary"));
+        // A write past a limit is then an error and no signal.
+        let mut command = Command::new("sh");
         command
+            .args(["-c", "trap '' XFSZ && exec \"$@\"", "sh"])
+            .arg(env::current_exe().expect("this binary"))
             .args(["child", "--exact", "--ignored", "--quiet"])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
         command
             .env(DIRECTORY, directory)
             .env(POOL, pool)
-            .env_remove(FILES)
-            .env_remove(CONNECTIONS)
-            .env_remove(TAKE_OVER)
-            .env_remove(UNPRIVILEGED)
             .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("a process");
         let client = Client {
             socket: directory.join("dataplane.sock"),
         };
         Self { child, client }
+    }
+
+    /// Waits until it was killed.
+    async fn died(&mut self) {
+        let status = until("its death", async || {
+            self.child.try_wait().expect("its state")
+        })
+        .await;
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
     }
 
     fn runs(&mut self) {
@@ -169,6 +213,12 @@ impl Process {
     }
 }
 
+/// The variables of a data plane that takes over.
+fn taking_over<'a>(variables: &[(&'a str, String)]) -> Vec<(&'a str, String)> {
+    let take_over = (TAKE_OVER, "yes".to_owned());
+    variables.iter().cloned().chain([take_over]).collect()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
@@ -194,10 +244,7 @@ async fn a_killed_data_plane_comes_back_as_it_was() {
     assert!(socket.exists(), "the dead one's socket is left behind");
 
     let process = Process::start(directory.path(), &pool, None).await;
-    let mut after: Objects = process.client.get("/v1/objects").await.object();
-    assert_eq!(after.listeners[0].status.phase, ListenerPhase::Ready);
-    after.listeners[0].status = before.listeners[0].status.clone();
-    assert_eq!(after, before);
+    assert_same(&before, process.client.get("/v1/objects").await.object());
     assert!(Talk::open(front).await.works().await);
 }
 

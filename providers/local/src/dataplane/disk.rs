@@ -360,8 +360,17 @@ impl Disk {
     /// sync fail, possibly the new ones.
     pub(crate) fn save(&self, store: &Store) -> io::Result<()> {
         let pending = self.beside("new");
-        let backup = self.beside("bak");
         write_whole(&pending, |writer| write(writer, store))?;
+        let replaced = self.replace_by(&pending);
+        if replaced.is_err() {
+            // It takes room, and is gone where only the last sync failed.
+            let _ = fs::remove_file(&pending);
+        }
+        replaced
+    }
+
+    fn replace_by(&self, pending: &Path) -> io::Result<()> {
+        let backup = self.beside("bak");
         match fs::remove_file(&backup) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -371,8 +380,12 @@ impl Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::rename(&pending, &self.path)?;
+        fs::rename(pending, &self.path)?;
         File::open(self.directory())?.sync_all()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

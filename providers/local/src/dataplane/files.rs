@@ -1,8 +1,8 @@
 //! What files that are replaced as a whole have in common. Writes.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufWriter},
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -14,7 +14,8 @@ pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Writes a file that only its owner can read, and forces it to disk. Renaming it over another replaces that at once.
+/// Writes a file that only its owner can read, and forces it to disk. Renaming it over another replaces that at once. When it
+/// fails there is no such file, so that a part of one takes no room on a disk that is full.
 pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -26,9 +27,15 @@ pub(crate) fn write_whole(
         .mode(0o600)
         .open(path)?;
     let mut writer = BufWriter::with_capacity(1 << 16, file);
-    write(&mut writer)?;
-    let file = writer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    let written = write(&mut writer).and_then(|()| {
+        writer.flush()?;
+        writer.get_ref().sync_all()
+    });
+    if written.is_err() {
+        // What is left of the buffer would be written after all.
+        drop(writer.into_parts());
+        // What cannot be removed is written over the next time.
+        let _ = fs::remove_file(path);
+    }
+    written
 }

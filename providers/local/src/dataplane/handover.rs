@@ -11,6 +11,8 @@
 //! | `Yours` | waits for the last word | accepts connections, opens the API |
 //! | `Mine` | closes its files and drains | changes what it likes |
 //!
+//! A new one whose line breaks because the old one ended takes the place as if nobody had been there.
+//!
 //! Nothing on disk changes before `Mine`. That is why the old one goes on as if nothing had been when the line ends
 //! sooner, and why neither a change nor a port can have two masters. [`give`] is the old one's part, [`take`] the new one's.
 
@@ -51,6 +53,22 @@ enum Message {
     Mine,
     /// Either: it comes to nothing, for this reason.
     Refused { reason: String },
+}
+
+impl Message {
+    /// For the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Owner { .. } => "Owner",
+            Self::Sockets { .. } => "Sockets",
+            Self::Beliefs { .. } => "Beliefs",
+            Self::Offered => "Offered",
+            Self::Ready => "Ready",
+            Self::Yours => "Yours",
+            Self::Mine => "Mine",
+            Self::Refused { .. } => "Refused",
+        }
+    }
 }
 
 /// A port that is open.

@@ -13,7 +13,8 @@ use std::{
 use evenkeel_local::{
     api::{
         ApiError, BackendSet, BackendSetSpec, Family, HealthCheck, HealthCheckKind, Info, Lease,
-        LeaseSpec, Listener, ListenerPhase, ListenerSpec, Marks, Protocol, Put, Target,
+        LeaseSpec, Listener, ListenerPhase, ListenerSpec, Marks, Objects, Protocol, Put, Target,
+        failure,
     },
     dataplane::{Config, Error, Pool, serve},
 };
@@ -317,6 +318,34 @@ impl Client {
         assert_eq!(made.status.phase, ListenerPhase::Ready);
         SocketAddr::new(lease.status.address, made.spec.port)
     }
+
+    /// A listener on a port that another socket has says so, and serves as soon as that is gone.
+    pub async fn opens_once_free<S>(
+        &self,
+        port: SocketAddr,
+        taken_by: S,
+        set: BackendSetSpec,
+        listener: ListenerSpec,
+    ) {
+        let lease = body(LeaseSpec::of(Family::V4));
+        self.create("/v1/leases/lease", &lease).await.done();
+        self.create("/v1/backendsets/set", &body(set)).await.done();
+        let listener: Listener = self
+            .create("/v1/listeners/listener", &body(listener))
+            .await
+            .object();
+        let ListenerPhase::Failed { code, message } = listener.status.phase else {
+            panic!("the port is taken");
+        };
+        assert_eq!(code, failure::PORT_IN_USE);
+        let place = format!("port {} of {}", port.port(), port.ip());
+        assert!(message.contains(&place), "{message}");
+        drop(taken_by);
+        until("the port is opened", async || {
+            (self.listener("listener").await.status.phase == ListenerPhase::Ready).then_some(())
+        })
+        .await;
+    }
 }
 
 /// A running data plane.
@@ -337,6 +366,25 @@ pub fn config(directory: &Path, pools: &[&str]) -> Config {
     config.bind_retry = Duration::from_millis(200);
     config.stop_grace = Duration::from_millis(100);
     config
+}
+
+/// The configuration of a data plane that takes over from one with this configuration.
+pub fn successor(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.take_over = true;
+    config.version = "the next".into();
+    config
+}
+
+/// Everything is as it was, and every port open.
+#[track_caller]
+pub fn assert_same(before: &Objects, mut after: Objects) {
+    for (after, before) in after.listeners.iter_mut().zip(&before.listeners) {
+        assert_eq!(after.status.phase, ListenerPhase::Ready, "{}", after.name);
+        // It counts the connections of one process.
+        after.status = before.status.clone();
+    }
+    assert_eq!(after, *before);
 }
 
 impl Plane {
@@ -537,6 +585,23 @@ impl Talk {
         .await;
         assert_eq!(rest, b"", "nothing was asked, so nothing may come");
     }
+}
+
+/// A data plane with one address that has one server exposed: its directory, itself, the server, and where to connect.
+pub async fn exposed(
+    change: impl FnOnce(&mut Config),
+) -> (tempfile::TempDir, Config, Plane, Server, SocketAddr) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = address();
+    let mut config = config(directory.path(), &[&address.to_string()]);
+    change(&mut config);
+    let plane = Plane::start(config.clone()).await;
+    let server = Server::start("a").await;
+    let front = plane
+        .client
+        .expose(backend_set(&[&server]), listener(free_port(address)))
+        .await;
+    (directory, config, plane, server, front)
 }
 
 /// A data plane with one address, and its directory.

@@ -112,7 +112,7 @@ async fn world(client: &Client) -> World {
 }
 
 /// The answer that came, if all of it did.
-async fn answer(stream: &mut UnixStream) -> Option<(u16, Value)> {
+pub async fn answer(stream: &mut UnixStream) -> Option<(u16, Value)> {
     let mut bytes = Vec::new();
     // A killed process breaks the connection.
     let _ = within("an answer or the end", stream.read_to_end(&mut bytes)).await;

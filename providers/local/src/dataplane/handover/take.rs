@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, Permissions},
+    io,
     os::{
         fd::OwnedFd,
         unix::fs::{MetadataExt, PermissionsExt},
@@ -12,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::UnixListener;
+use tokio::{
+    io::AsyncReadExt,
+    net::{UnixListener, UnixStream},
+};
 
 use super::{
     super::{
@@ -58,16 +62,22 @@ pub(crate) async fn ask(socket: &Path, state: &Path) -> Result<Offered, Handover
         by: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let client = Client::new(socket, Arc::from(""), ANSWER);
-    client.hand_over(&ask).await.map_err(|error| {
-        HandoverError::Asked(match error.code.as_deref() {
-            Some(code::NOT_FOUND) => "it is of a version that cannot; stop it, which ends its connections, and start this one"
-                .to_owned(),
-            _ => error.to_string(),
-        })
+    client.hand_over(&ask).await.map_err(|error| match error.code.as_deref() {
+        Some(code::NOT_FOUND) => HandoverError::Asked(
+            "it is of a version that cannot; stop it, which ends its connections, and start this one".to_owned(),
+        ),
+        Some(_) => HandoverError::Asked(error.to_string()),
+        // No answer.
+        None => HandoverError::Broken(io::Error::other(error)),
     })?;
+    // Ends with the old one, and says so when nothing else does.
+    let mut life = UnixStream::connect(socket).await?;
     patiently(async {
-        let (stream, _) = meeting.listener.accept().await?;
-        drop(meeting);
+        let (stream, _) = tokio::select! {
+            met = meeting.listener.accept() => met?,
+            _ = life.read_u8() => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        };
+        drop((meeting, life));
         check_peer(&stream)?;
         let offered = receive(Line::new(stream)).await?;
         // The very same file, whatever its path: the two may run in different containers.

@@ -77,6 +77,7 @@ impl Line {
             files = &[];
             rest = &rest[sent..];
         }
+        tracing::debug!("said {}", message.name());
         Ok(())
     }
 
@@ -84,6 +85,7 @@ impl Line {
     pub(super) async fn receive(&mut self) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
         loop {
             if let Some((message, files)) = self.next()? {
+                tracing::debug!("heard {}", message.name());
                 return match message {
                     Message::Refused { reason } => Err(HandoverError::Refused(reason)),
                     message => Ok((message, files)),
