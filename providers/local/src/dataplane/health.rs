@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::{Health, HealthCheck};
 
 /// Falls that make a target a flapping one. A rolling replacement takes a node's pods away once or twice.
@@ -73,6 +75,55 @@ impl Judge {
         }
     }
 
+    /// A judge who goes on where another one stopped.
+    pub(crate) fn following(memory: Memory) -> Self {
+        let Memory {
+            health,
+            falls,
+            good,
+            times,
+            holding,
+        } = memory;
+        let now = falls.iter().copied().max().unwrap_or(0);
+        Self {
+            damper: Damper {
+                now,
+                falls: falls.into_iter().map(|ago| now - ago).collect(),
+                good,
+                times,
+                holding,
+            },
+            ..Self::new(health)
+        }
+    }
+
+    /// The standing after the last result.
+    pub(crate) fn standing(&self) -> Standing {
+        match Standing::from(self.health) {
+            Standing::Healthy if self.damper.holding => Standing::Flapping,
+            standing => standing,
+        }
+    }
+
+    /// What another judge has to know to go on; nothing where the target was steady.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        let Damper {
+            now,
+            falls,
+            good,
+            times,
+            holding,
+        } = &self.damper;
+        let steady = falls.is_empty() && *times == 0;
+        (!steady).then(|| Memory {
+            health: self.health,
+            falls: falls.iter().map(|fall| now - fall).collect(),
+            good: *good,
+            times: *times,
+            holding: *holding,
+        })
+    }
+
     /// Takes one result into account and returns the standing after it.
     pub(crate) fn observe(&mut self, succeeded: bool, check: &HealthCheck) -> Standing {
         let says = if succeeded {
@@ -97,12 +148,23 @@ impl Judge {
                 self.against = 0;
             }
         }
-        let damped = self.damper.observe(succeeded, fell, check);
-        match Standing::from(self.health) {
-            Standing::Healthy if damped => Standing::Flapping,
-            standing => standing,
-        }
+        self.damper.observe(succeeded, fell, check);
+        self.standing()
     }
+}
+
+/// What is remembered of a target that fell, on its way to another judge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// What is thought of it but for the damping.
+    health: Health,
+    /// How many results ago it fell, as far as that counts.
+    falls: Vec<u64>,
+    /// Good results in a row.
+    good: u64,
+    /// How often it flapped of late.
+    times: u32,
+    holding: bool,
 }
 
 /// Remembers how often a target fell, and holds it back when that was too often.
@@ -120,8 +182,8 @@ struct Damper {
 }
 
 impl Damper {
-    /// Takes one result into account and says whether the target is held back.
-    fn observe(&mut self, succeeded: bool, fell: bool, check: &HealthCheck) -> bool {
+    /// Takes one result into account.
+    fn observe(&mut self, succeeded: bool, fell: bool, check: &HealthCheck) {
         self.now += 1;
         self.good = if succeeded { self.good + 1 } else { 0 };
         self.falls.retain(|fall| self.now - fall < WINDOW);
@@ -141,7 +203,6 @@ impl Damper {
         if self.good >= LONGEST_HOLD {
             self.times = 0;
         }
-        self.holding
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use self::{clock::Clock, look::Failure};
-use super::health::Standing;
+use super::health::{Judge, Standing};
 use crate::api::{Health, HealthCheck, Target};
 
 mod beliefs;
@@ -79,11 +79,11 @@ impl Probes {
         if let Some(probe) = running.get(&key).and_then(Weak::upgrade) {
             return probe;
         }
-        let believed = self.believed(&key, believed);
+        let judge = self.believing(&key, believed);
         let probe = Arc::new(Probe {
             key: Arc::clone(&key),
-            believed,
-            standing: AtomicU8::new(Standing::from(believed) as u8),
+            standing: AtomicU8::new(judge.standing() as u8),
+            judge: Mutex::new(judge),
             reason: Mutex::default(),
             running: Arc::downgrade(&self.running),
         });
@@ -111,9 +111,8 @@ impl Probes {
 #[derive(Debug)]
 pub(crate) struct Probe {
     key: Arc<Key>,
-    /// What was believed when it started.
-    believed: Health,
-    /// A [`Standing`] by its number: read for every target of every connection.
+    judge: Mutex<Judge>,
+    /// Its [`Standing`] by its number: read for every target of every connection.
     standing: AtomicU8,
     reason: Mutex<Option<Box<str>>>,
     running: Weak<Running>,
@@ -135,8 +134,12 @@ impl Probe {
         reason.as_deref().map(str::to_owned)
     }
 
-    /// Notes what is thought of the target now, and logs it when that is news.
-    fn set(&self, standing: Standing, failure: Option<&Failure>) {
+    /// Takes the result of a look into account, and logs it when it changes what is thought of the target.
+    fn heed(&self, result: Result<(), &Failure>) {
+        let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = judge.observe(result.is_ok(), &self.key.check);
+        drop(judge);
+        let failure = result.err();
         let reason = match standing {
             Standing::Initial | Standing::Healthy => None,
             Standing::Flapping => Some(FLAPPING.to_owned()),

@@ -161,3 +161,28 @@ fn a_hold_grows_and_is_bounded() {
     }
     assert_eq!(hold(u32::MAX, &check(100, 1, 1)), LONGEST_HOLD);
 }
+
+#[test]
+fn another_judge_goes_on_where_one_stopped() {
+    let check = check(1_000, 1, 1);
+    for text in [
+        "(+-)*8 (+)*200 (-+)*3",
+        "+ (-+)*4 (+)*9 - (+)*25 (-+)*5 (+)*170 -+",
+    ] {
+        let mut judge = Judge::new(Health::Initial);
+        let mut heir = judge.clone();
+        for (number, result) in results(text).into_iter().enumerate() {
+            let standing = judge.observe(result, &check);
+            assert_eq!(
+                heir.observe(result, &check),
+                standing,
+                "{text}: result {number}"
+            );
+            heir = match heir.memory() {
+                Some(memory) => Judge::following(memory),
+                None => Judge::new(standing.into()),
+            };
+            assert_eq!(heir.standing(), standing, "{text}: result {number}");
+        }
+    }
+}

@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Probe, Probes};
-use crate::api::{Health, HealthCheck};
+use crate::{
+    api::{Health, HealthCheck},
+    dataplane::health::{Judge, Memory},
+};
 
 /// What is believed of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,10 +21,13 @@ pub(crate) struct Belief {
     port: u16,
     check: HealthCheck,
     health: Health,
+    /// Of a target that is not steady. Data planes before this one say nothing about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<Memory>,
 }
 
 /// What another data plane believed of targets that nobody has asked for yet.
-pub(super) type Inherited = HashMap<Key, Health>;
+pub(super) type Inherited = HashMap<Key, Judge>;
 
 impl Probes {
     /// What is believed of all targets.
@@ -37,11 +43,13 @@ impl Probes {
                 port,
                 check,
             } = &*probe.key;
+            let judge = probe.judge.lock().unwrap_or_else(PoisonError::into_inner);
             Belief {
                 address: *address,
                 port: *port,
                 check: check.clone(),
-                health: probe.standing().into(),
+                health: judge.standing().into(),
+                memory: judge.memory(),
             }
         };
         running.into_iter().map(belief).collect()
@@ -55,13 +63,18 @@ impl Probes {
                 port,
                 check,
                 health,
+                memory,
             } = belief;
+            let judge = match memory {
+                Some(memory) => Judge::following(memory),
+                None => Judge::new(health),
+            };
             let key = Key {
                 address,
                 port,
                 check,
             };
-            (key, health)
+            (key, judge)
         };
         *self
             .inherited
@@ -69,15 +82,13 @@ impl Probes {
             .unwrap_or_else(PoisonError::into_inner) = beliefs.into_iter().map(known).collect();
     }
 
-    /// What a new probe starts from.
-    pub(super) fn believed(&self, key: &Key, believed: Health) -> Health {
+    /// Whom a new probe starts with: where nobody knows better, with the judge that was inherited.
+    pub(super) fn believing(&self, key: &Key, believed: Health) -> Judge {
         let inherited = self
             .inherited
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match believed {
-            Health::Initial => inherited.get(key).copied().unwrap_or(believed),
-            known => known,
-        }
+        let heir = inherited.get(key).filter(|_| believed == Health::Initial);
+        heir.cloned().unwrap_or_else(|| Judge::new(believed))
     }
 }

@@ -16,10 +16,7 @@ use super::{
     Probe,
     look::{Failure, look},
 };
-use crate::dataplane::{
-    health::Judge,
-    pace::{Spread, Starts},
-};
+use crate::dataplane::pace::{Spread, Starts};
 
 /// Most probes that look at one time; each holds one file descriptor.
 const IN_FLIGHT: usize = 128;
@@ -31,7 +28,6 @@ const SILENT_IN_FLIGHT: usize = 128;
 #[derive(Debug)]
 struct Waiting {
     probe: Weak<Probe>,
-    judge: Judge,
     spread: Spread,
 }
 
@@ -100,14 +96,10 @@ impl Clock {
     }
 
     fn arrive(&mut self, probe: Weak<Probe>) {
-        let Some(believed) = probe.upgrade().map(|probe| probe.believed) else {
-            return;
-        };
         let now = Instant::now();
         let due = now + self.starts.delay(now - self.began);
         let waiting = Waiting {
             probe,
-            judge: Judge::new(believed),
             spread: Spread::new(self.random.u64(..)),
         };
         self.wait(due, false, waiting);
@@ -160,10 +152,8 @@ impl Clock {
         let Some(probe) = waiting.probe.upgrade() else {
             return;
         };
-        let check = &probe.key.check;
-        let standing = waiting.judge.observe(result.is_ok(), check);
-        probe.set(standing, result.as_ref().err());
-        let interval = Duration::from_millis(check.interval_ms.into());
+        probe.heed(result.as_ref().copied());
+        let interval = Duration::from_millis(probe.key.check.interval_ms.into());
         let due = look.started + waiting.spread.next(interval);
         let silent = matches!(result, Err(Failure::Timeout));
         self.wait(due, silent, waiting);
@@ -208,7 +198,6 @@ mod tests {
         let now = Instant::now();
         let waiting = |probe: &Arc<Probe>| Waiting {
             probe: Arc::downgrade(probe),
-            judge: Judge::new(Health::Initial),
             spread: Spread::new(1),
         };
         for (probe, due) in silent.iter().zip(0..) {
