@@ -241,4 +241,22 @@ mod tests {
         let size = size(Connection::serve);
         assert!(size <= 1_024, "{size}");
     }
+    #[tokio::test]
+    async fn peers_that_vanish_are_looked_for_on_both_sides() {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let port = bind::listen_tcp(any).expect("a port");
+        let port = tokio::net::TcpListener::from_std(port.into()).expect("a port");
+        let front = port.local_addr().expect("bound");
+        let (target, client) = tokio::join!(dial(front), port.accept());
+        for side in [target.expect("connected"), client.expect("accepted").0] {
+            let socket = SockRef::from(&side);
+            assert!(socket.keepalive().expect("told"));
+            let after = (
+                socket.tcp_keepalive_time().expect("told").as_secs(),
+                socket.tcp_keepalive_interval().expect("told").as_secs(),
+                socket.tcp_keepalive_retries().expect("told"),
+            );
+            assert_eq!(after, (90, 15, 4));
+        }
+    }
 }

@@ -273,7 +273,7 @@ impl State {
                     self.reply(socket.as_fd(), buffers, &mut replies);
                 }
                 let id = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                self.backward(id, now, buffers, &mut replies);
+                self.backward(id, event.flags, now, buffers, &mut replies);
             }
             self.reply(socket.as_fd(), buffers, &mut replies);
         });
@@ -284,6 +284,7 @@ impl State {
     fn backward(
         &mut self,
         id: usize,
+        told: EventFlags,
         now: Instant,
         buffers: &mut Buffers,
         replies: &mut Vec<SocketAddr>,
@@ -312,7 +313,12 @@ impl State {
                 flow.last = now;
                 flow.answered = true;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The way is narrower than was thought, or an error was told already that says so.
+            Err(error) if is_about_the_datagram(&error) => {
+                if told.contains(EventFlags::ERR) {
+                    upstream.forget_errors();
+                }
+            }
             Err(error) => {
                 refused(&self.front, &self.traffic, backend, &error);
                 flow.upstream.refused_by = Some(backend.address);

@@ -203,6 +203,40 @@ async fn a_restart_keeps_the_affinity() {
 }
 
 #[tokio::test]
+async fn a_successor_keeps_the_affinity() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = address();
+    let mut config = config(directory.path(), &[&pool.to_string()]);
+    // What is known after a handover was saved by it.
+    config.affinity_interval = Duration::from_secs(3_600);
+    let [a, b, c] = servers().await;
+    let mut plane = Plane::start(config.clone()).await;
+    let front = plane
+        .client
+        .expose(sticky(&[&a, &b, &c], 600), listener(free_port(pool)))
+        .await;
+    let first = answers(front).await;
+    for turn in 0..3 {
+        // Counting alone, a target that serves so many would be the last choice.
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(Talk::open_from(client(0), front).await);
+        }
+        config = successor(&config);
+        config.version = format!("turn {turn}");
+        let next = Plane::start(config.clone()).await;
+        let old = std::mem::replace(&mut plane, next);
+        assert_eq!(answers(front).await, first, "{turn}");
+        for talk in &mut open {
+            assert!(talk.works().await, "{turn}");
+        }
+        drop(open);
+        old.ended().await;
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn a_short_timeout_ends() {
     let (_directory, plane, address) = plane().await;
     let [a, b, _] = servers().await;

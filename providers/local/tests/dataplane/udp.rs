@@ -5,18 +5,20 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use evenkeel_local::api::{
     BackendSetSpec, Family, Health, Lease, LeaseSpec, Listener, ListenerPhase, ListenerSpec,
-    Protocol, Target, TargetStatus, failure,
+    Protocol, Target, TargetStatus,
 };
 use tokio::{net::UdpSocket, task::JoinHandle};
 
 use crate::support::*;
+
+mod unreachable;
 
 /// A server that answers each datagram with its name and the datagram.
 pub struct Echo {
@@ -643,38 +645,10 @@ async fn a_port_in_use_is_told_and_never_shared() {
         .local_addr()
         .expect("bound")
         .as_socket()
-        .expect("IPv4")
-        .port();
-    let lease = LeaseSpec {
-        family: Family::V4,
-        address: None,
-        pool: None,
-        ports: Default::default(),
-    };
-    client.create("/v1/leases/lease", &body(lease)).await.done();
-    client
-        .create("/v1/backendsets/set", &body(set(&[&server])))
-        .await
-        .done();
-    client
-        .create("/v1/listeners/listener", &body(udp(port)))
-        .await
-        .done();
-    let ListenerPhase::Failed { code, message } = client.listener("listener").await.status.phase
-    else {
-        panic!("the port is taken");
-    };
-    assert_eq!(code, failure::PORT_IN_USE);
-    assert!(
-        message.contains(&format!("port {port} of {address}")),
-        "{message}"
-    );
-    drop(squatter);
-    until("the port is opened", async || {
-        (client.listener("listener").await.status.phase == ListenerPhase::Ready).then_some(())
-    })
-    .await;
-    assert_eq!(Asker::new((address, port).into()).await.ask().await, "a");
+        .expect("IPv4");
+    let (set, wish) = (set(&[&server]), udp(port.port()));
+    client.opens_once_free(port, squatter, set, wish).await;
+    assert_eq!(Asker::new(port).await.ask().await, "a");
     plane.stop().await;
 }
 
@@ -733,4 +707,59 @@ async fn the_ports_are_handed_over_and_no_datagram_of_a_client_is_lost() {
     .await;
     assert_eq!(Asker::new(front).await.ask().await, "a");
     next.stop().await;
+}
+
+/// Asks until told to stop, each time with other words of its own. How often it was answered.
+async fn chat(asker: Asker, number: usize, stop: Arc<AtomicBool>) -> usize {
+    let (own, mut answered) = (format!("{number}/"), 0);
+    for turn in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return answered;
+        }
+        asker.say(format!(" {own}{turn}").as_bytes()).await;
+        let Some(answer) = asker.hear().await else {
+            continue;
+        };
+        let answer = String::from_utf8(answer).expect("text");
+        let (name, words) = answer.split_once(' ').expect("a name and our words");
+        assert!(["a", "b"].contains(&name), "{answer}");
+        assert!(words.starts_with(&own), "{own} heard {words}");
+        answered += 1;
+    }
+    unreachable!("turns do not end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_handover_no_answer_goes_to_another_client() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = address();
+    let mut config = config(directory.path(), &[&address.to_string()]);
+    let mut plane = Plane::start(config.clone()).await;
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let front = plane
+        .client
+        .expose(set(&[&a, &b]), udp(free_port(address)))
+        .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut chats = Vec::new();
+    for number in 0..12 {
+        let asker = Asker::new(front).await;
+        chats.push(tokio::spawn(chat(asker, number, Arc::clone(&stop))));
+    }
+    for turn in 0..4 {
+        until("every client has a flow", async || {
+            (flows(&plane).await == 12).then_some(())
+        })
+        .await;
+        config = successor(&config);
+        config.version = format!("turn {turn}");
+        let next = Plane::start(config.clone()).await;
+        std::mem::replace(&mut plane, next).ended().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for chat in chats {
+        let answered = within("its end", chat).await.expect("its own answers");
+        assert!(answered > 0);
+    }
+    plane.stop().await;
 }

@@ -1,15 +1,19 @@
 //! A flow's way to its target: a connected socket, so that only the target's datagrams come back and a refusal is heard.
 //! Reads and writes the network.
+//!
+//! By itself Linux tells a connected socket of a closed port alone; that a host or network cannot be reached, which is what a
+//! machine that lost its power looks like, it tells where errors are queued (`IP_RECVERR`, ip(7)).
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
-    net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
+    net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, send, sendmsg},
 };
 use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
@@ -39,6 +43,12 @@ impl Upstream {
             Type::DGRAM.nonblocking(),
             Some(socket2::Protocol::UDP),
         )?;
+        // Without it some silent targets are found out later, or never.
+        let _ = if address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)
+        } else {
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)
+        };
         socket.connect(&address.into())?;
         epoll::add(
             waker,
@@ -60,6 +70,22 @@ impl Upstream {
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Empties the queue of errors: while there are some the socket is told to be ready.
+    pub(super) fn forget_errors(&self) {
+        let mut datagram = [0; 1];
+        let queued = || {
+            recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(&mut datagram)],
+                &mut RecvAncillaryBuffer::default(),
+                RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT,
+            )
+        };
+        std::iter::repeat_with(queued)
+            .take_while(Result::is_ok)
+            .for_each(drop);
     }
 
     /// Whether the flow may stay with this target.
