@@ -83,6 +83,7 @@ impl Stage {
             nodes: Some(nodes),
             pools,
             run: OPTIONS.map(str::to_owned).to_vec(),
+            data_plane: true,
             controller: false,
         };
         let mut world = World::start(options).await?;

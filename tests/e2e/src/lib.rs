@@ -12,4 +12,5 @@ pub mod rolling;
 pub mod user;
 mod world;
 
+pub use make::load_balancer;
 pub use world::{World, WorldOptions, own_pool};

@@ -28,6 +28,8 @@ pub struct WorldOptions {
     pub pools: Vec<String>,
     /// Further arguments of `evenkeel run`.
     pub run: Vec<String>,
+    /// Whether the data plane runs from the start.
+    pub data_plane: bool,
     /// Whether the controller runs from the start.
     pub controller: bool,
 }
@@ -39,6 +41,7 @@ impl Default for WorldOptions {
             nodes: Some(NodesOptions::default()),
             pools: vec![own_pool()],
             run: Vec::new(),
+            data_plane: true,
             controller: true,
         }
     }
@@ -102,7 +105,9 @@ impl World {
             kubeconfig: None,
             run: options.run,
         };
-        world.start_data_plane().await?;
+        if options.data_plane {
+            world.start_data_plane().await?;
+        }
         if options.controller {
             world.start_controller().await?;
         }

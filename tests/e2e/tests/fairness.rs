@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use evenkeel_e2e::{World, WorldOptions};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 /// How many Services are made at a time.
@@ -24,28 +24,12 @@ const WORST: u32 = 10;
 /// A machine that does something else for a moment is no unfairness.
 const MOMENT: Duration = Duration::from_secs(2);
 
-async fn create(world: &World, name: &str) -> Result<()> {
-    let service = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "ports": [{"port": 8080}],
-        },
-    });
-    let services = world.services("default");
-    services
-        .create(&PostParams::default(), &serde_json::from_value(service)?)
-        .await?;
-    Ok(())
-}
-
 /// How long each of the others takes from its creation until it has an address, sorted.
 async fn served(world: &World, prefix: &str) -> Result<Vec<Duration>> {
     let one = |number: usize| async move {
         let name = format!("{prefix}-{number}");
         let began = Instant::now();
-        create(world, &name).await?;
+        world.expose("default", &name, 8080, json!(null)).await?;
         world.address("default", &name, 8080).await?;
         anyhow::Ok(began.elapsed())
     };
@@ -62,7 +46,7 @@ async fn one_service_that_is_changed_all_the_time_does_not_delay_the_others() ->
         ..WorldOptions::default()
     };
     let world = World::start(options).await?;
-    create(&world, "busy").await?;
+    world.expose("default", "busy", 8080, json!(null)).await?;
     world.address("default", "busy", 8080).await?;
     let quiet = served(&world, "quiet").await?;
 

@@ -71,20 +71,18 @@ async fn one_pod_on_a_chosen_node_serves_low_ports_with_one_capability() -> Resu
         );
         return Ok(());
     }
-    let mut world = World::start(WorldOptions {
+    let world = World::start(WorldOptions {
         nodes: Some(NodesOptions {
             kind: NodesKind::Loopback,
             ..NodesOptions::default()
         }),
+        data_plane: false,
         controller: false,
         // As the node has one.
         pools: vec![own_pool().replace(".0/24", ".7")],
         ..WorldOptions::default()
     })
     .await?;
-    if let Some(unused) = world.data_plane.take() {
-        unused.stop()?;
-    }
     let kubectl = Kubectl::new(&world.plane, HOME, Progress::new()).await?;
     kubectl.run(&["apply", "-k", MANIFESTS]).await?.ok()?;
     let spec = admitted(&world).await?;

@@ -27,18 +27,16 @@ async fn with_nothing_but_a_kubeconfig_services_have_addresses_on_this_machine()
         );
         return Ok(());
     }
-    let mut world = World::start(WorldOptions {
+    let world = World::start(WorldOptions {
         nodes: Some(NodesOptions {
             kind: NodesKind::Namespaces,
             ..NodesOptions::default()
         }),
+        data_plane: false,
         controller: false,
         ..WorldOptions::default()
     })
     .await?;
-    if let Some(unused) = world.data_plane.take() {
-        unused.stop()?;
-    }
     let pods = world.deploy("default", "web", 2).await?;
     let janitor = Janitor::start()?;
     let user = User::new(&world, &janitor)?;

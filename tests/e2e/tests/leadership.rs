@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use evenkeel_e2e::{World, WorldOptions, look::LIMIT};
+use evenkeel_e2e::{World, WorldOptions, load_balancer, look::LIMIT};
 use evenkeel_harness::supervise::Supervised;
 use evenkeel_harness::wait::eventually;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -273,7 +273,8 @@ fn load(world: &World) -> JoinHandle<()> {
             );
             let patched = services.patch(&name, &PatchParams::default(), &patch).await;
             if patched.is_err() {
-                let _ = create_service(&services, &name).await;
+                let service = load_balancer(&name, 8080, Value::Null);
+                let _ = services.create(&PostParams::default(), &service).await;
             }
             // The others are there all the time, also when nobody can let go of one that is deleted.
             if round % SERVICES < SERVICES / 2 && round % 5 == 0 {
@@ -282,21 +283,6 @@ fn load(world: &World) -> JoinHandle<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
-}
-
-async fn create_service(services: &Api<Service>, name: &str) -> Result<()> {
-    let service = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "ports": [{"port": 8080}],
-        },
-    });
-    services
-        .create(&PostParams::default(), &serde_json::from_value(service)?)
-        .await?;
-    Ok(())
 }
 
 async fn delete_all(world: &World) -> Result<()> {

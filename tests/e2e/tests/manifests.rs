@@ -14,7 +14,7 @@ use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -64,21 +64,6 @@ async fn create_node(world: &World, name: &str, address: &str) -> Result<()> {
     Ok(())
 }
 
-async fn create_service(world: &World, name: &str) -> Result<Service> {
-    let service = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "ports": [{"port": 8080}],
-        },
-    });
-    let services = world.services("default");
-    Ok(services
-        .create(&PostParams::default(), &serde_json::from_value(service)?)
-        .await?)
-}
-
 async fn annotate(world: &World, name: &str, annotations: Value) -> Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
     world
@@ -93,7 +78,7 @@ async fn with_the_manifests_alone_everything_works() -> Result<()> {
     let mut world = world().await?;
     create_node(&world, "node-1", "127.0.0.1").await?;
     world.start_controller().await?;
-    create_service(&world, "web").await?;
+    world.expose("default", "web", 8080, Value::Null).await?;
     world.address("default", "web", 8080).await?;
     world.event("default", "web", "EnsuredLoadBalancer").await?;
 
@@ -311,8 +296,8 @@ fn tail(log: &str) -> String {
 async fn without_any_one_verb_something_is_missed() -> Result<()> {
     let mut world = world().await?;
     create_node(&world, "node-1", "127.0.0.1").await?;
-    create_service(&world, "web").await?;
-    create_service(&world, "leaver").await?;
+    world.expose("default", "web", 8080, Value::Null).await?;
+    world.expose("default", "leaver", 8080, Value::Null).await?;
     let rules = Rules::read(&world).await?;
     let all = [grants(true, &rules.cluster), grants(false, &rules.home)].concat();
     ensure!(all.len() > 12, "the manifests grant little: {all:?}");

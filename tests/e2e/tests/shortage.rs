@@ -8,8 +8,7 @@ use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_e2e::{World, WorldOptions, own_pool};
 use evenkeel_harness::control_plane::Options;
 use evenkeel_harness::wait::eventually;
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 
 const NAMESPACE: &str = "default";
@@ -147,38 +146,14 @@ async fn a_shared_address_and_an_allowance_are_kept() -> Result<()> {
 }
 
 async fn create(world: &World, name: &str) -> Result<()> {
-    let service = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "selector": {"app": "web"},
-            "ports": [{"port": PORT}],
-        },
-    });
-    post(world, service).await
+    let made = world.expose(NAMESPACE, name, PORT, json!(null)).await;
+    made.map(drop)
 }
 
 async fn create_on(world: &World, name: &str, pool: &str, port: u16) -> Result<()> {
-    let service = json!({
-        "metadata": {"name": name, "annotations": {"local.evenkeel.dev/address-pool": pool}},
-        "spec": {
-            "type": "LoadBalancer",
-            "loadBalancerClass": "evenkeel.dev/local",
-            "selector": {"app": "web"},
-            "ports": [{"port": port}],
-        },
-    });
-    post(world, service).await
-}
-
-async fn post(world: &World, service: serde_json::Value) -> Result<()> {
-    let service: Service = serde_json::from_value(service)?;
-    world
-        .services(NAMESPACE)
-        .create(&PostParams::default(), &service)
-        .await?;
-    Ok(())
+    let pool = json!({"local.evenkeel.dev/address-pool": pool});
+    let made = world.expose(NAMESPACE, name, port, pool).await;
+    made.map(drop)
 }
 
 /// `status.loadBalancer.ingress[0].ports[0].error`, once there is such a port.

@@ -445,12 +445,12 @@ async fn accept_tcp(
         // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
         tokio::select! {
             biased;
-            permit = traffic.permit(&front) => serve(client, permit, &front, &traffic),
+            permit = traffic.permit(&front, Arc::clone(&settings)) => serve(client, permit, &front, &traffic),
             () = stop.cancelled() => {
                 let (front, traffic) = (Arc::clone(&front), Arc::clone(&traffic));
                 traffic.clone().tasks.spawn(async move {
                     tokio::select! {
-                        permit = traffic.permit(&front) => serve(client, permit, &front, &traffic),
+                        permit = traffic.permit(&front, settings) => serve(client, permit, &front, &traffic),
                         () = deadline::passed(front.deadline.subscribe()) => {}
                         () = traffic.end.cancelled() => {}
                     }
@@ -460,9 +460,13 @@ async fn accept_tcp(
     }
 }
 
-fn serve(client: proxy::Client, permit: Permit, front: &Arc<Front>, traffic: &Arc<Traffic>) {
+fn serve(
+    client: proxy::Client,
+    (permit, settings): (Permit, Arc<Settings>),
+    front: &Arc<Front>,
+    traffic: &Arc<Traffic>,
+) {
     traffic.accepted(front);
-    let settings = front.settings();
     let connection = proxy::Connection::new(
         client,
         settings,

@@ -139,28 +139,39 @@ impl Traffic {
         count(&front.connect_failures, &self.totals.connect_failures);
     }
 
-    /// The right to one connection of a listener; waits while its Service, or all together, have as many as they may.
-    pub(crate) async fn permit(&self, front: &Front) -> Permit {
-        let slot = self.slot(front).await;
+    /// The right to one connection of a listener with these settings; waits while its Service, or all together, have as many as
+    /// they may. The settings are then those that hold after the wait.
+    pub(crate) async fn permit(
+        &self,
+        front: &Front,
+        mut settings: Arc<Settings>,
+    ) -> (Permit, Arc<Settings>) {
+        let slot = self.slot(front, &mut settings).await;
         let any = match self.try_any(&slot) {
             Some(any) => any,
             None => {
                 front.held_by_all.fetch_add(1, Relaxed);
-                self.any(&slot).await
+                let any = self.any(&slot).await;
+                settings = front.settings();
+                any
             }
         };
-        Permit {
+        let permit = Permit {
             _any: any,
             _slot: slot,
-        }
+        };
+        (permit, settings)
     }
 
     /// A connection's place among those of its Service.
-    async fn slot(&self, front: &Front) -> Slot {
+    async fn slot(&self, front: &Front, settings: &mut Arc<Settings>) -> Slot {
+        if let Some(slot) = settings.share.enter(settings.max_connections) {
+            return slot;
+        }
         let mut held = false;
         loop {
             // Read anew each time: the limit may be another one now.
-            let settings = front.settings();
+            *settings = front.settings();
             let changed = settings.share.changed();
             if let Some(slot) = settings.share.enter(settings.max_connections) {
                 return slot;

@@ -167,35 +167,10 @@ async fn a_port_in_use_is_told_and_opened_once_it_is_free() {
     let client = &plane.client;
     let server = Server::start("a").await;
     let squatter = StdListener::bind((address, 0)).expect("a port");
-    let port = squatter.local_addr().expect("bound").port();
-    client
-        .create("/v1/leases/lease", &body(LeaseSpec::of(Family::V4)))
-        .await
-        .done();
-    client
-        .create("/v1/backendsets/set", &body(backend_set(&[&server])))
-        .await
-        .done();
-    client
-        .create("/v1/listeners/listener", &body(listener(port)))
-        .await
-        .done();
-    let ListenerPhase::Failed { code, message } = client.listener("listener").await.status.phase
-    else {
-        panic!("the port is taken");
-    };
-    assert_eq!(code, failure::PORT_IN_USE);
-    assert!(
-        message.contains(&format!("port {port} of {address}")),
-        "{message}"
-    );
-
-    drop(squatter);
-    until("the port is opened", async || {
-        (client.listener("listener").await.status.phase == ListenerPhase::Ready).then_some(())
-    })
-    .await;
-    assert!(Talk::open((address, port).into()).await.works().await);
+    let port = squatter.local_addr().expect("bound");
+    let (set, wish) = (backend_set(&[&server]), listener(port.port()));
+    client.opens_once_free(port, squatter, set, wish).await;
+    assert!(Talk::open(port).await.works().await);
     plane.stop().await;
 }
 

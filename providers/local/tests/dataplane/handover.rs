@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use evenkeel_local::{
-    api::{Handover, ListenerPhase, Objects},
+    api::{Handover, Objects},
     dataplane::{Config, Error, HandoverError, serve},
 };
 use serde_json::{Value, json};
@@ -13,13 +13,6 @@ use tokio::{
 };
 
 use crate::support::*;
-
-fn successor(config: &Config) -> Config {
-    let mut config = config.clone();
-    config.take_over = true;
-    config.version = "the next".into();
-    config
-}
 
 fn ask(version: u32) -> Vec<u8> {
     let ask = Handover {
@@ -105,12 +98,8 @@ async fn come_and_go(directory: &Path, client: &Client, end: End) {
 
 #[tokio::test]
 async fn wherever_the_new_one_ends_the_old_one_goes_on() {
-    let (directory, plane, address) = plane().await;
+    let (directory, config, plane, _server, front) = exposed(|_| {}).await;
     let client = &plane.client;
-    let server = Server::start("a").await;
-    let front = client
-        .expose(backend_set(&[&server]), listener(free_port(address)))
-        .await;
     let mut talk = Talk::open(front).await;
     for (number, end) in [
         End::BeforeItListens,
@@ -135,16 +124,12 @@ async fn wherever_the_new_one_ends_the_old_one_goes_on() {
 
     // A good one still can, and misses nothing.
     let before: Objects = client.get("/v1/objects").await.object();
-    let config = successor(&config(directory.path(), &[&address.to_string()]));
-    let next = Plane::start(config).await;
+    let next = Plane::start(successor(&config)).await;
     assert!(!plane.has_ended());
     assert!(talk.works().await, "it goes on in the old one");
     drop(talk);
     plane.ended().await;
-    let mut after: Objects = next.client.get("/v1/objects").await.object();
-    assert_eq!(after.listeners[0].status.phase, ListenerPhase::Ready);
-    after.listeners[0].status = before.listeners[0].status.clone();
-    assert_eq!(after, before);
+    assert_same(&before, next.client.get("/v1/objects").await.object());
     // The port is the new one's alone.
     next.client.delete("/v1/listeners/listener").await.done();
     assert!(Talk::try_open(front).await.is_none());
@@ -154,16 +139,8 @@ async fn wherever_the_new_one_ends_the_old_one_goes_on() {
 
 #[tokio::test]
 async fn an_old_connection_is_closed_when_the_time_is_over() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let address = address();
-    let mut config = config(directory.path(), &[&address.to_string()]);
-    config.handover_grace = Duration::from_millis(100);
-    let plane = Plane::start(config.clone()).await;
-    let server = Server::start("a").await;
-    let front = plane
-        .client
-        .expose(backend_set(&[&server]), listener(free_port(address)))
-        .await;
+    let change = |config: &mut Config| config.handover_grace = Duration::from_millis(100);
+    let (_directory, config, plane, _server, front) = exposed(change).await;
     let talk = Talk::open(front).await;
     let next = Plane::start(successor(&config)).await;
     talk.closed().await;
@@ -173,16 +150,8 @@ async fn an_old_connection_is_closed_when_the_time_is_over() {
 
 #[tokio::test]
 async fn a_client_that_waits_at_the_limit_is_served() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let address = address();
-    let mut config = config(directory.path(), &[&address.to_string()]);
-    config.max_connections = Some(1);
-    let plane = Plane::start(config.clone()).await;
-    let server = Server::start("a").await;
-    let front = plane
-        .client
-        .expose(backend_set(&[&server]), listener(free_port(address)))
-        .await;
+    let change = |config: &mut Config| config.max_connections = Some(1);
+    let (_directory, config, plane, _server, front) = exposed(change).await;
     let talk = Talk::open(front).await;
     // Whether it waits in the old one or in the kernel.
     let late = tokio::spawn(Talk::open(front));

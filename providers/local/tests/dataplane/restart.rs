@@ -143,19 +143,18 @@ async fn a_torn_state_file_is_put_aside_and_the_backup_used() {
 
 #[tokio::test]
 async fn nothing_is_done_that_the_disk_does_not_have() {
-    let (directory, plane, address) = plane().await;
+    let (directory, _config, plane, _server, front) = exposed(|_| {}).await;
     let client = &plane.client;
-    let server = Server::start("a").await;
-    let front = client
-        .expose(backend_set(&[&server]), listener(free_port(address)))
-        .await;
     // A directory in the place of the file to be written makes every save fail, also for root.
     let obstacle = directory.path().join("state.json.new");
     fs::create_dir(&obstacle).expect("a directory");
     for answer in [
         client.delete("/v1/listeners/listener").await,
         client
-            .create("/v1/listeners/other", &body(listener(free_port(address))))
+            .create(
+                "/v1/listeners/other",
+                &body(listener(free_port(front.ip()))),
+            )
             .await,
         client
             .put("/v1/backendsets/set", &body(backend_set(&[])))
