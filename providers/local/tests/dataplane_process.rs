@@ -51,14 +51,7 @@ const TAKE_OVER: &str = "EVENKEEL_TEST_TAKE_OVER";
 const UNPRIVILEGED: &str = "EVENKEEL_TEST_UNPRIVILEGED";
 const FILE_SIZE: &str = "EVENKEEL_TEST_FILE_SIZE";
 const DIES: &str = "EVENKEEL_TEST_DIES";
-const VARIABLES: [&str; 6] = [
-    FILES,
-    CONNECTIONS,
-    TAKE_OVER,
-    UNPRIVILEGED,
-    FILE_SIZE,
-    DIES,
-];
+const VARIABLES: [&str; 6] = [FILES, CONNECTIONS, TAKE_OVER, UNPRIVILEGED, FILE_SIZE, DIES];
 
 /// Not a test: what the child process runs.
 #[test]
