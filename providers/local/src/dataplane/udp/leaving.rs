@@ -182,7 +182,7 @@ fn hear(state: &mut State, own: &HashMap<usize, Own>, waker: BorrowedFd<'_>) -> 
         if data & CLIENT == 0 {
             with_buffers(|buffers| {
                 let mut replies = Vec::with_capacity(BATCH);
-                state.backward(id, now, buffers, &mut replies);
+                state.backward(id, event.flags, now, buffers, &mut replies);
                 state.reply(socket.as_fd(), buffers, &mut replies);
             });
         } else {
