@@ -63,10 +63,11 @@ pub(crate) fn of(protocol: Protocol, address: SocketAddr) -> Option<String> {
     None
 }
 
-/// Those of the addresses at which this machine has TCP connections that have not ended, whoever has them.
+/// Those of the addresses at which this machine has TCP connections that have not ended, or UDP sockets of one peer, whoever
+/// has them.
 pub(crate) fn connected(addresses: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let mut connected = BTreeSet::new();
-    for table in ["tcp", "tcp6"] {
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
         let Ok(table) = File::open(Path::new("/proc/net").join(table)) else {
             continue;
         };
@@ -160,6 +161,13 @@ mod tests {
     fn an_address_is_connected_until_its_last_connection_ends() {
         let address = IpAddr::from([127, 99, 0, 1]);
         let connected = || !connected(&BTreeSet::from([address])).is_empty();
+        let flow = std::net::UdpSocket::bind((address, 0)).expect("a port");
+        let peer = std::net::UdpSocket::bind((address, 0)).expect("a port");
+        flow.connect(peer.local_addr().expect("bound"))
+            .expect("a peer");
+        assert!(connected(), "a flow of one client");
+        drop(flow);
+        assert!(!connected(), "its peer is connected to nobody");
         let listener = std::net::TcpListener::bind((address, 0)).expect("a port");
         assert!(!connected(), "it only listens");
         let front = listener.local_addr().expect("bound");
