@@ -7,7 +7,7 @@
 //! socket -> server -> route, strict -> engine -> store (decides)      what should be
 //!                                        |  \--> disk                 survives
 //!                                        v \--> interfaces                       addresses are there
-//!                                     runtime -> listener -> proxy -> relay, or udp
+//!                                     runtime -> listener -> proxy -> relay (on workers), or udp
 //!                                        \-----> backends (balance) -> prober (health, pace)
 //! ```
 //!
@@ -64,6 +64,7 @@ mod strict;
 mod traffic;
 mod udp;
 mod validate;
+mod workers;
 
 pub use config::{Config, ConfigError, ConfigProblem};
 pub use disk::StateError;
@@ -94,6 +95,11 @@ pub enum Error {
     /// The data plane that runs did not hand over; it goes on.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// The system gives no threads.
+    #[error(
+        "the system gives no threads; raise the limit of processes (`ulimit -u`) and start the data plane again"
+    )]
+    Threads(#[source] io::Error),
     /// The API server ended.
     #[error("the API server ended; start the data plane again")]
     Api(#[source] io::Error),
@@ -120,6 +126,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     config.check()?;
     // First of all, for files are inherited too.
     let most = limit_connections(&config);
+    let (workers, workers_end) = workers::Workers::start(config.threads).map_err(Error::Threads)?;
     let pools: Arc<[Pool]> = config.pools.clone().into();
     let Place {
         mut socket,
@@ -132,7 +139,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     store.facts.host = facts::host(&pools);
     tell_of_strays(&store);
 
-    let traffic = Arc::new(traffic::Traffic::new(most, config.connect_timeout));
+    let traffic = Arc::new(traffic::Traffic::new(workers, most, config.connect_timeout));
     let (leases, listeners) = (store.leases.len(), store.listeners.len());
     let memory_file = affinity::file::MemoryFile::beside(&config.state);
     let memories = memory_file.load();
@@ -149,6 +156,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         stop_api.clone().drop_guard(),
         stop_engine.clone().drop_guard(),
         traffic.end.clone().drop_guard(),
+        workers_end,
     ];
     // Nobody can ask for a change before the API is open, and it opens when the place is ours.
     let (engine, run) = engine::engine(

@@ -19,7 +19,7 @@ use evenkeel_harness::supervise::{Builder, Janitor, Supervised};
 use crate::{
     load,
     system::{Cpus, Usage, usage},
-    target::{DATAGRAM_PORT, ECHO_PORTS, SINK_PORT, SOURCE_PORT},
+    target::{DATAGRAM_PORT, ECHO_PORTS},
 };
 
 /// How long a balancer may take until it forwards.
@@ -125,18 +125,6 @@ impl Balancer {
     #[must_use]
     pub fn echo(&self) -> Vec<SocketAddr> {
         ECHO_PORTS.map(|port| self.at(port)).to_vec()
-    }
-
-    /// Its port to the source.
-    #[must_use]
-    pub fn source(&self) -> SocketAddr {
-        self.at(SOURCE_PORT)
-    }
-
-    /// Its port to the sink.
-    #[must_use]
-    pub fn sink(&self) -> SocketAddr {
-        self.at(SINK_PORT)
     }
 
     /// Its UDP port, or why it has none.

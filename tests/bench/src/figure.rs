@@ -11,6 +11,14 @@ pub enum Figure {
     UploadOne,
     /// Bytes from 64 clients to targets.
     UploadMany,
+    /// [`Self::DownloadOne`], beside a peer that splices.
+    SplicedDownloadOne,
+    /// [`Self::DownloadMany`], beside a peer that splices.
+    SplicedDownloadMany,
+    /// [`Self::UploadOne`], beside a peer that splices.
+    SplicedUploadOne,
+    /// [`Self::UploadMany`], beside a peer that splices.
+    SplicedUploadMany,
     /// Small messages there and back on one connection.
     RoundTripsOne,
     /// Their median time.
@@ -36,6 +44,8 @@ pub enum Figure {
 pub enum Peer {
     /// HAProxy in TCP mode.
     HaProxy,
+    /// The same with `option splice-auto`.
+    SplicingHaProxy,
     /// nginx's stream module.
     Nginx,
 }
@@ -46,6 +56,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Self::HaProxy => "HAProxy",
+            Self::SplicingHaProxy => "HAProxy with splice-auto",
             Self::Nginx => "nginx",
         }
     }
@@ -62,11 +73,15 @@ pub enum Better {
 
 impl Figure {
     /// Every row, in the table's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::DownloadOne,
         Self::DownloadMany,
         Self::UploadOne,
         Self::UploadMany,
+        Self::SplicedDownloadOne,
+        Self::SplicedDownloadMany,
+        Self::SplicedUploadOne,
+        Self::SplicedUploadMany,
         Self::RoundTripsOne,
         Self::MedianOne,
         Self::TailOne,
@@ -82,10 +97,12 @@ impl Figure {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
-            Self::DownloadOne => "bulk, target to client, 1 connection",
-            Self::DownloadMany => "bulk, target to client, 64 connections",
-            Self::UploadOne => "bulk, client to target, 1 connection",
-            Self::UploadMany => "bulk, client to target, 64 connections",
+            Self::DownloadOne | Self::SplicedDownloadOne => "bulk, target to client, 1 connection",
+            Self::DownloadMany | Self::SplicedDownloadMany => {
+                "bulk, target to client, 64 connections"
+            }
+            Self::UploadOne | Self::SplicedUploadOne => "bulk, client to target, 1 connection",
+            Self::UploadMany | Self::SplicedUploadMany => "bulk, client to target, 64 connections",
             Self::RoundTripsOne => "64 B round trips, 1 connection",
             Self::MedianOne => "64 B round trips, 1 connection, p50",
             Self::TailOne => "64 B round trips, 1 connection, p99",
@@ -102,7 +119,14 @@ impl Figure {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::DownloadOne | Self::DownloadMany | Self::UploadOne | Self::UploadMany => "MB/s",
+            Self::DownloadOne
+            | Self::DownloadMany
+            | Self::UploadOne
+            | Self::UploadMany
+            | Self::SplicedDownloadOne
+            | Self::SplicedDownloadMany
+            | Self::SplicedUploadOne
+            | Self::SplicedUploadMany => "MB/s",
             Self::RoundTripsOne | Self::RoundTripsMany | Self::Connections | Self::Datagrams => {
                 "/s"
             }
@@ -125,6 +149,10 @@ impl Figure {
     pub fn peer(self) -> Peer {
         match self {
             Self::Datagrams => Peer::Nginx,
+            Self::SplicedDownloadOne
+            | Self::SplicedDownloadMany
+            | Self::SplicedUploadOne
+            | Self::SplicedUploadMany => Peer::SplicingHaProxy,
             _ => Peer::HaProxy,
         }
     }

@@ -171,6 +171,8 @@ The goal is {GOAL} or more in every row.
 Balancers are started anew for each turn. All have the same two targets, choose the one with the fewest open connections, may hold the same
 number of connections, and log nothing about them. HAProxy and evenkeel check each target's port every 2 s by opening a connection; nginx
 has no such checks, so there evenkeel makes none of its UDP targets. Otherwise the peers have their own defaults.
+HAProxy copies unless told otherwise; the rows beside *HAProxy with splice-auto* are the same loads through ports where it is told
+`option splice-auto`, by which it moves bytes as evenkeel does: splice(2), within the kernel.
 
 Clients and targets are one thread each (a second one for UDP targets), without a runtime, on loopback. {place}
 What they cost stands in the rates of both sides and draws the ratios towards 1; the column *processor time* is of the balancer alone.

@@ -70,7 +70,7 @@ pub fn run(
             task.at(done, &format!("alternation {}: {trial:?}", alternation + 1));
             done += 1;
             let peer = match trial.peer() {
-                Peer::HaProxy => &mut haproxy,
+                Peer::HaProxy | Peer::SplicingHaProxy => &mut haproxy,
                 Peer::Nginx => &mut nginx,
             };
             if let Some(why) = trial.refused_by(&ours) {

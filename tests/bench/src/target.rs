@@ -26,6 +26,10 @@ pub const ECHO_PORTS: [u16; 4] = [7001, 7002, 7003, 7004];
 pub const SOURCE_PORT: u16 = 7011;
 /// A port that reads to the end and then tells how many bytes there were: eight bytes, most significant first.
 pub const SINK_PORT: u16 = 7012;
+/// The same two once more, through which a peer splices that does so only when told.
+pub const SPLICED_SOURCE_PORT: u16 = 7021;
+/// See [`SPLICED_SOURCE_PORT`].
+pub const SPLICED_SINK_PORT: u16 = 7022;
 /// The UDP port that sends back what it gets.
 pub const DATAGRAM_PORT: u16 = 7001;
 
@@ -46,8 +50,12 @@ type Serve = Box<dyn FnOnce(&AtomicBool) -> Result<()> + Send>;
 /// Every TCP port and what it does.
 fn roles() -> impl Iterator<Item = (u16, Role)> {
     let echo = ECHO_PORTS.map(|port| (port, Role::Echo));
-    echo.into_iter()
-        .chain([(SOURCE_PORT, Role::Source), (SINK_PORT, Role::Sink)])
+    echo.into_iter().chain([
+        (SOURCE_PORT, Role::Source),
+        (SINK_PORT, Role::Sink),
+        (SPLICED_SOURCE_PORT, Role::Source),
+        (SPLICED_SINK_PORT, Role::Sink),
+    ])
 }
 
 /// Every TCP port of the targets.

@@ -23,6 +23,8 @@ pub struct Config {
     /// Most connections open at one time, over all listeners; further ones wait in the listeners' backlogs.
     /// Never more than the limit of open files allows, which is also what None means.
     pub max_connections: Option<usize>,
+    /// Threads that accept TCP connections and move their bytes; by default one per processor that the process may use.
+    pub threads: usize,
     /// How long a target has to accept a connection before the next one is tried.
     pub connect_timeout: Duration,
     /// Time between two attempts to open a port that could not be opened.
@@ -50,6 +52,7 @@ impl Config {
             state: state.into(),
             pools,
             max_connections: None,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             connect_timeout: Duration::from_secs(2),
             bind_retry: Duration::from_secs(3),
             affinity_interval: Duration::from_secs(10),
@@ -118,6 +121,13 @@ impl Config {
                 "max_connections",
                 0,
                 "1 or more; leave it out for what the system allows",
+            ));
+        }
+        if self.threads == 0 {
+            problems.push(ConfigProblem::new(
+                "threads",
+                0,
+                "1 or more; leave it out for one per processor",
             ));
         }
         for (field, value) in [
@@ -238,8 +248,9 @@ mod tests {
             pools(&["127.77.0.0/24", "::1", "127.77.0.9-127.77.1.9"]),
         );
         config.max_connections = Some(0);
+        config.threads = 0;
         config.connect_timeout = Duration::ZERO;
-        let problems = config.check().expect_err("five problems").problems;
+        let problems = config.check().expect_err("six problems").problems;
         let fields: Vec<_> = problems
             .iter()
             .map(|problem| problem.field.as_str())
@@ -251,6 +262,7 @@ mod tests {
                 "state",
                 "pools[2]",
                 "max_connections",
+                "threads",
                 "connect_timeout"
             ]
         );

@@ -5,7 +5,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpStream},
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,7 +15,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use rustix::{
+    io::retry_on_intr,
+    net::{SocketFlags, acceptfrom_with},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
@@ -339,13 +348,16 @@ fn open(
 ) -> Port {
     match protocol {
         Protocol::Tcp => {
+            // The thread that accepts is the one that hears of new clients.
+            let worker = traffic.workers.next();
+            let _worker = worker.enter();
             let socket = match listen_tcp(front.address, inherited.into_iter().next()) {
                 Ok(socket) => Arc::new(socket),
                 Err(error) => return Port::Failed(bind::failed(front.address, &error)),
             };
             front.set_stuck(None);
             let stop = CancellationToken::new();
-            let accepting = tokio::spawn(accept_tcp(
+            let accepting = worker.spawn(accept_tcp(
                 Arc::clone(&socket),
                 Arc::clone(front),
                 Arc::clone(traffic),
@@ -382,11 +394,30 @@ fn open(
     }
 }
 
-fn listen_tcp(address: SocketAddr, inherited: Option<OwnedFd>) -> io::Result<TcpListener> {
-    match inherited {
-        Some(socket) => TcpListener::from_std(socket.into()),
-        None => TcpListener::from_std(bind::listen_tcp(address)?.into()),
-    }
+fn listen_tcp(address: SocketAddr, inherited: Option<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
+    let socket = match inherited {
+        Some(socket) => socket,
+        None => bind::listen_tcp(address)?.into(),
+    };
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types whose file may change; an owned one stays the same"
+    )]
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// The next client, of no runtime yet.
+async fn accept(socket: &AsyncFd<OwnedFd>) -> io::Result<proxy::Client> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let accept = |socket: &OwnedFd| {
+        let (stream, peer) = retry_on_intr(|| acceptfrom_with(socket, flags))?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok(proxy::Client {
+            stream: TcpStream::from(stream),
+            peer: peer.ok_or(io::ErrorKind::AddrNotAvailable)?,
+        })
+    };
+    socket.async_io(Interest::READABLE, accept).await
 }
 
 fn listen_udp(address: SocketAddr, inherited: Vec<OwnedFd>) -> io::Result<Vec<socket2::Socket>> {
@@ -398,13 +429,13 @@ fn listen_udp(address: SocketAddr, inherited: Vec<OwnedFd>) -> io::Result<Vec<so
 
 /// Accepts connections until told to stop. Each one that was accepted is served, also when told meanwhile.
 async fn accept_tcp(
-    socket: Arc<TcpListener>,
+    socket: Arc<AsyncFd<OwnedFd>>,
     front: Arc<Front>,
     traffic: Arc<Traffic>,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let accept = socket.accept();
+        let accept = accept(&socket);
         tokio::pin!(accept);
         let accepted = match futures::poll!(&mut accept) {
             Poll::Ready(accepted) => accepted,
@@ -418,8 +449,8 @@ async fn accept_tcp(
                 }
             }
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let client = match accepted {
+            Ok(client) => client,
             Err(error) if bind::is_shortage(&error) => {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -433,15 +464,14 @@ async fn accept_tcp(
         };
         traffic.out_of_files(false);
         let settings = front.settings();
-        if !settings.admits(peer.ip()) {
-            if let Some(access) = settings.access(&front, peer) {
+        if !settings.admits(client.peer.ip()) {
+            if let Some(access) = settings.access(&front, client.peer) {
                 access.ends("refused by source range");
             }
             traffic.refused_by_range(&front);
-            proxy::reset(&stream);
+            proxy::reset(&client.stream);
             continue;
         }
-        let client = proxy::Client { stream, peer };
         // At the limit one client per listener waits here and all others in the backlog, where they cost no file.
         tokio::select! {
             biased;
@@ -474,7 +504,8 @@ fn serve(
         Arc::clone(traffic),
         permit,
     );
-    traffic.tasks.spawn(connection.serve());
+    let worker = traffic.workers.idlest();
+    traffic.tasks.spawn_on(connection.serve(), worker);
 }
 
 #[cfg(test)]

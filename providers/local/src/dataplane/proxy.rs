@@ -4,7 +4,8 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{self, SocketAddr},
+    os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -31,17 +32,19 @@ const ATTEMPTS: usize = 4;
 /// How long a client waits when there is no file descriptor for the connection to its target.
 const SHORTAGE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A client that was let in.
+/// A client that was let in, of no thread yet: none waits for its bytes.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: net::TcpStream,
     pub(crate) peer: SocketAddr,
 }
 
 /// A client's connection on its way through.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    client: Client,
+    /// Until it is served.
+    stream: Option<net::TcpStream>,
+    peer: SocketAddr,
     settings: Arc<Settings>,
     guard: Guard,
     _permit: Permit,
@@ -70,21 +73,22 @@ impl Drop for Guard {
 
 impl Connection {
     pub(crate) fn new(
-        client: Client,
+        Client { stream, peer }: Client,
         settings: Arc<Settings>,
         front: Arc<Front>,
         traffic: Arc<Traffic>,
         permit: Permit,
     ) -> Self {
         Self {
-            client,
+            stream: Some(stream),
+            peer,
             settings,
             guard: Guard::new(front, traffic),
             _permit: permit,
         }
     }
 
-    /// Serves the client to the end.
+    /// Serves the client to the end, on the thread that it is awaited on.
     #[expect(
         clippy::manual_async_fn,
         reason = "an async function keeps room for its arguments twice"
@@ -94,8 +98,11 @@ impl Connection {
             // Borrowed as a whole, or what is not named here would be dropped at once.
             let connection = &mut self;
             let Guard { front, traffic } = &connection.guard;
+            let Some(Ok(mut client)) = connection.stream.take().map(TcpStream::from_std) else {
+                return tracing::debug!(resource.id = front.name, "a client cannot be waited for");
+            };
             tokio::select! {
-                () = through(&mut connection.client, &connection.settings, front, traffic) => {}
+                () = through(&mut client, connection.peer, &connection.settings, front, traffic) => {}
                 () = rarely(deadline::passed(front.deadline.subscribe())) => {
                     tracing::debug!(resource.id = front.name, "a connection of the deleted listener was closed");
                 }
@@ -105,19 +112,24 @@ impl Connection {
     }
 }
 
-async fn through(client: &mut Client, settings: &Settings, front: &Front, traffic: &Traffic) {
-    let access = settings.access(front, client.peer).map(Box::new);
+async fn through(
+    client: &mut TcpStream,
+    peer: SocketAddr,
+    settings: &Settings,
+    front: &Front,
+    traffic: &Traffic,
+) {
+    let access = settings.access(front, peer).map(Box::new);
     let ends = |why| {
         if let Some(access) = &access {
             access.ends(why);
         }
     };
     // Connecting takes much more room than copying, and is soon over.
-    let Some((place, mut target)) = Box::pin(connect(client.peer, settings, front, traffic)).await
-    else {
+    let Some((place, mut target)) = Box::pin(connect(peer, settings, front, traffic)).await else {
         traffic.refused_without_target(front);
         ends("no target");
-        return reset(&client.stream);
+        return reset(client);
     };
     let backend = &place.backend;
     if let Some(access) = &access {
@@ -125,7 +137,7 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
     }
     let copy = async {
         if settings.proxy_protocol {
-            let header = proxy_header::encode(Protocol::Tcp, client.peer, front.address);
+            let header = proxy_header::encode(Protocol::Tcp, peer, front.address);
             if relay::write_all(&target, &header).await.is_err() {
                 return End::Broken;
             }
@@ -148,7 +160,7 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
         ];
         let count = if logged.is_some() { 4 } else { 3 };
         relay(
-            &mut client.stream,
+            client,
             &mut target,
             &received[..count],
             &sent[..count],
@@ -171,7 +183,7 @@ async fn through(client: &mut Client, settings: &Settings, front: &Front, traffi
     });
     if end == End::Broken {
         // What broke on one side must not look like a good end on the other.
-        reset(&client.stream);
+        reset(client);
         reset(&target);
     }
 }
@@ -223,7 +235,7 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Lets the other side see that the connection was refused or broken off, as soon as it is closed.
-pub(crate) fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &impl AsFd) {
     // Should the option fail, the connection is closed in the ordinary way.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

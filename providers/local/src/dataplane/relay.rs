@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io,
     net::Shutdown,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
@@ -23,6 +23,7 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    task::yield_now,
     time::{Instant, Sleep, sleep},
 };
 
@@ -141,8 +142,8 @@ impl<'a> Direction<'a> {
         while !self.ended {
             ready!(self.poll_write(cx))?;
             if self.moved >= turn {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                // Woken when the kernel was asked what others have to do.
+                return pin!(yield_now()).poll(cx).map(Ok);
             }
             if ready!(self.poll_read(cx))? == 0 {
                 self.ended = true;

@@ -21,6 +21,7 @@ use super::{
     bind,
     limits::{Shares, Slot},
     listener::{Front, Settings},
+    workers::Workers,
 };
 
 /// File descriptors that a proxied connection needs: the client's socket and the target's.
@@ -65,6 +66,8 @@ impl Totals {
 pub(crate) struct Traffic {
     pub(crate) totals: Totals,
     pub(crate) connect_timeout: Duration,
+    /// Where connections are accepted and served.
+    pub(crate) workers: Workers,
     /// Every connection's task.
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
@@ -96,11 +99,12 @@ pub(crate) struct FlowPermit {
 }
 
 impl Traffic {
-    pub(crate) fn new(most: usize, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(workers: Workers, most: usize, connect_timeout: Duration) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
         Self {
             totals: Totals::default(),
             connect_timeout,
+            workers,
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
             shares: Shares::default(),

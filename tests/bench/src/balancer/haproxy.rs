@@ -8,7 +8,10 @@ use super::{
     Balancer, CHECK_FALL, CHECK_INTERVAL, CHECK_RISE, CHECK_TIMEOUT, Plan, address, await_ready,
     forwards,
 };
-use crate::{packages::HaProxy, target::tcp_ports};
+use crate::{
+    packages::HaProxy,
+    target::{SPLICED_SINK_PORT, SPLICED_SOURCE_PORT, tcp_ports},
+};
 
 impl Balancer {
     /// Starts HAProxy and waits until it forwards.
@@ -47,6 +50,9 @@ fn configuration(plan: &Plan) -> String {
     );
     for port in tcp_ports() {
         let _ = writeln!(text, "listen port-{port}\n  bind {address}:{port}");
+        if [SPLICED_SOURCE_PORT, SPLICED_SINK_PORT].contains(&port) {
+            text.push_str("  option splice-auto\n");
+        }
         for (n, target) in plan.targets.iter().enumerate() {
             let _ = writeln!(text, "  server target-{n} {target}:{port}");
         }

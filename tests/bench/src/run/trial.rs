@@ -6,6 +6,7 @@ use crate::{
     balancer::Balancer,
     figure::{Figure, Peer},
     load::{self, Idle, Window},
+    target::{ECHO_PORTS, SINK_PORT, SOURCE_PORT, SPLICED_SINK_PORT, SPLICED_SOURCE_PORT},
 };
 
 /// Connections of the trials with many.
@@ -23,6 +24,10 @@ pub enum Trial {
     Download(usize),
     /// Bytes to targets.
     Upload(usize),
+    /// Bytes to clients, beside a peer that splices.
+    SplicedDownload(usize),
+    /// Bytes to targets, beside a peer that splices.
+    SplicedUpload(usize),
     /// Small messages.
     RoundTrips(usize),
     /// New connections.
@@ -42,12 +47,16 @@ pub struct Measured {
 
 impl Trial {
     /// Every trial; memory first, of balancers that have done nothing yet.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Memory,
         Self::Download(1),
         Self::Download(MANY),
         Self::Upload(1),
         Self::Upload(MANY),
+        Self::SplicedDownload(1),
+        Self::SplicedDownload(MANY),
+        Self::SplicedUpload(1),
+        Self::SplicedUpload(MANY),
         Self::RoundTrips(1),
         Self::RoundTrips(MANY),
         Self::Connections,
@@ -63,6 +72,10 @@ impl Trial {
             Self::Download(_) => &[Figure::DownloadMany],
             Self::Upload(1) => &[Figure::UploadOne],
             Self::Upload(_) => &[Figure::UploadMany],
+            Self::SplicedDownload(1) => &[Figure::SplicedDownloadOne],
+            Self::SplicedDownload(_) => &[Figure::SplicedDownloadMany],
+            Self::SplicedUpload(1) => &[Figure::SplicedUploadOne],
+            Self::SplicedUpload(_) => &[Figure::SplicedUploadMany],
             Self::RoundTrips(1) => &[Figure::RoundTripsOne, Figure::MedianOne, Figure::TailOne],
             Self::RoundTrips(_) => &[Figure::RoundTripsMany, Figure::MedianMany, Figure::TailMany],
             Self::Connections => &[Figure::Connections],
@@ -105,14 +118,18 @@ impl Trial {
         if self == Self::Memory {
             return memory(balancer, idle);
         }
+        let megabytes = |bytes: f64| vec![bytes / 1e6];
+        let download = |port, n| load::download(balancer.at(port), n, window).map(megabytes);
+        let upload = |port, n| load::upload(balancer.at(port), n, window).map(megabytes);
         let before = balancer.usage()?.cpu;
         let begin = std::time::Instant::now();
         let values = match self {
-            Self::Download(n) => vec![load::download(balancer.source(), n, window)? / 1e6],
-            Self::Upload(n) => vec![load::upload(balancer.sink(), n, window)? / 1e6],
+            Self::Download(n) => download(SOURCE_PORT, n)?,
+            Self::SplicedDownload(n) => download(SPLICED_SOURCE_PORT, n)?,
+            Self::Upload(n) => upload(SINK_PORT, n)?,
+            Self::SplicedUpload(n) => upload(SPLICED_SINK_PORT, n)?,
             Self::RoundTrips(n) => {
-                let measured =
-                    load::round_trips(balancer.at(crate::target::ECHO_PORTS[0]), n, window)?;
+                let measured = load::round_trips(balancer.at(ECHO_PORTS[0]), n, window)?;
                 vec![measured.per_second, measured.p50, measured.p99]
             }
             Self::Connections => vec![load::connections(&balancer.echo(), window)?],
