@@ -2,6 +2,7 @@
 //!
 //! Targets keep their identity (address and port) over every change of the set, and with it their open connections,
 //! counters and probe. A target that leaves gets a deadline that its connections watch; one that comes back loses it.
+//! Of a million targets most never get a connection: what counts them is made with the first one.
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,11 @@ use super::{
     deadline,
     health::Standing,
     prober::{Probe, Probes},
+    store::targets::{KeptSet, Targets},
 };
-use crate::api::{BackendSetSpec, BackendSetStatus, Health, Target, TargetStatus};
+use crate::api::{BackendSetStatus, Health, Target, TargetStatus};
 
-/// One target of one set, for as long as it is in the set or has connections.
+/// One target of one set from its first connection on, for as long as it is in the set or has connections.
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -119,21 +121,41 @@ impl Tenure {
     }
 }
 
-/// A target in the set.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) target: Target,
-    pub(crate) backend: Arc<Backend>,
+/// A target in the set, which knows the rest by its index. There are very many of them.
+#[derive(Clone, Debug, Default)]
+struct Member {
+    /// None before its first connection.
+    backend: Option<Arc<Backend>>,
     probe: Option<Arc<Probe>>,
 }
 
 impl Member {
     /// What is thought of it; without a check everything is healthy.
-    pub(crate) fn standing(&self) -> Standing {
+    fn standing(&self) -> Standing {
         self.probe
             .as_ref()
             .map_or(Standing::Healthy, |probe| probe.standing())
     }
+
+    fn open(&self) -> u64 {
+        self.backend.as_ref().map_or(0, |backend| backend.open())
+    }
+}
+
+/// A target that is or was in the set, and had a connection.
+#[derive(Debug)]
+struct Served {
+    target: Target,
+    backend: Arc<Backend>,
+}
+
+/// What is told of a target in the set.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) target: Target,
+    pub(crate) standing: Standing,
+    /// None before its first connection.
+    pub(crate) backend: Option<Arc<Backend>>,
 }
 
 /// A backend set at work.
@@ -146,9 +168,11 @@ pub(crate) struct BackendSet {
 
 #[derive(Debug, Default)]
 struct Inner {
-    members: Vec<Member>,
+    targets: Targets,
+    /// One per target, in the same order.
+    members: Box<[Member]>,
     /// Removed targets that may still have connections.
-    leaving: Vec<Member>,
+    leaving: Vec<Served>,
     drain: Duration,
     cursor: usize,
     /// Where clients went last, when they shall go there again.
@@ -156,7 +180,7 @@ struct Inner {
 }
 
 impl BackendSet {
-    pub(crate) fn new(spec: &BackendSetSpec, probes: &Probes) -> Self {
+    pub(crate) fn new(spec: &KeptSet, probes: &Probes) -> Self {
         let set = Self {
             inner: Mutex::default(),
             version: AtomicU64::new(0),
@@ -166,49 +190,46 @@ impl BackendSet {
     }
 
     /// Makes the set what the spec says. Connections to targets that stay are not touched.
-    pub(crate) fn update(&self, spec: &BackendSetSpec, probes: &Probes) {
+    pub(crate) fn update(&self, KeptSet { targets, rest }: &KeptSet, probes: &Probes) {
         let mut inner = self.lock();
-        let before = inner.addresses();
-        inner.drain = Duration::from_secs(spec.drain_seconds.into());
-        let mut known: HashMap<SocketAddr, Member> = std::mem::take(&mut inner.members)
+        let before: Vec<_> = inner.targets.addresses().collect();
+        inner.drain = Duration::from_secs(rest.drain_seconds.into());
+        let leaving = std::mem::take(&mut inner.leaving)
             .into_iter()
-            .chain(std::mem::take(&mut inner.leaving))
-            .map(|member| (member.backend.address, member))
-            .collect();
-        inner.members = spec
-            .targets
-            .iter()
-            .map(|target| {
-                let address = SocketAddr::new(target.address, target.port);
-                let known = known.remove(&address);
-                let believed = known
-                    .as_ref()
-                    .and_then(|member| member.probe.as_ref())
-                    .map_or(Health::Initial, |probe| probe.standing().into());
-                let probe = spec
+            .map(|served| (served.backend.address, (Some(served), None)));
+        let mut known: HashMap<SocketAddr, (Option<Served>, Option<Arc<Probe>>)> =
+            inner.dismiss().chain(leaving).collect();
+        inner.members = targets
+            .addresses()
+            .map(|address| {
+                let (served, before) = known.remove(&address).unwrap_or_default();
+                let believed =
+                    before.map_or(Health::Initial, |probe: Arc<Probe>| probe.standing().into());
+                let probe = rest
                     .health_check
                     .as_ref()
-                    .map(|check| probes.want(target, check, believed));
-                let backend =
-                    known.map_or_else(|| Arc::new(Backend::new(address)), |member| member.backend);
-                backend.stay();
-                Member {
-                    target: target.clone(),
-                    backend,
-                    probe,
+                    .map(|check| probes.want(address, check, believed));
+                let backend = served.map(|served| served.backend);
+                if let Some(backend) = &backend {
+                    backend.stay();
                 }
+                Member { backend, probe }
             })
             .collect();
-        inner.leave(known.into_values());
-        inner.follow(spec.affinity_seconds, &before);
+        inner.targets = targets.clone();
+        inner.leave(known.into_values().filter_map(|(served, _)| served));
+        inner.follow(rest.affinity_seconds, &before);
         self.version.fetch_add(1, Relaxed);
     }
 
     /// Lets every target go, as when the set is deleted.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
-        let members = std::mem::take(&mut inner.members);
-        inner.leave(members);
+        let served: Vec<_> = inner
+            .dismiss()
+            .filter_map(|(_, (served, _))| served)
+            .collect();
+        inner.leave(served);
         self.version.fetch_add(1, Relaxed);
     }
 
@@ -220,10 +241,10 @@ impl BackendSet {
             before => before.and_then(|before| before.probe),
         };
         let inner = self.lock();
-        let member = inner
-            .members
-            .iter()
-            .find(|member| Arc::ptr_eq(&member.backend, backend));
+        let member = inner.members.iter().find(|member| {
+            let at = member.backend.as_ref();
+            at.is_some_and(|at| Arc::ptr_eq(at, backend))
+        });
         Tenure {
             // Under the lock, so that no change is missed.
             version: self.version.load(Relaxed),
@@ -242,8 +263,8 @@ impl BackendSet {
             let member = &inner.members[index];
             Candidate {
                 standing: member.standing(),
-                open: member.backend.open(),
-                tried: tried.contains(&member.backend.address),
+                open: member.open(),
+                tried: tried.contains(&inner.targets.address(index)),
             }
         })?;
         inner.cursor = index + 1;
@@ -271,7 +292,7 @@ impl BackendSet {
     /// What is remembered, to be kept over a restart.
     pub(crate) fn memory(&self) -> Option<Memory> {
         let mut inner = self.lock();
-        let targets = inner.addresses();
+        let targets = inner.targets.addresses().collect();
         let records = inner.affinity.as_mut()?.records(Instant::now());
         Some(Memory { targets, records })
     }
@@ -279,10 +300,7 @@ impl BackendSet {
     /// Takes up what was remembered before a restart.
     pub(crate) fn recall(&self, memory: &Memory) {
         let mut inner = self.lock();
-        let members = inner.members.iter().zip(0..);
-        let known: HashMap<SocketAddr, u32> = members
-            .map(|(member, index)| (member.backend.address, index))
-            .collect();
+        let known: HashMap<SocketAddr, u32> = inner.targets.addresses().zip(0..).collect();
         let here = |record: &Record| {
             let address = memory.targets.get(record.target as usize)?;
             let target = *known.get(address)?;
@@ -298,15 +316,36 @@ impl BackendSet {
         self.lock().drain
     }
 
-    pub(crate) fn members(&self) -> Vec<Member> {
-        self.lock().members.clone()
+    /// How many connections each target has had, in the order of the targets.
+    pub(crate) fn connected(&self) -> Vec<u64> {
+        let connected = |member: &Member| {
+            let backend = member.backend.as_ref()?;
+            Some(backend.connected.load(Relaxed))
+        };
+        let inner = self.lock();
+        let members = inner.members.iter();
+        members
+            .map(|member| connected(member).unwrap_or(0))
+            .collect()
+    }
+
+    /// What is told of the target at an index; None when there is none.
+    pub(crate) fn told(&self, index: usize) -> Option<Told> {
+        let inner = self.lock();
+        let member = inner.members.get(index)?;
+        Some(Told {
+            target: inner.targets.get(index),
+            standing: member.standing(),
+            backend: member.backend.clone(),
+        })
     }
 
     pub(crate) fn status(&self) -> BackendSetStatus {
         let mut inner = self.lock();
-        inner.leaving.retain(|member| member.backend.open() > 0);
-        let targets = inner.members.iter().map(|member| TargetStatus {
-            target: member.target.clone(),
+        inner.leaving.retain(|served| served.backend.open() > 0);
+        let members = inner.targets.iter().zip(&inner.members);
+        let targets = members.map(|(target, member)| TargetStatus {
+            target,
             health: member.standing().into(),
             reason: member.probe.as_ref().and_then(|probe| probe.reason()),
         });
@@ -315,7 +354,7 @@ impl BackendSet {
             draining: inner
                 .leaving
                 .iter()
-                .map(|member| member.target.clone())
+                .map(|served| served.target.clone())
                 .collect(),
         }
     }
@@ -326,9 +365,19 @@ impl BackendSet {
 }
 
 impl Inner {
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let address = |member: &Member| member.backend.address;
-        self.members.iter().map(address).collect()
+    /// Takes all members out, by their addresses.
+    fn dismiss(
+        &mut self,
+    ) -> impl Iterator<Item = (SocketAddr, (Option<Served>, Option<Arc<Probe>>))> + use<> {
+        let targets = std::mem::take(&mut self.targets);
+        let members = std::mem::take(&mut self.members).into_iter().enumerate();
+        members.map(move |(index, Member { backend, probe })| {
+            let served = backend.map(|backend| Served {
+                target: targets.get(index),
+                backend,
+            });
+            (targets.address(index), (served, probe))
+        })
     }
 
     /// Begins or ends to remember clients, and forgets those of targets that have gone.
@@ -337,7 +386,7 @@ impl Inner {
             self.affinity = None;
             return;
         };
-        let after = self.addresses();
+        let after: Vec<_> = self.targets.addresses().collect();
         let affinity = self
             .affinity
             .get_or_insert_with(|| Affinity::new(seconds, Instant::now()));
@@ -349,12 +398,14 @@ impl Inner {
     /// restart that is every target.
     fn kept(&self, client: IpAddr, tried: &[SocketAddr]) -> Option<usize> {
         let index = self.affinity.as_ref()?.find(client, Instant::now())?;
-        let untried = |member: &Member| !tried.contains(&member.backend.address);
-        let healthy = |member: &Member| member.standing() == Standing::Healthy && untried(member);
-        let member = self.members.get(index).filter(|member| untried(member))?;
+        let untried = |index: usize| !tried.contains(&self.targets.address(index));
+        let healthy = |(index, member): (usize, &Member)| {
+            member.standing() == Standing::Healthy && untried(index)
+        };
+        let member = self.members.get(index).filter(|_| untried(index))?;
         let serves = match member.standing() {
             Standing::Healthy | Standing::Initial => true,
-            Standing::Flapping => !self.members.iter().any(healthy),
+            Standing::Flapping => !self.members.iter().enumerate().any(healthy),
             Standing::Unhealthy => false,
         };
         serves.then_some(index)
@@ -364,7 +415,9 @@ impl Inner {
         if let Some(affinity) = &mut self.affinity {
             affinity.note(client, index, Instant::now());
         }
-        let backend = Arc::clone(&self.members[index].backend);
+        let address = self.targets.address(index);
+        let new = || Arc::new(Backend::new(address));
+        let backend = Arc::clone(self.members[index].backend.get_or_insert_with(new));
         // It must be there before the target can leave.
         backend.deadline();
         // Counted before the lock is released: connections that come at once must not all choose the same.
@@ -372,16 +425,15 @@ impl Inner {
         Place { backend }
     }
 
-    fn leave(&mut self, members: impl IntoIterator<Item = Member>) {
+    /// Lets targets drain. Nobody wants to know their health any more.
+    fn leave(&mut self, all: impl IntoIterator<Item = Served>) {
         let until = Instant::now() + self.drain;
-        for mut member in members {
-            // Nobody wants to know a leaving target's health; its probe may end.
-            member.probe = None;
+        for served in all {
             // One that left before keeps the deadline it got then.
-            member.backend.leave(until);
-            self.leaving.push(member);
+            served.backend.leave(until);
+            self.leaving.push(served);
         }
-        self.leaving.retain(|member| member.backend.open() > 0);
+        self.leaving.retain(|served| served.backend.open() > 0);
     }
 }
 
@@ -390,29 +442,30 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::{api::BackendSetSpec, dataplane::store::lists::Lists};
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-    fn spec(ports: &[u16], drain_seconds: u32) -> BackendSetSpec {
+    fn spec(ports: &[u16], drain_seconds: u32) -> KeptSet {
         let address = "127.0.0.1".parse().expect("an address");
         let target = |port: &u16| Target {
             node: format!("node-{port}"),
             address,
             port: *port,
         };
-        BackendSetSpec {
+        let spec = BackendSetSpec {
             targets: ports.iter().map(target).collect(),
             health_check: None,
             drain_seconds,
             affinity_seconds: None,
-        }
+        };
+        KeptSet::of(spec, &Lists::default())
     }
 
-    fn sticky(ports: &[u16]) -> BackendSetSpec {
-        BackendSetSpec {
-            affinity_seconds: Some(60),
-            ..spec(ports, 30)
-        }
+    fn sticky(ports: &[u16]) -> KeptSet {
+        let mut set = spec(ports, 30);
+        set.rest.affinity_seconds = Some(60);
+        set
     }
 
     fn client(number: u8) -> IpAddr {
@@ -426,6 +479,16 @@ mod tests {
 
     fn ports(targets: &[Target]) -> Vec<u16> {
         targets.iter().map(|target| target.port).collect()
+    }
+
+    #[test]
+    fn a_target_that_never_had_a_connection_costs_two_pointers() {
+        assert_eq!(size_of::<Member>(), 2 * size_of::<usize>());
+        let kept = spec(&[1, 2], 30);
+        let set = BackendSet::new(&kept, &Probes::default());
+        let inner = set.lock();
+        assert!(Arc::ptr_eq(inner.targets.nodes(), kept.targets.nodes()));
+        assert!(inner.members.iter().all(|member| member.backend.is_none()));
     }
 
     #[tokio::test]

@@ -23,10 +23,11 @@ use super::{
     pool::Pool,
     store::{
         Held, Store, Stored, Table, Text, Written,
-        lists::{Lists, Node},
+        lists::Lists,
+        targets::{KeptSet, Node, Targets},
     },
 };
-use crate::api::{BackendSetSpec, ListenerSpec, Marks, Target};
+use crate::api::{BackendSetSpec, ListenerSpec, Marks};
 
 /// The version that is written. It grows when an older data plane could not read the file; older ones are read.
 const VERSION: u64 = 2;
@@ -105,54 +106,39 @@ struct Set {
 }
 
 impl Set {
-    fn of(stored: &Stored<BackendSetSpec>, list: u64) -> Self {
-        let mut spec = stored.spec.clone();
-        let mut ports: Vec<u16> = spec.targets.drain(..).map(|target| target.port).collect();
-        if ports.windows(2).all(|pair| pair[0] == pair[1]) {
-            ports.truncate(1);
-        }
+    fn of(stored: &Stored<KeptSet>, list: u64) -> Self {
+        let KeptSet { targets, rest } = &stored.spec;
         Self {
             name: stored.name.clone(),
             marks: stored.marks.clone(),
             generation: stored.generation,
             list,
-            ports,
-            spec,
+            ports: targets.ports().to_vec(),
+            spec: rest.clone(),
         }
     }
 
-    fn resolve(self, lists: &HashMap<u64, Vec<Node>>) -> Result<Stored<BackendSetSpec>, String> {
+    fn resolve(self, lists: &HashMap<u64, Arc<[Node]>>) -> Result<Stored<KeptSet>, String> {
         let Self {
             name,
             marks,
             generation,
             list,
             ports,
-            mut spec,
+            spec: rest,
         } = self;
         let nodes = lists
             .get(&list)
             .ok_or_else(|| format!("backend set `{name}`: there is no list {list}"))?;
-        let ports = match ports[..] {
-            [port] => vec![port; nodes.len()],
-            _ => ports,
-        };
-        if ports.len() != nodes.len() || !spec.targets.is_empty() {
-            return Err(format!(
-                "backend set `{name}`: its ports are not those of the nodes of list {list}"
-            ));
-        }
-        let target = |((node, address), port): (&Node, u16)| Target {
-            node: node.clone(),
-            address: *address,
-            port,
-        };
-        spec.targets = nodes.iter().zip(ports).map(target).collect();
+        let targets = Targets::new(Arc::clone(nodes), ports).filter(|_| rest.targets.is_empty());
+        let targets = targets.ok_or_else(|| {
+            format!("backend set `{name}`: its ports are not those of the nodes of list {list}")
+        })?;
         Ok(Stored {
             name,
             marks,
             generation,
-            spec,
+            spec: KeptSet { targets, rest },
             text: Text::default(),
         })
     }
@@ -216,8 +202,8 @@ pub(crate) fn write(to: &mut impl Write, store: &Store) -> io::Result<()> {
         lists,
         ..
     } = store;
-    let set = |stored: &Stored<BackendSetSpec>| {
-        let list = lists.number(&stored.spec.targets);
+    let set = |stored: &Stored<KeptSet>| {
+        let list = lists.number(stored.spec.targets.nodes());
         Ok(Written {
             text: serde_json::to_string(&Set::of(stored, list))?.into(),
             list: Some(list),
@@ -245,7 +231,18 @@ pub(crate) fn parse(bytes: &[u8], pools: &Arc<[Pool]>) -> Result<Store, Problem>
         1 => {
             let read: Read<Stored<BackendSetSpec>> =
                 serde_json::from_slice(bytes).map_err(not_json)?;
-            read.store(pools, |set, _| Ok(set))
+            let lists = Lists::default();
+            let mut store = read.store(pools, |set, _| {
+                Ok(Stored {
+                    name: set.name,
+                    marks: set.marks,
+                    generation: set.generation,
+                    spec: KeptSet::of(set.spec, &lists),
+                    text: Text::default(),
+                })
+            })?;
+            store.lists = lists;
+            Ok(store)
         }
         VERSION => {
             let read: Read<Set> = serde_json::from_slice(bytes).map_err(not_json)?;
@@ -259,10 +256,13 @@ impl<Set> Read<Set> {
     fn store(
         self,
         pools: &Arc<[Pool]>,
-        resolve: impl Fn(Set, &HashMap<u64, Vec<Node>>) -> Result<Stored<BackendSetSpec>, String>,
+        resolve: impl Fn(Set, &HashMap<u64, Arc<[Node]>>) -> Result<Stored<KeptSet>, String>,
     ) -> Result<Store, Problem> {
         let count = self.lists.len();
-        let lists: HashMap<u64, Vec<Node>> = self.lists.into_iter().collect();
+        let lists = self.lists.into_iter();
+        let lists: HashMap<u64, Arc<[Node]>> = lists
+            .map(|(number, nodes)| (number, nodes.into()))
+            .collect();
         if lists.len() != count {
             return Err(Problem::Damaged("a list is there twice".to_owned()));
         }
@@ -430,7 +430,7 @@ fn table<T>(kind: &str, objects: Vec<Stored<T>>) -> Result<Table<T>, String> {
 mod tests {
     use super::*;
     use crate::{
-        api::{Family, LeaseSpec, Marks, Put},
+        api::{Family, LeaseSpec, Marks, Put, Target},
         dataplane::store::{Expect, Request},
     };
 
@@ -582,7 +582,16 @@ mod tests {
     #[test]
     fn a_file_of_version_1_is_read_and_written_as_version_2() {
         let store = with_sets();
-        let sets: Vec<_> = store.backend_sets.values().collect();
+        let sets = store.backend_sets.values();
+        let sets: Vec<_> = sets
+            .map(|set| Stored {
+                name: set.name.clone(),
+                marks: set.marks.clone(),
+                generation: set.generation,
+                spec: set.spec.spec(),
+                text: Text::default(),
+            })
+            .collect();
         let leases: Vec<_> = store.leases.values().collect();
         let old = serde_json::json!({
             "version": 1, "next_generation": store.next_generation, "leases": leases, "backend_sets": sets, "listeners": [],

@@ -8,7 +8,7 @@
 //! What was answered survives a crash. A read sees every change answered before it. A change whose caller has given up is not
 //! begun, so that who asks after that sees all there will ever be of it.
 
-use std::{collections::HashMap, convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -26,11 +26,14 @@ use super::{
     listener::Shared,
     prober::Belief,
     runtime::Runtime,
-    store::{Change, Edit, Held, Kind, Request, Store, Stored, Table},
+    store::{
+        Change, Edit, Held, Kind, Request, Store, Stored, Table,
+        targets::{KeptSet, Node, Targets},
+    },
 };
 use crate::api::{
-    ApiError, BackendSet, BackendSetSpec, BackendSetSummary, Health, Lease, LeaseStatus, Listener,
-    ListenerSpec, Object, Objects, Snapshot, Target, TargetAddress, code,
+    ApiError, BackendSet, BackendSetSummary, Health, Lease, LeaseStatus, Listener, ListenerSpec,
+    Object, Objects, Snapshot, TargetAddress, code,
 };
 use crate::moment::Moment;
 
@@ -79,25 +82,26 @@ fn all<T, O>(table: &Table<T>, which: &Which, object: impl FnMut(&Stored<T>) -> 
 
 /// Lists of targets, each once.
 #[derive(Default)]
-struct Lists(HashMap<Vec<TargetAddress>, usize>);
+struct Lists(HashMap<Arc<[Node]>, usize>);
 
 impl Lists {
-    fn index(&mut self, targets: &[Target]) -> usize {
+    fn index(&mut self, targets: &Targets) -> usize {
         let next = self.0.len();
-        let address = |target: &Target| TargetAddress {
-            node: target.node.clone(),
-            address: target.address,
-        };
-        *self
-            .0
-            .entry(targets.iter().map(address).collect())
-            .or_insert(next)
+        let nodes = Arc::clone(targets.nodes());
+        *self.0.entry(nodes).or_insert(next)
     }
 
     fn in_order(self) -> Vec<Vec<TargetAddress>> {
         let mut lists: Vec<_> = self.0.into_iter().collect();
         lists.sort_by_key(|(_, index)| *index);
-        lists.into_iter().map(|(list, _)| list).collect()
+        let address = |(node, address): &Node| TargetAddress {
+            node: node.clone(),
+            address: *address,
+        };
+        lists
+            .into_iter()
+            .map(|(nodes, _)| nodes.iter().map(address).collect())
+            .collect()
     }
 }
 
@@ -140,24 +144,23 @@ impl View<'_> {
         }
     }
 
-    fn summary(&self, stored: &Stored<BackendSetSpec>, lists: &mut Lists) -> BackendSetSummary {
-        let targets = &stored.spec.targets;
+    fn summary(&self, stored: &Stored<KeptSet>, lists: &mut Lists) -> BackendSetSummary {
+        let KeptSet { targets, rest } = &stored.spec;
         let status = self.runtime.set_status(&stored.name);
         let healthy = status
             .targets
             .iter()
             .filter(|target| target.health == Health::Healthy)
             .count();
-        let port = targets.first().map(|first| first.port);
         BackendSetSummary {
             name: stored.name.clone(),
             marks: stored.marks.clone(),
             generation: stored.generation,
             list: lists.index(targets),
-            port: port.filter(|port| targets.iter().all(|target| target.port == *port)),
-            health_check: stored.spec.health_check.clone(),
-            drain_seconds: stored.spec.drain_seconds,
-            affinity_seconds: stored.spec.affinity_seconds,
+            port: targets.port(),
+            health_check: rest.health_check.clone(),
+            drain_seconds: rest.drain_seconds,
+            affinity_seconds: rest.affinity_seconds,
             healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         }
     }
@@ -183,7 +186,7 @@ impl View<'_> {
         }
     }
 
-    fn backend_set(&self, stored: &Stored<BackendSetSpec>) -> BackendSet {
+    fn backend_set(&self, stored: &Stored<KeptSet>) -> BackendSet {
         let Stored {
             name,
             marks,
@@ -196,7 +199,7 @@ impl View<'_> {
             name,
             marks,
             generation,
-            spec,
+            spec: spec.spec(),
             status,
         }
     }

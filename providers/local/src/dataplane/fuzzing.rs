@@ -197,7 +197,7 @@ fn is_as_asked(store: &Store, request: &Request) {
         }
         Request::PutBackendSet { name, put, .. } => {
             let set = &store.backend_sets[name];
-            reads_back(&set.marks, &set.spec, put);
+            reads_back(&set.marks, &set.spec.spec(), put);
         }
         Request::PutListener { name, put, .. } => {
             let listener = &store.listeners[name];

@@ -513,7 +513,7 @@ mod tests {
     use ipnet::IpNet;
 
     use super::*;
-    use crate::{api::BackendSetSpec, dataplane::prober::Probes};
+    use crate::dataplane::{prober::Probes, store::targets::KeptSet};
 
     #[tokio::test]
     async fn source_ranges_say_who_may_connect() {
@@ -537,10 +537,7 @@ mod tests {
                 labels: Default::default(),
             };
             let settings = Settings {
-                backends: Arc::new(BackendSet::new(
-                    &BackendSetSpec::default(),
-                    &Probes::default(),
-                )),
+                backends: Arc::new(BackendSet::new(&KeptSet::default(), &Probes::default())),
                 source_ranges: ranges
                     .map(|ranges| Ranges::new(&ranges.iter().map(parse).collect())),
                 proxy_protocol: false,

@@ -3,7 +3,7 @@
 //! Every name, label and unit is here. A listener is named by its Service and by what clients connect to, a target by its
 //! Service, its node and its address. Of very many targets only the busiest are told.
 
-use std::{cmp::Reverse, fmt, sync::atomic::Ordering::Relaxed};
+use std::{cmp::Reverse, fmt, net::SocketAddr, sync::atomic::Ordering::Relaxed};
 
 use prometheus_client::{
     collector::Collector,
@@ -12,7 +12,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{engine::View, health::Standing, route::Which};
+use super::{
+    backends::{Backend, Told},
+    engine::View,
+    health::Standing,
+    route::Which,
+};
 use crate::api::{ListenerPhase, namespace_and_name};
 
 /// Targets that are told. A thousand Services on a thousand nodes have a million, which no monitoring takes.
@@ -95,26 +100,38 @@ impl Facts {
             .backend_sets
             .iter()
             .filter(|(_, s)| which.has(&s.marks));
-        let mut members: Vec<_> = sets
-            .filter_map(|(name, stored)| Some((&stored.marks, runtime.sets.get(name)?)))
-            .flat_map(|(marks, set)| set.members().into_iter().map(move |m| (marks, m)))
-            .collect();
+        let mut members = Vec::new();
+        for (name, stored) in sets {
+            let Some(set) = runtime.sets.get(name) else {
+                continue;
+            };
+            let connected = set.connected().into_iter().enumerate();
+            members.extend(connected.map(|(index, count)| (count, index, set, &stored.marks)));
+        }
         let untold = members.len().saturating_sub(MOST_TARGETS);
         if untold > 0 {
-            members.sort_by_key(|(_, member)| Reverse(member.backend.connected.load(Relaxed)));
+            members.sort_by_key(|(connected, ..)| Reverse(*connected));
             members.truncate(MOST_TARGETS);
         }
-        let targets = members.into_iter().map(|(marks, member)| TargetFacts {
-            service: marks.service.clone(),
-            node: member.target.node.clone(),
-            address: member.backend.address.to_string(),
-            healthy: member.standing() == Standing::Healthy,
-            flapping: member.standing() == Standing::Flapping,
-            open: member.backend.open(),
-            connected: member.backend.connected.load(Relaxed),
-            failed: member.backend.failed.load(Relaxed),
-            received: member.backend.received.load(Relaxed),
-            sent: member.backend.sent.load(Relaxed),
+        let targets = members.into_iter().filter_map(|(_, index, set, marks)| {
+            let Told {
+                target,
+                standing,
+                backend,
+            } = set.told(index)?;
+            let of = |count: fn(&Backend) -> u64| backend.as_deref().map_or(0, count);
+            Some(TargetFacts {
+                service: marks.service.clone(),
+                address: SocketAddr::new(target.address, target.port).to_string(),
+                node: target.node,
+                healthy: standing == Standing::Healthy,
+                flapping: standing == Standing::Flapping,
+                open: of(Backend::open),
+                connected: of(|backend| backend.connected.load(Relaxed)),
+                failed: of(|backend| backend.failed.load(Relaxed)),
+                received: of(|backend| backend.received.load(Relaxed)),
+                sent: of(|backend| backend.sent.load(Relaxed)),
+            })
         });
         Self {
             leases: store.leases.len(),

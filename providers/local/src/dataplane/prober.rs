@@ -9,7 +9,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use self::{clock::Clock, look::Failure};
 use super::health::{Judge, Standing};
-use crate::api::{Health, HealthCheck, Target};
+use crate::api::{Health, HealthCheck};
 
 mod beliefs;
 mod clock;
@@ -40,11 +40,11 @@ struct Key {
 }
 
 impl Key {
-    fn of(target: &Target, check: &HealthCheck) -> Self {
-        let port = check.port.unwrap_or(target.port);
+    fn of(target: SocketAddr, check: &HealthCheck) -> Self {
+        let port = check.port.unwrap_or(target.port());
         // Asking for a port by number or by being the target's own is the same probe.
         Self {
-            address: target.address,
+            address: target.ip(),
             port,
             check: HealthCheck {
                 port: None,
@@ -70,7 +70,7 @@ impl Probes {
     /// first result.
     pub(crate) fn want(
         &self,
-        target: &Target,
+        target: SocketAddr,
         check: &HealthCheck,
         believed: Health,
     ) -> Arc<Probe> {

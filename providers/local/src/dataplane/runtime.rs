@@ -19,12 +19,10 @@ use super::{
     handover::{Socket, take::Inherited},
     listener::{Listener, Settings, Shared},
     prober::Probes,
-    store::{Change, Edit, Store, Stored},
+    store::{Change, Edit, Store, Stored, targets::KeptSet},
     traffic::Traffic,
 };
-use crate::api::{
-    BackendSetSpec, BackendSetStatus, ListenerPhase, ListenerSpec, ListenerStatus, failure,
-};
+use crate::api::{BackendSetStatus, ListenerPhase, ListenerSpec, ListenerStatus, failure};
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -179,7 +177,7 @@ impl Runtime {
         (revisions != *known).then(|| (revisions, self.memories()))
     }
 
-    fn put_set(&mut self, set: &Stored<BackendSetSpec>) {
+    fn put_set(&mut self, set: &Stored<KeptSet>) {
         let running = self.sets.get(&set.name).cloned();
         let before = running.as_ref().is_some_and(|set| set.clients().is_some());
         match running {
@@ -191,7 +189,7 @@ impl Runtime {
                 );
             }
         }
-        self.share_memory(before, set.spec.affinity_seconds.is_some());
+        self.share_memory(before, set.spec.rest.affinity_seconds.is_some());
         if let Some(running) = self.sets.get(&set.name) {
             running.limit_clients(share(self.affine));
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use self::lists::Lists;
 use self::rules::{Verdict, admit, immutable, refer, write};
+use self::targets::KeptSet;
 use super::{
     allocate::{self, Facts, Granted},
     pool::Pool,
@@ -26,6 +27,7 @@ use crate::api::{ApiError, BackendSetSpec, LeaseSpec, ListenerSpec, Marks, Put, 
 pub(crate) mod lists;
 mod places;
 mod rules;
+pub(crate) mod targets;
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,7 +178,7 @@ pub(crate) enum Change {
     /// Nothing: the objects were so already.
     Nothing,
     Lease(Edit<Held>),
-    BackendSet(Edit<BackendSetSpec>),
+    BackendSet(Edit<KeptSet>),
     Listener(Edit<ListenerSpec>),
 }
 
@@ -197,9 +199,9 @@ pub(crate) struct Store {
     /// The generation that the next change gets. Never goes back.
     pub(crate) next_generation: u64,
     pub(crate) leases: Table<Held>,
-    pub(crate) backend_sets: Table<BackendSetSpec>,
+    pub(crate) backend_sets: Table<KeptSet>,
     pub(crate) listeners: Table<ListenerSpec>,
-    /// The nodes of all backend sets, for the state file.
+    /// The nodes of all backend sets.
     pub(crate) lists: Lists,
 }
 
@@ -314,7 +316,7 @@ impl Store {
         validate::backend_set(&put.spec)?;
         let before = self.backend_sets.get(&name);
         let same =
-            |stored: &Stored<BackendSetSpec>| stored.marks == put.marks && stored.spec == put.spec;
+            |stored: &Stored<KeptSet>| stored.marks == put.marks && stored.spec.is(&put.spec);
         if let Verdict::Same = admit(
             Kind::BackendSet,
             &name,
@@ -330,7 +332,7 @@ impl Store {
             &mut self.next_generation,
             name,
             put.marks,
-            put.spec,
+            KeptSet::of(put.spec, &self.lists),
         );
         Ok(Change::BackendSet(edit))
     }
@@ -514,7 +516,7 @@ impl Store {
             }
         }
         for (name, set) in &self.backend_sets {
-            validate::backend_set(&set.spec)
+            validate::backend_set(&set.spec.spec())
                 .map_err(|error| format!("backend set `{name}`: {}", error.message))?;
         }
         let mut ports = BTreeSet::new();

@@ -162,19 +162,17 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::{
-        api::{Health, HealthCheck, HealthCheckKind, Target},
+        api::{Health, HealthCheck, HealthCheckKind},
         dataplane::prober::Probes,
     };
 
     /// Many probes, of one place and different settings.
     fn probes(probes: &Probes, count: u32) -> Vec<Arc<Probe>> {
-        let target = Target {
-            node: "a".into(),
-            address: "127.0.0.1".parse().expect("an address"),
-            port: 1,
-        };
+        let target = SocketAddr::from(([127, 0, 0, 1], 1));
         let check = |number| HealthCheck {
             kind: HealthCheckKind::Tcp,
             port: None,
@@ -184,7 +182,7 @@ mod tests {
             fall: 1,
         };
         (0..count)
-            .map(|number| probes.want(&target, &check(number), Health::Initial))
+            .map(|number| probes.want(target, &check(number), Health::Initial))
             .collect()
     }
 

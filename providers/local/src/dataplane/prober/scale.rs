@@ -90,12 +90,9 @@ fn what_many_probes_cost() {
         let all: Vec<_> = (0..sets)
             .flat_map(|set| (0..nodes).map(move |node| (set, node)))
             .map(|(set, node)| {
-                let target = Target {
-                    node: String::new(),
-                    address: Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(127, 88, 0, 1)) + node)
-                        .into(),
-                    port: 20_000 + set,
-                };
+                let first = u32::from(Ipv4Addr::new(127, 88, 0, 1));
+                let address = Ipv4Addr::from_bits(first + node);
+                let target = SocketAddr::from((address, 20_000 + set));
                 let check = HealthCheck {
                     kind: HealthCheckKind::Http {
                         path: "/healthz".into(),
@@ -106,7 +103,7 @@ fn what_many_probes_cost() {
                     rise: 1,
                     fall: 2,
                 };
-                probes.want(&target, &check, Health::Initial)
+                probes.want(target, &check, Health::Initial)
             })
             .collect();
         println!(

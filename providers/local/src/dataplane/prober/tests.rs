@@ -15,20 +15,12 @@ fn check(port: Option<u16>, rise: u8) -> HealthCheck {
 #[tokio::test]
 async fn a_probe_is_shared_and_ends_with_its_last_owner() {
     let probes = Probes::default();
-    let target = Target {
-        node: "a".into(),
-        address: "127.0.0.1".parse().expect("an address"),
-        port: 1,
-    };
-    let renamed = Target {
-        node: "b".into(),
-        ..target.clone()
-    };
-    let first = probes.want(&target, &check(None, 1), Health::Initial);
-    let second = probes.want(&renamed, &check(Some(1), 1), Health::Initial);
+    let target = SocketAddr::from(([127, 0, 0, 1], 1));
+    let first = probes.want(target, &check(None, 1), Health::Initial);
+    let second = probes.want(target, &check(Some(1), 1), Health::Initial);
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!(probes.count(), 1);
-    let other = probes.want(&target, &check(None, 2), Health::Healthy);
+    let other = probes.want(target, &check(None, 2), Health::Healthy);
     assert_eq!((probes.count(), other.standing()), (2, Standing::Healthy));
     drop((first, other));
     assert_eq!(probes.count(), 1);
@@ -38,18 +30,14 @@ async fn a_probe_is_shared_and_ends_with_its_last_owner() {
 
 #[tokio::test]
 async fn what_is_believed_goes_to_the_next_data_plane_with_its_damping() {
-    let target = Target {
-        node: "a".into(),
-        address: "127.0.0.1".parse().expect("an address"),
-        port: 1,
-    };
+    let target = SocketAddr::from(([127, 0, 0, 1], 1));
     let failure = Failure::Timeout;
     let check = HealthCheck {
         interval_ms: 1_000,
         ..check(None, 1)
     };
     let before = Probes::default();
-    let probe = before.want(&target, &check, Health::Initial);
+    let probe = before.want(target, &check, Health::Initial);
     for _ in 0..5 {
         probe.heed(Ok(()));
         probe.heed(Err(&failure));
@@ -60,7 +48,7 @@ async fn what_is_believed_goes_to_the_next_data_plane_with_its_damping() {
 
     let after = Probes::default();
     after.inherit(serde_json::from_str(&beliefs).expect("beliefs"));
-    let heir = after.want(&target, &check, Health::Initial);
+    let heir = after.want(target, &check, Health::Initial);
     assert_eq!(heir.standing(), Standing::Flapping);
     let mut good = 1;
     while heir.standing() == Standing::Flapping {

@@ -1,18 +1,14 @@
 //! Lists of nodes, each with a number. Decides: no IO.
 //!
-//! Thousands of backend sets have the same nodes. The state file has each list once, and a set names it by its number. A
-//! number means one list for as long as a set in the file names it, across restarts.
+//! Thousands of backend sets have the same nodes. Memory and the state file have each list once, and in the file a set names
+//! it by its number. A number means one list for as long as a set in the file names it, across restarts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::api::Target;
-
-/// A node's name and address.
-pub(crate) type Node = (String, IpAddr);
+use super::targets::Node;
 
 /// All lists that are in use; copies share them.
 #[derive(Clone, Debug, Default)]
@@ -21,12 +17,12 @@ pub(crate) struct Lists(Arc<Mutex<Numbers>>);
 #[derive(Debug, Default)]
 struct Numbers {
     next: u64,
-    known: HashMap<Vec<Node>, u64>,
+    known: HashMap<Arc<[Node]>, u64>,
 }
 
 impl Lists {
     /// Lists that have numbers already.
-    pub(crate) fn numbered(lists: HashMap<u64, Vec<Node>>) -> Self {
+    pub(crate) fn numbered(lists: HashMap<u64, Arc<[Node]>>) -> Self {
         let next = lists.keys().max().copied().unwrap_or_default();
         // Of two that are the same, which a file of ours never has, the lower number stays, so that it is always the same.
         let mut lists: Vec<_> = lists.into_iter().collect();
@@ -38,17 +34,20 @@ impl Lists {
         })))
     }
 
-    /// The number of the list of these targets' nodes.
-    pub(crate) fn number(&self, targets: &[Target]) -> u64 {
-        let nodes = targets
-            .iter()
-            .map(|target| (target.node.clone(), target.address))
-            .collect();
-        let numbers = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *numbers.known.entry(nodes).or_insert_with(|| {
-            numbers.next += 1;
-            numbers.next
-        })
+    /// The one list of these nodes.
+    pub(crate) fn share(&self, nodes: Vec<Node>) -> Arc<[Node]> {
+        let mut numbers = self.lock();
+        if let Some((known, _)) = numbers.known.get_key_value(&nodes[..]) {
+            return Arc::clone(known);
+        }
+        let nodes = nodes.into();
+        numbers.number(&nodes);
+        nodes
+    }
+
+    /// The number of a list.
+    pub(crate) fn number(&self, nodes: &Arc<[Node]>) -> u64 {
+        self.lock().number(nodes)
     }
 
     /// Shows the lists of these numbers, and forgets all others.
@@ -57,10 +56,24 @@ impl Lists {
         used: &BTreeSet<u64>,
         show: impl FnOnce(&BTreeMap<u64, &[Node]>) -> T,
     ) -> T {
-        let numbers = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = self.lock();
         numbers.known.retain(|_, number| used.contains(number));
         let known = numbers.known.iter();
         show(&known.map(|(nodes, number)| (*number, &nodes[..])).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Numbers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Numbers {
+    fn number(&mut self, nodes: &Arc<[Node]>) -> u64 {
+        let Self { next, known } = self;
+        *known.entry(Arc::clone(nodes)).or_insert_with(|| {
+            *next += 1;
+            *next
+        })
     }
 }
 
@@ -68,22 +81,18 @@ impl Lists {
 mod tests {
     use super::*;
 
-    fn targets(nodes: &[&str], port: u16) -> Vec<Target> {
-        let address = "127.0.0.1".parse().expect("an address");
-        let target = |node: &&str| Target {
-            node: (*node).into(),
-            address,
-            port,
-        };
-        nodes.iter().map(target).collect()
+    fn nodes(names: &[&str]) -> Vec<Node> {
+        let node = |name: &&str| ((*name).to_owned(), [127, 0, 0, 1].into());
+        names.iter().map(node).collect()
     }
 
     #[test]
     fn the_same_nodes_have_one_number_until_nobody_uses_it() {
         let lists = Lists::default();
-        let first = lists.number(&targets(&["a", "b"], 1));
-        assert_eq!(lists.number(&targets(&["a", "b"], 2)), first);
-        let second = lists.number(&targets(&["b", "a"], 1));
+        let number = |names: &[&str]| lists.number(&lists.share(nodes(names)));
+        let first = number(&["a", "b"]);
+        assert_eq!(number(&["a", "b"]), first);
+        let second = number(&["b", "a"]);
         assert_ne!(second, first);
 
         let kept = |used: &[u64]| {
@@ -92,7 +101,7 @@ mod tests {
         };
         assert_eq!(kept(&[first, second]), [first, second]);
         assert_eq!(kept(&[second]), [second]);
-        let again = lists.number(&targets(&["a", "b"], 1));
+        let again = number(&["a", "b"]);
         assert!(
             ![first, second].contains(&again),
             "a number does not come back"

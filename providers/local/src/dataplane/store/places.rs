@@ -82,17 +82,14 @@ impl Store {
             .values()
             // All targets of a set have one port, that of the Service.
             .filter(move |set| {
-                set.spec
-                    .targets
-                    .first()
-                    .is_some_and(|first| first.port == port)
+                set.spec.targets.ports().first() == Some(&port)
                     && self.is_reached_by(&set.name, protocol)
             })
             .flat_map(move |set| {
-                let targets = set.spec.targets.iter();
+                let targets = set.spec.targets.addresses();
                 targets
-                    .filter(move |target| target.port == port)
-                    .map(|target| (target.address, set.marks.service.as_str()))
+                    .filter(move |target| target.port() == port)
+                    .map(|target| (target.ip(), set.marks.service.as_str()))
             })
     }
 
