@@ -72,6 +72,9 @@ async fn datagrams_reach_pods_through_a_real_kube_proxy() -> Result<()> {
     flows_leave_a_node_that_is_gone(&world)
         .await
         .context("a node that is gone")?;
+    a_deleted_service_drains(&world)
+        .await
+        .context("a deleted Service")?;
     world.stop().await
 }
 
@@ -232,10 +235,12 @@ async fn flows_leave_a_node_that_is_gone(world: &World) -> Result<()> {
     let front = world.address(NAMESPACE, "syslog", SYSLOG).await?;
     let mut clients = BTreeMap::new();
     let nodes = world.nodes()?.nodes();
-    while clients.len() < nodes.len() {
+    // Each goes where the fewest are.
+    for _ in 0..4 * nodes.len() {
         let client = Client::here(front).await?;
         clients.insert(client.hears().await?.node, client);
     }
+    ensure!(clients.len() == nodes.len(), "only {:?}", clients.keys());
     let gone = nodes.last().context("a node")?;
     world.nodes()?.remove_node(gone).await?;
     let moved = clients.remove(gone).context("nobody was on it")?;
@@ -251,6 +256,42 @@ async fn flows_leave_a_node_that_is_gone(world: &World) -> Result<()> {
         ensure!(now == *node, "the flow on {node} went to {now}");
     }
     answered_on(world, front, &nodes[..nodes.len() - 1]).await
+}
+
+/// Its port closes at once. Who had a flow keeps it: the data plane knows it, and so does the kernel of its node.
+async fn a_deleted_service_drains(world: &World) -> Result<()> {
+    let services = world.services(NAMESPACE);
+    let service = services.get("syslog").await?;
+    let port = service.spec.and_then(|spec| spec.ports?.pop());
+    let node_port = port.and_then(|port| port.node_port).context("none")?;
+    let front = world.address(NAMESPACE, "syslog", SYSLOG).await?;
+    let client = Client::here(front).await?;
+    let node = client.hears().await?.node;
+    services.delete("syslog", &DeleteParams::default()).await?;
+    world.gone(NAMESPACE, "syslog").await?;
+    let at_node = SocketAddr::new(
+        world.nodes()?.node_address(&node)?,
+        u16::try_from(node_port)?,
+    );
+    eventually("the NodePort to close", LIMIT, || async {
+        let other = Client::new(Ipv4Addr::UNSPECIFIED, at_node).await?;
+        let answer = other.ask().await;
+        ensure!(answer.is_err(), "{answer:?} answers");
+        Ok(())
+    })
+    .await?;
+    let still = client.hears().await.context("its flow was cut")?;
+    ensure!(still.node == node, "{still:?}, not {node}");
+    let late = Client::here(front).await?;
+    late.socket.connect(front).await?;
+    late.socket.send(b"late").await?;
+    let heard = tokio::time::timeout(LIMIT, late.socket.recv(&mut [0; 8])).await?;
+    let refused = heard.err().context("a new client was heard")?;
+    ensure!(
+        refused.kind() == std::io::ErrorKind::ConnectionRefused,
+        "{refused}"
+    );
+    Ok(())
 }
 
 /// Waits until new flows go to exactly these nodes.
