@@ -36,11 +36,14 @@ impl Balancer {
     }
 }
 
+/// More than the connections that are spliced at one time. HAProxy would keep files for a quarter of all connections.
+const PIPES: u32 = 256;
+
 /// `leastconn` because the data plane does the same.
 fn configuration(plan: &Plan) -> String {
     let address = address(plan.third, 9);
     let mut text = format!(
-        "global\n  nbthread {}\n  maxconn {}\n\
+        "global\n  nbthread {}\n  maxconn {}\n  maxpipes {PIPES}\n\
          defaults\n  mode tcp\n  balance leastconn\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  \
          timeout check {}ms\n  default-server check inter {}ms rise {CHECK_RISE} fall {CHECK_FALL}\n",
         plan.cpus.number(),
