@@ -168,6 +168,10 @@ impl Reconciler {
             let (Some(set), Some(known)) = (sets.get(name), known.get(name)) else {
                 continue;
             };
+            // A set knows those that are no targets too: a node of another cloud that comes is no news here.
+            if set.kept().eq(known.kept()) {
+                continue;
+            }
             let (targets, before) = (set.eligible().count(), known.eligible().count());
             if groups.len() <= FEW {
                 let reached = groups.iter().map(|group| (name.clone(), group.clone()));

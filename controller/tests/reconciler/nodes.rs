@@ -614,6 +614,23 @@ async fn two_hundred_nodes_and_fifty_services_are_two_writes_each_and_one_event(
     for number in 0..SERVICES {
         scene.served(&format!("service-{number}")).await?;
     }
+    // A node of another cloud is told what it lacks, and is no change of the targets.
+    scene
+        .node(
+            "stranger",
+            json!({"spec": {"providerID": "elsewhere:///1"}}),
+        )
+        .await?;
+    let stranger = scene.node_name("stranger");
+    eventually("the stranger to be seen", LIMIT, || async {
+        let told = scene.events_of("Node", &stranger).await?;
+        ensure!(
+            told.iter().any(|(reason, ..)| reason == "NodeSkipped"),
+            "there are {told:?}"
+        );
+        Ok(())
+    })
+    .await?;
     scene.forget_calls();
     let began = std::time::Instant::now();
     let nodes = (0..NODES).map(|number| scene.node(number, json!({})));
