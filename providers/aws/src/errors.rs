@@ -1,0 +1,1 @@
+//! Every code of AWS in one table (Decides).

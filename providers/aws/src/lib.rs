@@ -1,0 +1,145 @@
+//! Network Load Balancers on AWS.
+//!
+//! ```text
+//! desired     annotations, names   -> model::Desired     what a group shall have
+//! observe, snapshot                -> model::Observed    what it has: reads, through client
+//! plan        plan/*               -> model::Step        the writes possible now
+//! predict, apply                   -> model::Effect      what a write will do, and the writes, through client
+//! ```
+
+pub mod annotations;
+pub mod apply;
+pub mod client;
+pub mod desired;
+pub mod errors;
+pub mod model;
+pub mod names;
+pub mod observe;
+pub mod plan;
+pub mod predict;
+pub mod snapshot;
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use async_trait::async_trait;
+use evenkeel_core::{
+    error::CloudError,
+    group::Group,
+    ids::{Cluster, GroupKey},
+    nodes::NodeRules,
+    plan::Plan,
+    provider::{PlanInput, Provider, Snapshot, Verdict, Want},
+    published::Published,
+    ticket::Ticket,
+};
+
+use crate::{
+    client::Client,
+    model::{Desired, Effect, Observed, Pairs, Step},
+};
+
+/// The provider's name, as in class names and finalizers.
+pub const NAME: &str = "aws";
+
+/// What this provider needs of a node: `aws:///eu-west-1a/i-0abc`. Connections of a target that leaves end in peace.
+pub const NODE_RULES: NodeRules = NodeRules {
+    provider_id_scheme: Some("aws"),
+    needs_address: false,
+    drains: true,
+};
+
+/// What the decisions rest on besides Services, nodes and what is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The cluster whose Services are served.
+    pub cluster: Cluster,
+    /// Tags for every object, from the operator; a Service's own go before them.
+    pub tags: Pairs,
+    /// The security policy of TLS listeners where a Service names none.
+    pub ssl_policy: Arc<str>,
+    /// The API server's `--service-node-port-range`.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+/// The security policy of TLS listeners unless the operator names another: TLS 1.2 and 1.3. AWS's own default is of 2016.
+pub const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
+
+impl Context {
+    /// Everything but the cluster as it is by default.
+    pub fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            tags: Pairs::new(),
+            ssl_policy: SSL_POLICY.into(),
+            node_ports: 30_000..=32_767,
+        }
+    }
+}
+
+/// Network Load Balancers.
+#[derive(Debug)]
+pub struct Aws {
+    context: Context,
+    client: Client,
+}
+
+impl Aws {
+    /// A provider that asks this client. Makes no call.
+    pub fn new(context: Context, client: Client) -> Self {
+        Self { context, client }
+    }
+}
+
+#[async_trait]
+impl Provider for Aws {
+    type Desired = Desired;
+    type Observed = Observed;
+    type Step = Step;
+    type Effect = Effect;
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn desired(&self, group: &Group) -> Verdict<Desired> {
+        desired::desired(&self.context, group)
+    }
+
+    fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
+        plan::plan(&self.context, input)
+    }
+
+    fn predict(&self, step: &Step, seen: &Observed) -> Effect {
+        predict::predict(step, seen)
+    }
+
+    fn absorb(&self, seen: &mut Observed, effect: Effect) {
+        predict::absorb(seen, effect);
+    }
+
+    fn published(&self, key: &GroupKey, seen: &Observed) -> Published {
+        seen.published(key)
+    }
+
+    fn retained(&self, seen: &Observed) -> bool {
+        seen.retained()
+    }
+
+    async fn observe(&self, key: &GroupKey, want: &Want<Desired>) -> Result<Observed, CloudError> {
+        observe::observe(&self.context, &self.client, key, want).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot<Observed>, CloudError> {
+        snapshot::snapshot(&self.context, &self.client).await
+    }
+
+    async fn apply(
+        &self,
+        key: &GroupKey,
+        step: &Step,
+        seen: &Observed,
+        ticket: &Ticket,
+    ) -> Result<Effect, CloudError> {
+        apply::apply(&self.context, &self.client, key, step, seen, ticket).await
+    }
+}

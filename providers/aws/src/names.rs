@@ -1,0 +1,199 @@
+//! Names and tags of our objects (Decides).
+//!
+//! A name is the same in every run, so that a create that may have happened is found again. It carries the Service's name for
+//! people and, in its hash, the cluster, the group's identity and everything that is create-only: what differs in
+//! one of these has another name, and can be made before its predecessor goes.
+
+use std::sync::Arc;
+
+use evenkeel_core::{
+    ids::{Cluster, GroupKey, ResourceId, ServiceRef},
+    intent::Scheme,
+    naming::{Charset, Naming},
+    net::IpFamily,
+};
+
+use crate::model::{Marks, Pairs, TargetProtocol, TargetType};
+
+/// Load balancers and target groups: 1 to 32 letters, digits and hyphens. Ten digits are 50 bits.
+const NAMES: Naming = Naming::new(32, Charset::Mixed, 10);
+
+/// Security groups: up to 255 characters, unique in a VPC whatever their case.
+const GROUP_NAMES: Naming = Naming::new(128, Charset::Lower, 16);
+
+/// Our tags.
+pub mod tag {
+    /// UID of the namespace `kube-system`: whose cluster's an object is. An object without it is never touched.
+    pub const CLUSTER: &str = "evenkeel.dev/cluster";
+    /// The cluster's name, for people.
+    pub const CLUSTER_NAME: &str = "evenkeel.dev/cluster-name";
+    /// The group's identity: UID of the Service, or `namespace/name` of a shared group.
+    pub const GROUP: &str = "evenkeel.dev/group";
+    /// `namespace/name` of the Service, for people.
+    pub const SERVICE: &str = "evenkeel.dev/service";
+    /// UID of the member that the object serves.
+    pub const MEMBER: &str = "evenkeel.dev/member";
+    /// The logical id: `lb`, `tg/TCP/80`.
+    pub const RESOURCE: &str = "evenkeel.dev/resource";
+    /// `Retain` where the object stays when its Services are deleted.
+    pub const RECLAIM: &str = "evenkeel.dev/reclaim-policy";
+    /// The attributes that we once set, separated by spaces: what is no longer asked for is reset to AWS's default.
+    pub const ATTRIBUTES: &str = "evenkeel.dev/attributes";
+    /// The keys of tags that we once set for the user, separated by spaces.
+    pub const TAGS: &str = "evenkeel.dev/tags";
+    /// Of a target group: the NodePort of its targets.
+    pub const NODE_PORT: &str = "evenkeel.dev/node-port";
+    /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
+    pub const PROBE: &str = "evenkeel.dev/probe";
+    /// Of a TLS listener: how many further certificates it has.
+    pub const CERTIFICATES: &str = "evenkeel.dev/further-certificates";
+    /// Of a load balancer whose successor serves: since when, as RFC 3339.
+    pub const SUPERSEDED: &str = "evenkeel.dev/superseded";
+    /// What all of our tags begin with.
+    pub const PREFIX: &str = "evenkeel.dev/";
+}
+
+/// The logical id of the load balancer.
+pub const LOAD_BALANCER: &str = "lb";
+
+/// The logical id of the front-end security group.
+pub const SECURITY_GROUP: &str = "sg";
+
+/// The logical id of the cluster's backend group.
+pub const BACKEND_GROUP: &str = "backend-sg";
+
+/// The logical id of the admission of nodes.
+pub const NODES: &str = "nodes";
+
+/// The logical id of a target group.
+pub fn target_group_id(protocol: TargetProtocol, port: u16) -> ResourceId {
+    ResourceId::new(format!("tg/{protocol}/{port}"))
+}
+
+/// The logical id of a listener.
+pub fn listener_id(port: u16) -> ResourceId {
+    ResourceId::new(format!("ls/{port}"))
+}
+
+/// The name of a load balancer where the user gave none.
+pub fn load_balancer(cluster: &str, key: &GroupKey, scheme: Scheme) -> Arc<str> {
+    let scheme = match scheme {
+        Scheme::Internal => "internal",
+        Scheme::InternetFacing => "internet-facing",
+    };
+    NAMES
+        .name(
+            &["ek"],
+            &[key.namespace(), key.name()],
+            &[cluster, &key.identity(), LOAD_BALANCER, scheme],
+        )
+        .into()
+}
+
+/// The name of a target group of the load balancer of this name: a successor of that has target groups of its own, because
+/// AWS allows one load balancer per target group.
+pub fn target_group(
+    cluster: &str,
+    key: &GroupKey,
+    load_balancer: &str,
+    id: &ResourceId,
+    target_type: TargetType,
+    family: IpFamily,
+) -> Arc<str> {
+    NAMES
+        .name(
+            &["ek"],
+            &[key.namespace(), key.name()],
+            &[
+                cluster,
+                &key.identity(),
+                load_balancer,
+                id.as_str(),
+                target_type.as_str(),
+                family.as_str(),
+            ],
+        )
+        .into()
+}
+
+/// The name of the front-end security group.
+pub fn security_group(cluster: &str, key: &GroupKey) -> Arc<str> {
+    GROUP_NAMES
+        .name(
+            &["ek"],
+            &[key.namespace(), key.name()],
+            &[cluster, &key.identity(), SECURITY_GROUP],
+        )
+        .into()
+}
+
+/// The name of the cluster's backend group in a VPC.
+pub fn backend_group(cluster: &Cluster, vpc: &str) -> Arc<str> {
+    GROUP_NAMES
+        .name(
+            &["ek", "nodes"],
+            &[&cluster.name],
+            &[&cluster.uid, vpc, BACKEND_GROUP],
+        )
+        .into()
+}
+
+/// Marks of an object that serves the whole group.
+pub fn group_marks(cluster: &Cluster, key: &GroupKey, retain: bool, id: ResourceId) -> Marks {
+    let identity: Arc<str> = key.identity().into();
+    Marks {
+        cluster: Arc::clone(&cluster.uid),
+        service: format!("{}/{}", key.namespace(), key.name()).into(),
+        member: Arc::clone(&identity),
+        group: identity,
+        id,
+        retain,
+    }
+}
+
+/// Marks of an object that serves one member of the group.
+pub fn member_marks(
+    cluster: &Cluster,
+    key: &GroupKey,
+    member: &ServiceRef,
+    retain: bool,
+    id: ResourceId,
+) -> Marks {
+    Marks {
+        service: member.to_string().into(),
+        member: member.uid.as_str().into(),
+        ..group_marks(cluster, key, retain, id)
+    }
+}
+
+/// Marks as tags.
+pub fn tags(cluster_name: &str, marks: &Marks) -> Pairs {
+    let mut tags: Pairs = [
+        (tag::CLUSTER, Arc::clone(&marks.cluster)),
+        (tag::CLUSTER_NAME, cluster_name.into()),
+        (tag::GROUP, Arc::clone(&marks.group)),
+        (tag::SERVICE, Arc::clone(&marks.service)),
+        (tag::MEMBER, Arc::clone(&marks.member)),
+        (tag::RESOURCE, marks.id.as_str().into()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (Arc::from(key), value))
+    .collect();
+    if marks.retain {
+        tags.insert(tag::RECLAIM.into(), "Retain".into());
+    }
+    tags
+}
+
+/// The marks that tags tell; None where one is missing, so that the object is not ours to touch.
+pub fn marks(tags: &Pairs) -> Option<Marks> {
+    let text = |key: &str| tags.get(key).cloned();
+    Some(Marks {
+        cluster: text(tag::CLUSTER)?,
+        group: text(tag::GROUP)?,
+        service: text(tag::SERVICE)?,
+        member: text(tag::MEMBER)?,
+        id: ResourceId::new(text(tag::RESOURCE)?),
+        retain: text(tag::RECLAIM).is_some_and(|policy| &*policy == "Retain"),
+    })
+}
