@@ -19,7 +19,7 @@ pub mod plan;
 pub mod predict;
 pub mod snapshot;
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use evenkeel_core::{
@@ -59,7 +59,12 @@ pub struct Context {
     pub ssl_policy: Arc<str>,
     /// The API server's `--service-node-port-range`.
     pub node_ports: RangeInclusive<u16>,
+    /// How long a load balancer that was replaced serves on: until nobody has its addresses from DNS any more.
+    pub linger: Duration,
 }
+
+/// Two times the time to live of a load balancer's DNS name, which is 60 seconds.
+pub const LINGER: Duration = Duration::from_secs(120);
 
 /// The security policy of TLS listeners unless the operator names another: TLS 1.2 and 1.3. AWS's own default is of 2016.
 pub const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
@@ -72,6 +77,7 @@ impl Context {
             tags: Pairs::new(),
             ssl_policy: SSL_POLICY.into(),
             node_ports: 30_000..=32_767,
+            linger: LINGER,
         }
     }
 }

@@ -33,7 +33,7 @@ pub use load_balancer::{
     AddressType, LoadBalancer, Phase, SeenLoadBalancer, SubnetMapping, Subnets, ZoneAddresses,
 };
 pub use observed::Observed;
-pub use security::{RuleProtocol, Rule, Security, SeenSecurityGroup, Source};
+pub use security::{Rule, RuleProtocol, Security, SeenSecurityGroup, Source};
 pub use step::{Effect, Object, Step, Told};
 pub use target_group::{
     HealthCheck, ProbePort, ProbeProtocol, SeenTargetGroup, Target, TargetGroup, TargetProtocol,

@@ -4,7 +4,7 @@
 //! people and, in its hash, the cluster, the group's identity and everything that is create-only: what differs in
 //! one of these has another name, and can be made before its predecessor goes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
     ids::{Cluster, GroupKey, ResourceId, ServiceRef},
@@ -37,11 +37,11 @@ pub mod tag {
     pub const RESOURCE: &str = "evenkeel.dev/resource";
     /// `Retain` where the object stays when its Services are deleted.
     pub const RECLAIM: &str = "evenkeel.dev/reclaim-policy";
-    /// The attributes that we once set, separated by spaces: what is no longer asked for is reset to AWS's default.
+    /// The attributes that we once set, as [`super::list`] writes them: what is no longer asked for is reset to AWS's default.
     pub const ATTRIBUTES: &str = "evenkeel.dev/attributes";
-    /// The keys of tags that we once set for the user, separated by spaces.
+    /// The keys of tags that we once set for the user or the operator, as [`super::list`] writes them.
     pub const TAGS: &str = "evenkeel.dev/tags";
-    /// Of a target group: the NodePort of its targets.
+    /// Of a target group: the NodePort of its targets, and after a space since when, where it was another before.
     pub const NODE_PORT: &str = "evenkeel.dev/node-port";
     /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
     pub const PROBE: &str = "evenkeel.dev/probe";
@@ -197,3 +197,62 @@ pub fn marks(tags: &Pairs) -> Option<Marks> {
         retain: text(tag::RECLAIM).is_some_and(|policy| &*policy == "Retain"),
     })
 }
+
+/// The longest value of a tag.
+const TAG_VALUE: usize = 256;
+
+/// Names of fields as tags: `key`, then `key.2` and so on where one value has no room for all of them.
+pub fn list<'a>(key: &str, fields: impl IntoIterator<Item = &'a str>) -> Pairs {
+    let mut values: Vec<String> = Vec::new();
+    for field in fields {
+        // A tag's key may have spaces; no character is free to stand between two.
+        let field = field.replace('@', "@@").replace(' ', "@_");
+        match values.last_mut() {
+            Some(value) if value.len() + 1 + field.len() <= TAG_VALUE => {
+                value.push(' ');
+                value.push_str(&field);
+            }
+            _ => values.push(field),
+        }
+    }
+    let numbered = |(index, value): (usize, String)| (list_key(key, index), value.into());
+    values.into_iter().enumerate().map(numbered).collect()
+}
+
+/// The names of fields that [`list`] wrote.
+pub fn listed(tags: &Pairs, key: &str) -> BTreeSet<Arc<str>> {
+    (0..)
+        .map_while(|index| tags.get(&list_key(key, index)))
+        .flat_map(|value| value.split(' '))
+        .filter(|field| !field.is_empty())
+        .map(unescape)
+        .collect()
+}
+
+fn list_key(key: &str, index: usize) -> Arc<str> {
+    if index == 0 {
+        key.into()
+    } else {
+        format!("{key}.{}", index + 1).into()
+    }
+}
+
+fn unescape(field: &str) -> Arc<str> {
+    let mut text = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(char) = chars.next() {
+        match (char, chars.clone().next()) {
+            ('@', Some('_')) => text.push(' '),
+            ('@', _) => text.push('@'),
+            _ => {
+                text.push(char);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests;

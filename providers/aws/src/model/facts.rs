@@ -2,7 +2,10 @@
 //!
 //! Facts are read once and shared by all groups; a group that finds them wanting asks for a fresh look.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evenkeel_core::net::Cidr;
 
@@ -25,7 +28,9 @@ pub struct Facts {
     /// What is known of instances, by instance id.
     pub instances: BTreeMap<Arc<str>, Instance>,
     /// The node groups that admit the backend group whole, by security group id.
-    pub admitted: std::collections::BTreeSet<CloudId>,
+    pub admitted: BTreeSet<CloudId>,
+    /// How many rules a prefix list counts for: its maximum number of entries, by id. One that is not here counts as one.
+    pub prefix_lists: BTreeMap<Arc<str>, u32>,
 }
 
 /// A subnet.

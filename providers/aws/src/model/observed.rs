@@ -44,7 +44,10 @@ impl Observed {
     }
 
     /// What can be told to the world.
-    pub fn published(&self, _key: &evenkeel_core::ids::GroupKey) -> evenkeel_core::published::Published {
+    pub fn published(
+        &self,
+        _key: &evenkeel_core::ids::GroupKey,
+    ) -> evenkeel_core::published::Published {
         evenkeel_core::published::Published::default()
     }
 }

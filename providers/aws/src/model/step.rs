@@ -12,8 +12,8 @@ use evenkeel_core::{intent::Scheme, net::IpFamily};
 use serde::Serialize;
 
 use super::{
-    AddressType, CloudId, HealthCheck, ListenerProtocol, Marks, Pairs, Rule, SubnetMapping, Target,
-    TargetProtocol, TargetType, Tls, facts::Instance,
+    AddressType, CloudId, Facts, HealthCheck, ListenerProtocol, Marks, Pairs, Rule, SubnetMapping,
+    Target, TargetProtocol, TargetType, Tls,
 };
 
 /// An object of a group, by name.
@@ -241,13 +241,11 @@ pub enum Told {
         /// Of a load balancer.
         dns_name: Option<Arc<str>>,
     },
-    /// What was found out about instances, and which node groups admit the backend group now.
-    Admitted {
-        /// By instance id.
-        instances: BTreeMap<Arc<str>, Instance>,
-        /// Security group ids.
-        groups: BTreeSet<CloudId>,
-    },
+    /// Of [`Step::CreateBackendGroup`] and [`Step::AdmitNodes`]: the facts as they are now. All groups share one value, because a
+    /// copy for each would be large.
+    Facts(Arc<Facts>),
+    /// Of a step that is only rehearsed, and whose object takes time: it is ready.
+    Ready,
     /// Targets that AWS would not take, each with its reason; the others are registered.
     NotTaken(BTreeMap<Target, Arc<str>>),
 }

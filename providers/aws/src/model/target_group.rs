@@ -216,6 +216,10 @@ pub struct SeenTargetGroup {
     pub attributes: Option<Pairs>,
     /// Its targets; None: they were not read. A bulk look has none.
     pub targets: Option<BTreeMap<Target, TargetState>>,
+    /// Where targets were not read: those that were registered (true) or deregistered (false) since the look. A look has none.
+    pub since: BTreeMap<Target, bool>,
+    /// Targets that AWS would not take since the look, and why. A look has none, so that they are tried again after one.
+    pub not_taken: BTreeMap<Target, Arc<str>>,
     /// Whose it is.
     pub marks: Marks,
     /// All of its tags, those of others too.
