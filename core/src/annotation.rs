@@ -9,6 +9,7 @@
 
 use std::{borrow::Borrow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
+mod family;
 mod grammar;
 pub mod key;
 mod neutral;
@@ -17,6 +18,7 @@ mod spelling;
 mod tests;
 pub mod value;
 
+pub use family::is_family;
 pub use grammar::{Addresses, Grammar, Value};
 pub use neutral::NEUTRAL;
 pub use spelling::nearest;
@@ -43,7 +45,7 @@ pub fn field(key: &str) -> String {
 /// One key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyDoc {
-    /// The whole key, with its prefix.
+    /// The whole key, with its prefix. `{n}` in it stands for any port number, `{P}` for any protocol.
     pub key: &'static str,
     /// What may be written.
     pub grammar: Grammar,
@@ -67,7 +69,9 @@ pub struct KeyTable {
 impl KeyTable {
     /// What the table says about a key.
     pub fn doc(&self, key: &str) -> Option<&'static KeyDoc> {
-        self.keys.iter().find(|doc| doc.key == key)
+        self.keys
+            .iter()
+            .find(|doc| family::parts(doc.key, key).is_some())
     }
 
     /// Whether a key stands under one of the prefixes.
@@ -98,6 +102,9 @@ impl KeyTable {
             self.keys.iter().filter_map(|doc| tail(doc.key)),
         );
         let advice = match near {
+            Some(near) if is_family(near) => format!(
+                "Did you mean {prefix}{near}, where {{n}} is a port number and {{P}} a protocol in capitals?"
+            ),
             Some(near) => format!("Did you mean {prefix}{near}?"),
             None => "Remove it, or look it up in the reference of annotations.".to_owned(),
         };
@@ -160,6 +167,14 @@ impl<'a> Reader<'a> {
             .transpose()
     }
 
+    /// The keys of a family that are there, each with what stands for the placeholders.
+    pub fn family(&self, family: &str) -> Vec<(&'a str, Vec<&'a str>)> {
+        self.values
+            .keys()
+            .filter_map(|key| Some((*key, family::parts(family, key)?)))
+            .collect()
+    }
+
     fn typed<T>(&self, key: &str, pick: impl FnOnce(Value) -> Option<T>) -> Read<T> {
         let pick = |value| {
             pick(value).unwrap_or_else(|| panic!("the table lists {key} with another grammar"))
@@ -215,7 +230,7 @@ impl<'a> Reader<'a> {
     /// The pairs of a map.
     pub fn map(&self, key: &str) -> Read<BTreeMap<Arc<str>, Arc<str>>> {
         self.typed(key, |value| match value {
-            Value::Map(value) => Some(value),
+            Value::Map(value) | Value::Escaped(value) => Some(value),
             _ => None,
         })
     }

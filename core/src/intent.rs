@@ -161,6 +161,9 @@ pub struct Options {
     pub scheme: Option<Scheme>,
     /// `evenkeel.dev/static-address`, else `spec.loadBalancerIP`: at most one address per family.
     pub addresses: Vec<IpAddr>,
+    /// Whether the address is that of `spec.loadBalancerIP`, the deprecated field, which some controllers never looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub address_of_field: bool,
     /// Names of addresses reserved in the cloud, from `evenkeel.dev/static-address`, for clouds that name them.
     pub address_names: Vec<Arc<str>>,
     /// `evenkeel.dev/health-check-*`.

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration
 
 use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
-use evenkeel_core::{annotation, nodes::NodeReason};
+use evenkeel_core::{
+    annotation::{self, KeyTable},
+    nodes::NodeReason,
+};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -60,13 +63,23 @@ fn annotations() -> String {
          | key | values | without it | what it does | example |\n| --- | --- | --- | --- | --- |\n",
     );
     rows(&mut page, annotation::reference());
-    page.push_str(
-        "\n## Of the provider `local`\n\n\
-         | key | values | without it | what it does | example |\n| --- | --- | --- | --- | --- |\n",
-    );
-    rows(&mut page, evenkeel_local::annotations::TABLE.keys.iter());
+    for (provider, table) in TABLES {
+        let _ = write!(page, "\n## Of the provider `{provider}`\n\n");
+        if table.keys.iter().any(|doc| annotation::is_family(doc.key)) {
+            page.push_str(
+                "In a key `{n}` stands for a port number of the Service, `{P}` for the protocol of a listener in capitals.\n\n",
+            );
+        }
+        page.push_str(
+            "| key | values | without it | what it does | example |\n| --- | --- | --- | --- | --- |\n",
+        );
+        rows(&mut page, table.keys.iter());
+    }
     page
 }
+
+/// The keys of each provider's own.
+const TABLES: [(&str, &KeyTable); 1] = [("local", &evenkeel_local::annotations::TABLE)];
 
 /// A row for each key.
 fn rows(page: &mut String, keys: impl Iterator<Item = &'static annotation::KeyDoc>) {

@@ -12,6 +12,8 @@ use crate::{intent::HealthCheckPort, net::Cidr, problem::Problem};
 pub enum Grammar {
     /// `true` or `false`, in any case.
     Bool,
+    /// The same as Go reads it: also `1`, `t`, `T`, `0`, `f`, `F`, and no other case than `TRUE`, `True` and `true`.
+    GoBool,
     /// A whole number within these limits.
     Int {
         /// The smallest.
@@ -28,10 +30,16 @@ pub enum Grammar {
     },
     /// One of these words, in any case.
     Word(&'static [&'static str]),
+    /// One of these words, to the letter.
+    Exactly(&'static [&'static str]),
     /// Entries separated by commas.
     List,
+    /// The same, where an entry may stand several times.
+    Repeated,
     /// `key=value` pairs separated by commas.
     Map,
+    /// The same, where a backslash takes the next character as it is: `\,` is a comma.
+    Escaped,
     /// CIDRs separated by commas.
     Cidrs,
     /// An IP address.
@@ -53,16 +61,18 @@ pub enum Grammar {
 /// A value that was read. Displays in canonical form, which reads as the same value again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Of [`Grammar::Bool`].
+    /// Of [`Grammar::Bool`] and [`Grammar::GoBool`].
     Bool(bool),
     /// Of [`Grammar::Int`], and of [`Grammar::Seconds`] in seconds.
     Number(u32),
-    /// Of [`Grammar::Word`]: as the table spells it.
+    /// Of [`Grammar::Word`] and [`Grammar::Exactly`]: as the table spells it.
     Word(&'static str),
-    /// Of [`Grammar::List`].
+    /// Of [`Grammar::List`] and [`Grammar::Repeated`].
     List(Vec<Arc<str>>),
     /// Of [`Grammar::Map`].
     Map(BTreeMap<Arc<str>, Arc<str>>),
+    /// Of [`Grammar::Escaped`].
+    Escaped(BTreeMap<Arc<str>, Arc<str>>),
     /// Of [`Grammar::Cidrs`].
     Cidrs(Vec<Cidr>),
     /// Of [`Grammar::Address`].
@@ -92,11 +102,15 @@ impl Grammar {
     pub fn parse(self, key: &str, value: &str) -> Result<Value, Problem> {
         Ok(match self {
             Self::Bool => Value::Bool(value::boolean(key, value)?),
+            Self::GoBool => Value::Bool(value::go_boolean(key, value)?),
             Self::Int { min, max } => Value::Number(value::integer(key, value, min, max)?),
             Self::Seconds { min, max } => Value::Number(value::seconds(key, value, min, max)?),
             Self::Word(words) => Value::Word(value::word(key, value, words)?),
+            Self::Exactly(words) => Value::Word(value::exactly(key, value, words)?),
             Self::List => Value::List(value::list(key, value)?),
+            Self::Repeated => Value::List(value::repeated(key, value)?),
             Self::Map => Value::Map(value::map(key, value)?),
+            Self::Escaped => Value::Escaped(value::escaped(key, value)?),
             Self::Cidrs => Value::Cidrs(value::cidrs(key, value)?),
             Self::Address => Value::Address(value::address(key, value)?),
             Self::Addresses => Value::Addresses(value::addresses(key, value)?),
@@ -113,14 +127,15 @@ impl fmt::Display for Grammar {
     /// What may be written, for the reference.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bool => f.write_str("true or false"),
+            Self::Bool | Self::GoBool => f.write_str("true or false"),
             Self::Int { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Seconds { min, max } => {
                 write!(f, "a time from {min} to {max} seconds: 30, 30s, 5m or 1h")
             }
-            Self::Word(words) => write!(f, "one of {}", words.join(", ")),
-            Self::List => f.write_str("a list: a,b"),
+            Self::Word(words) | Self::Exactly(words) => write!(f, "one of {}", words.join(", ")),
+            Self::List | Self::Repeated => f.write_str("a list: a,b"),
             Self::Map => f.write_str("pairs: key=value,key=value"),
+            Self::Escaped => f.write_str("pairs: key=value,key=value, with \\, for a comma"),
             Self::Cidrs => f.write_str("a list of CIDRs"),
             Self::Address => f.write_str("an IP address"),
             Self::Addresses => {
@@ -146,6 +161,14 @@ impl fmt::Display for Value {
                 let pairs: Vec<_> = pairs
                     .iter()
                     .map(|(key, value)| format!("{key}={value}"))
+                    .collect();
+                f.write_str(&pairs.join(","))
+            }
+            Self::Escaped(pairs) => {
+                let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
+                let pairs: Vec<_> = pairs
+                    .iter()
+                    .map(|(key, value)| format!("{}={}", escape(key), escape(value)))
                     .collect();
                 f.write_str(&pairs.join(","))
             }

@@ -130,6 +130,85 @@ fn a_provider_s_table_works_in_the_same_way() {
     assert_eq!(warnings[0].message, want);
 }
 
+/// A key for each port.
+static FAMILIES: KeyTable = KeyTable {
+    prefixes: &["cloud.example.com/"],
+    keys: &[
+        KeyDoc {
+            key: "cloud.example.com/attributes",
+            grammar: Grammar::Escaped,
+            default: "none",
+            doc: "For all ports.",
+            example: "a=1",
+        },
+        KeyDoc {
+            key: "cloud.example.com/attributes.{n}",
+            grammar: Grammar::Escaped,
+            default: "those of all ports",
+            doc: "For one port.",
+            example: "a=1",
+        },
+        KeyDoc {
+            key: "cloud.example.com/listener.{P}-{n}",
+            grammar: Grammar::Escaped,
+            default: "none",
+            doc: "For one listener.",
+            example: "a=1",
+        },
+    ],
+};
+
+#[test]
+fn one_line_stands_for_a_family_of_keys() {
+    let all = annotations(&[
+        ("cloud.example.com/attributes", "a=0"),
+        ("cloud.example.com/attributes.80", "a=1"),
+        ("cloud.example.com/attributes.8080", ""),
+        ("cloud.example.com/listener.TCP_UDP-53", "a=2"),
+    ]);
+    assert_eq!(FAMILIES.unknown(&all), []);
+    let reader = FAMILIES.reader(&all);
+    let one = ("cloud.example.com/attributes.80", vec!["80"]);
+    assert_eq!(reader.family("cloud.example.com/attributes.{n}"), vec![one]);
+    let one = (
+        "cloud.example.com/listener.TCP_UDP-53",
+        vec!["TCP_UDP", "53"],
+    );
+    assert_eq!(
+        reader.family("cloud.example.com/listener.{P}-{n}"),
+        vec![one]
+    );
+    let read = reader.map("cloud.example.com/attributes.80");
+    assert_eq!(read, Ok(Some([("a".into(), "1".into())].into())));
+}
+
+#[test]
+fn a_key_that_is_only_like_those_of_a_family_is_unknown() {
+    for tail in [
+        "attributes.http",
+        "attributes.0",
+        "attributes.080",
+        "attributes.65536",
+        "attributes.{n}",
+        "attributes.80.x",
+        "listener.tcp-80",
+        "listener.TCP80",
+        "listener.-80",
+    ] {
+        let key = format!("cloud.example.com/{tail}");
+        let unknown = FAMILIES.unknown(&annotations(&[(&key, "a=1")]));
+        assert_eq!(unknown.len(), 1, "{key}");
+    }
+}
+
+#[test]
+fn a_family_that_was_probably_meant_is_told_with_what_its_parts_are() {
+    let key = "cloud.example.com/attributes.http";
+    let unknown = FAMILIES.unknown(&annotations(&[(key, "a=1")]));
+    let want = "Did you mean cloud.example.com/attributes.{n}, where {n} is a port number and {P} a protocol in capitals?";
+    assert!(unknown[0].message.ends_with(want), "{}", unknown[0]);
+}
+
 #[test]
 fn a_blank_value_is_no_annotation() {
     let blank = annotations(&[(key::SCHEME, ""), (key::DRAIN, " \t\n"), (key::TAGS, " ")]);

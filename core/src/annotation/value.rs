@@ -45,13 +45,37 @@ pub fn boolean(key: &str, value: &str) -> Result<bool, Problem> {
     Ok(word(key, value, &["true", "false"])? == "true")
 }
 
+/// `true` or `false` as Go's `strconv.ParseBool` reads it.
+///
+/// # Errors
+/// The problem with anything else.
+pub fn go_boolean(key: &str, value: &str) -> Result<bool, Problem> {
+    match value.trim() {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        other => exactly(key, other, &["true", "false"]).map(|word| word == "true"),
+    }
+}
+
 /// One of these words, whatever the case; the result is as the table spells it.
 ///
 /// # Errors
 /// The problem with anything else, with the word that was probably meant.
 pub fn word(key: &str, value: &str, words: &[&'static str]) -> Result<&'static str, Problem> {
     let value = value.trim();
-    if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+    match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+        Some(word) => Ok(word),
+        None => exactly(key, value, words),
+    }
+}
+
+/// One of these words, to the letter.
+///
+/// # Errors
+/// The problem with anything else, with the word that was probably meant.
+pub fn exactly(key: &str, value: &str, words: &[&'static str]) -> Result<&'static str, Problem> {
+    let value = value.trim();
+    if let Some(word) = words.iter().find(|word| **word == value) {
         return Ok(word);
     }
     let advice = match nearest(value, words.iter().copied()) {
@@ -141,11 +165,20 @@ fn entries(value: &str) -> impl Iterator<Item = &str> {
 /// The problem with a value without any entry.
 pub fn list(key: &str, value: &str) -> Result<Vec<Arc<str>>, Problem> {
     let mut list: Vec<Arc<str>> = Vec::new();
-    for entry in entries(value) {
-        if !list.iter().any(|known| **known == *entry) {
-            list.push(entry.into());
+    for entry in repeated(key, value)? {
+        if !list.contains(&entry) {
+            list.push(entry);
         }
     }
+    Ok(list)
+}
+
+/// Entries separated by commas, in their order, as often as they stand there.
+///
+/// # Errors
+/// The problem with a value without any entry.
+pub fn repeated(key: &str, value: &str) -> Result<Vec<Arc<str>>, Problem> {
+    let list: Vec<Arc<str>> = entries(value).map(Arc::from).collect();
     if list.is_empty() {
         let advice = "Write at least one entry, or remove the annotation.";
         return Err(problem(key, value, "must be a list such as a,b", advice));
@@ -158,9 +191,43 @@ pub fn list(key: &str, value: &str) -> Result<Vec<Arc<str>>, Problem> {
 /// # Errors
 /// The problem with entries that are no pairs, and with a key that has two values.
 pub fn map(key: &str, value: &str) -> Result<BTreeMap<Arc<str>, Arc<str>>, Problem> {
+    pairs(key, value, list(key, value)?)
+}
+
+/// The same, where a backslash takes the next character as it is: `\,` is a comma in a key or value.
+///
+/// # Errors
+/// As [`map`].
+pub fn escaped(key: &str, value: &str) -> Result<BTreeMap<Arc<str>, Arc<str>>, Problem> {
+    let mut entries = vec![String::new()];
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        let entry = entries.last_mut().expect("there is always one");
+        match character {
+            ',' => entries.push(String::new()),
+            '\\' => entry.push(characters.next().unwrap_or('\\')),
+            _ => entry.push(character),
+        }
+    }
+    let entries = entries.iter().map(|entry| entry.trim());
+    let entries: Vec<Arc<str>> = entries
+        .filter(|entry| !entry.is_empty())
+        .map(Arc::from)
+        .collect();
+    pairs(key, value, entries)
+}
+
+fn pairs(
+    key: &str,
+    value: &str,
+    entries: Vec<Arc<str>>,
+) -> Result<BTreeMap<Arc<str>, Arc<str>>, Problem> {
     let mut map: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for entry in list(key, value)? {
+    if entries.is_empty() {
+        wrong.push("there is none".to_owned());
+    }
+    for entry in entries {
         let pair = entry
             .split_once('=')
             .map(|(name, value)| (name.trim(), value.trim()));

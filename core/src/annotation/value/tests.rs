@@ -56,6 +56,75 @@ fn booleans() {
 }
 
 #[test]
+fn booleans_of_go() {
+    accepts(
+        Grammar::GoBool,
+        &[
+            ("1", "true"),
+            ("t", "true"),
+            ("TRUE", "true"),
+            (" False ", "false"),
+            ("F", "false"),
+            ("0", "false"),
+        ],
+    );
+    refuses(
+        Grammar::GoBool,
+        &[
+            ("yes", "one of true, false"),
+            ("tRUE", "Did you mean \"true\"?"),
+            ("0.0.0.0/0", "one of true, false"),
+        ],
+    );
+}
+
+#[test]
+fn words_to_the_letter() {
+    let grammar = Grammar::Exactly(&["on", "off"]);
+    accepts(grammar, &[("on", "on"), (" off ", "off")]);
+    refuses(
+        grammar,
+        &[
+            ("On", "Did you mean \"on\"?"),
+            ("OFF", "Did you mean \"off\"?"),
+            ("true", "one of on, off"),
+        ],
+    );
+}
+
+#[test]
+fn lists_that_repeat() {
+    accepts(
+        Grammar::Repeated,
+        &[("edge, edge,,other", "edge,edge,other")],
+    );
+    refuses(Grammar::Repeated, &[(" , ", "a list such as a,b")]);
+}
+
+#[test]
+fn pairs_with_escapes() {
+    accepts(
+        Grammar::Escaped,
+        &[
+            ("Team=a,Empty=,Note=x\\,y", "Empty=,Note=x\\,y,Team=a"),
+            ("a=b=c,", "a=b=c"),
+            ("path=C:\\\\dir", "path=C:\\\\dir"),
+            ("end=x\\", "end=x\\\\"),
+        ],
+    );
+    refuses(
+        Grammar::Escaped,
+        &[
+            ("Team", "\"Team\" is no pair"),
+            ("a=1,b", "\"b\" is no pair"),
+            ("=1", "\"=1\" is no pair"),
+            ("a=1,a=2", "\"a\" has two values"),
+            (" , ", "there is none"),
+        ],
+    );
+}
+
+#[test]
 fn numbers() {
     let grammar = Grammar::Int { min: 2, max: 10 };
     accepts(grammar, &[("2", "2"), (" 10 ", "10"), ("007", "7")]);

@@ -31,6 +31,7 @@ pub(super) fn options(
     let mut take = Take(problems);
     Options {
         scheme: take.one(neutral.choice(key::SCHEME, &schemes)),
+        address_of_field: !addresses.is_empty() && neutral.raw(key::STATIC_ADDRESS).is_none(),
         addresses,
         address_names,
         health_check,

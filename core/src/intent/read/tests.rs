@@ -457,6 +457,8 @@ fn the_address_is_the_annotation_s_else_the_field_s() {
         ),
     ] {
         let options = intent(patch.clone()).options;
+        let of_field = addresses == ["192.0.2.10"];
+        assert_eq!(options.address_of_field, of_field, "{patch}");
         let addresses: Vec<IpAddr> = addresses
             .iter()
             .map(|ip| ip.parse().expect("an address"))
@@ -494,6 +496,7 @@ fn every_neutral_annotation_lands_in_its_option() {
     let want = Options {
         scheme: Some(Scheme::Internal),
         addresses: vec![],
+        address_of_field: false,
         address_names: vec![],
         health_check: HealthCheckOptions {
             protocol: Some(HealthCheckProtocol::Http),
