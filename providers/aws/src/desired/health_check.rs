@@ -1,0 +1,453 @@
+//! How targets are judged (Decides).
+//!
+//! | policy | profile | what is probed where nobody chose it |
+//! | --- | --- | --- |
+//! | Local | every | `/healthz` of the Service's health check node port: whether the node has endpoints |
+//! | Cluster | neutral | kube-proxy's own `/healthz` on port 10256, which other probes than this one may replace |
+//! | Cluster | lbc, ccm | a connection to the node port; for UDP, which nothing can connect to, as neutral |
+//!
+//! With the PROXY protocol AWS puts its header before an HTTP probe too, which kube-proxy does not understand: then a
+//! connection has to do.
+
+use std::sync::Arc;
+
+use evenkeel_core::{
+    annotation::{field, key as neutral, value},
+    claim::Profile,
+    intent::{HealthCheckPort, HealthCheckProtocol, TrafficPolicy},
+    problem::Problem,
+};
+
+use crate::{
+    annotations::{Asked, key},
+    model::{HealthCheck, ProbePort, ProbeProtocol},
+};
+
+/// Port of kube-proxy's own health.
+pub(crate) const KUBE_PROXY_HEALTH_PORT: u16 = 10_256;
+
+/// The path that kube-proxy answers on both of its health ports.
+const HEALTH_PATH: &str = "/healthz";
+
+/// The status codes of a healthy target, as both former controllers and AWS have them.
+const MATCHER: &str = "200-399";
+
+/// What one Service asks, a neutral key before the cloud's.
+pub(super) struct Wishes {
+    protocol: Option<ProbeProtocol>,
+    port: Option<ProbePort>,
+    path: Option<Arc<str>>,
+    matcher: Option<Arc<str>>,
+    interval: Option<u32>,
+    timeout: Option<u32>,
+    healthy: Option<u32>,
+    unhealthy: Option<u32>,
+}
+
+/// What a target group says to its health check.
+#[derive(Clone, Copy)]
+pub(super) struct Targets {
+    /// Nothing but datagrams goes to them.
+    pub(super) udp_only: bool,
+    /// They get PROXY protocol headers.
+    pub(super) proxy_protocol: bool,
+}
+
+impl Wishes {
+    /// Reads what a Service asks.
+    pub(super) fn read(asked: &mut Asked<'_>) -> Self {
+        let theirs = asked.word(key::HEALTH_PROTOCOL).map(|word| match word {
+            "http" => ProbeProtocol::Http,
+            "https" => ProbeProtocol::Https,
+            _ => ProbeProtocol::Tcp,
+        });
+        let options = &asked.intent.options.health_check;
+        let protocol = options.protocol.map(|protocol| match protocol {
+            HealthCheckProtocol::Tcp => ProbeProtocol::Tcp,
+            HealthCheckProtocol::Http => ProbeProtocol::Http,
+            HealthCheckProtocol::Https => ProbeProtocol::Https,
+        });
+        let port = options.port.map(|port| match port {
+            HealthCheckPort::Traffic => ProbePort::Traffic,
+            HealthCheckPort::Number(number) => ProbePort::Number(number),
+        });
+        let mut number = |neutral_key, ours: Option<u32>, key, min, max| {
+            let theirs = asked.number(key);
+            if let Some(number) = ours.filter(|number| !(min..=max).contains(number)) {
+                asked.problems.push(Problem::new(
+                    field(neutral_key),
+                    number.to_string(),
+                    format!("must be from {min} to {max} on AWS"),
+                    format!("The nearest is {}.", number.clamp(min, max)),
+                ));
+            }
+            ours.or(theirs)
+        };
+        let interval = number(
+            neutral::HEALTH_CHECK_INTERVAL,
+            options.interval_seconds,
+            key::HEALTH_INTERVAL,
+            5,
+            300,
+        );
+        let timeout = number(
+            neutral::HEALTH_CHECK_TIMEOUT,
+            options.timeout_seconds,
+            key::HEALTH_TIMEOUT,
+            2,
+            120,
+        );
+        let healthy = number(
+            neutral::HEALTH_CHECK_HEALTHY_THRESHOLD,
+            options.healthy_threshold,
+            key::HEALTH_HEALTHY,
+            2,
+            10,
+        );
+        let unhealthy = number(
+            neutral::HEALTH_CHECK_UNHEALTHY_THRESHOLD,
+            options.unhealthy_threshold,
+            key::HEALTH_UNHEALTHY,
+            2,
+            10,
+        );
+        let path = asked.text(key::HEALTH_PATH);
+        Self {
+            protocol: protocol.or(theirs),
+            port: port.or_else(|| read_port(asked)),
+            path: options.path.clone().or(path),
+            matcher: matcher(asked),
+            interval,
+            timeout,
+            healthy,
+            unhealthy,
+        }
+    }
+
+    /// The health check of a target group, and whether nobody chose it, so that it is kube-proxy's health.
+    pub(super) fn of(&self, asked: &mut Asked<'_>, targets: Targets) -> (HealthCheck, bool) {
+        let probe = self.probe(asked, targets);
+        let (path, matcher) = match probe.protocol {
+            ProbeProtocol::Tcp => (None, None),
+            ProbeProtocol::Http | ProbeProtocol::Https => (
+                Some(self.path.clone().unwrap_or_else(|| probe.path.into())),
+                Some(self.matcher.clone().unwrap_or_else(|| MATCHER.into())),
+            ),
+        };
+        self.warn(asked, &probe, targets);
+        let numbers = numbers(asked, probe.protocol);
+        let interval = self.interval.unwrap_or(numbers.interval);
+        let timeout = self.timeout.unwrap_or(numbers.timeout.min(interval));
+        if timeout > interval {
+            let key = match asked.intent.options.health_check.timeout_seconds {
+                Some(_) => neutral::HEALTH_CHECK_TIMEOUT,
+                None => key::HEALTH_TIMEOUT,
+            };
+            asked.problems.push(Problem::new(
+                field(key),
+                timeout.to_string(),
+                format!("must not be above the interval, which is {interval}"),
+                "Write a smaller timeout, or a longer interval.",
+            ));
+        }
+        let health_check = HealthCheck {
+            protocol: probe.protocol,
+            port: probe.port,
+            path,
+            matcher,
+            interval,
+            timeout,
+            healthy: self.healthy.unwrap_or(numbers.healthy),
+            unhealthy: self.unhealthy.unwrap_or(numbers.unhealthy),
+        };
+        (health_check, probe.by_default)
+    }
+
+    /// Whether anybody chose what is probed.
+    fn chosen(&self) -> bool {
+        self.protocol.is_some() || self.port.is_some() || self.path.is_some()
+    }
+
+    fn probe(&self, asked: &mut Asked<'_>, targets: Targets) -> Probe {
+        let neutral_profile = is_neutral(asked.intent.profile);
+        match asked.intent.traffic_policy {
+            TrafficPolicy::Local {
+                health_check_node_port,
+            } => self.local_probe(asked, targets, health_check_node_port),
+            // Nothing answers a connection to the node port of a UDP port.
+            TrafficPolicy::Cluster if !self.chosen() && (neutral_profile || targets.udp_only) => {
+                if targets.proxy_protocol {
+                    let port = if targets.udp_only {
+                        ProbePort::Number(KUBE_PROXY_HEALTH_PORT)
+                    } else {
+                        ProbePort::Traffic
+                    };
+                    return Probe::chosen(ProbeProtocol::Tcp, port, HEALTH_PATH);
+                }
+                Probe {
+                    by_default: true,
+                    ..Probe::chosen(
+                        ProbeProtocol::Http,
+                        ProbePort::Number(KUBE_PROXY_HEALTH_PORT),
+                        HEALTH_PATH,
+                    )
+                }
+            }
+            TrafficPolicy::Cluster if neutral_profile => {
+                // As everywhere: a port of which nobody said that it speaks HTTP is connected to.
+                let connects = self.port == Some(ProbePort::Traffic) && self.path.is_none();
+                let protocol = self.protocol.unwrap_or(if connects {
+                    ProbeProtocol::Tcp
+                } else {
+                    ProbeProtocol::Http
+                });
+                let port = match protocol {
+                    ProbeProtocol::Tcp => ProbePort::Traffic,
+                    _ => ProbePort::Number(KUBE_PROXY_HEALTH_PORT),
+                };
+                Probe::chosen(protocol, self.port.unwrap_or(port), HEALTH_PATH)
+            }
+            TrafficPolicy::Cluster => Probe::chosen(
+                self.protocol.unwrap_or(ProbeProtocol::Tcp),
+                self.port.unwrap_or(ProbePort::Traffic),
+                "/",
+            ),
+        }
+    }
+
+    fn local_probe(
+        &self,
+        asked: &mut Asked<'_>,
+        targets: Targets,
+        node_port: Option<u16>,
+    ) -> Probe {
+        let neutral_profile = is_neutral(asked.intent.profile);
+        if neutral_profile && !self.chosen() && targets.proxy_protocol && !targets.udp_only {
+            // A node without endpoints drops what comes to the node port, so a connection tells the same.
+            return Probe::chosen(ProbeProtocol::Tcp, ProbePort::Traffic, HEALTH_PATH);
+        }
+        let protocol = self.protocol.unwrap_or(ProbeProtocol::Http);
+        let port = match (self.port, node_port) {
+            (Some(port), _) => port,
+            (None, _) if protocol == ProbeProtocol::Tcp && neutral_profile && !targets.udp_only => {
+                ProbePort::Traffic
+            }
+            (None, Some(port)) => ProbePort::Number(port),
+            (None, None) => {
+                asked.problems.push(Problem::new(
+                    "spec.healthCheckNodePort",
+                    "",
+                    "is needed with externalTrafficPolicy Local",
+                    format!(
+                        "Let the API server allocate one, or set {} and {}.",
+                        neutral::HEALTH_CHECK_PROTOCOL,
+                        neutral::HEALTH_CHECK_PORT
+                    ),
+                ));
+                ProbePort::Traffic
+            }
+        };
+        Probe::chosen(protocol, port, HEALTH_PATH)
+    }
+
+    fn warn(&self, asked: &mut Asked<'_>, probe: &Probe, targets: Targets) {
+        let connects = probe.protocol == ProbeProtocol::Tcp;
+        let options = &asked.intent.options.health_check;
+        let either = |ours: bool, neutral_key, key| if ours { neutral_key } else { key };
+        let path_key = either(
+            options.path.is_some(),
+            neutral::HEALTH_CHECK_PATH,
+            key::HEALTH_PATH,
+        );
+        let port_key = either(
+            options.port.is_some(),
+            neutral::HEALTH_CHECK_PORT,
+            key::HEALTH_PORT,
+        );
+        let protocol_key = either(
+            options.protocol.is_some(),
+            neutral::HEALTH_CHECK_PROTOCOL,
+            key::HEALTH_PROTOCOL,
+        );
+        if connects && self.path.is_some() {
+            asked.warn(
+                path_key,
+                format_args!(
+                    "a tcp probe asks for no path. Remove it, or set {} to http.",
+                    neutral::HEALTH_CHECK_PROTOCOL
+                ),
+            );
+        }
+        if connects && self.matcher.is_some() {
+            asked.warn(
+                key::HEALTH_CODES,
+                format_args!(
+                    "a tcp probe gets no status code. Remove it, or set {} to http.",
+                    neutral::HEALTH_CHECK_PROTOCOL
+                ),
+            );
+        }
+        if !connects && targets.proxy_protocol {
+            asked.warn(
+                protocol_key,
+                "AWS puts the PROXY protocol's header before http and https probes too, and a target that does not expect it there \
+                 fails them, kube-proxy among them. Use tcp, or probe a port that takes the header.",
+            );
+        }
+        if targets.udp_only && probe.port == ProbePort::Traffic {
+            asked.warn(
+                port_key,
+                format_args!(
+                    "nothing answers a probe on the node port of a UDP port, so every target counts as unhealthy, and AWS sends to all of them. \
+                     Probe another port, for example {KUBE_PROXY_HEALTH_PORT} with http {HEALTH_PATH}.",
+                ),
+            );
+        }
+        let TrafficPolicy::Local {
+            health_check_node_port,
+        } = asked.intent.traffic_policy
+        else {
+            return;
+        };
+        if !connects && probe.port == ProbePort::Traffic {
+            asked.warn(
+                port_key,
+                "with externalTrafficPolicy Local the probe goes to the pods of a node and not to its health check node port. Remove it, \
+                 unless they answer there.",
+            );
+        }
+        if connects
+            && self.protocol.is_some()
+            && health_check_node_port.map(ProbePort::Number) == Some(probe.port)
+        {
+            asked.warn(
+                protocol_key,
+                "every node takes a connection on the health check node port, so that nodes without endpoints count as healthy. Use http.",
+            );
+        }
+    }
+}
+
+/// Where a probe goes.
+struct Probe {
+    protocol: ProbeProtocol,
+    port: ProbePort,
+    /// The path where none is asked for.
+    path: &'static str,
+    by_default: bool,
+}
+
+impl Probe {
+    fn chosen(protocol: ProbeProtocol, port: ProbePort, path: &'static str) -> Self {
+        Self {
+            protocol,
+            port,
+            path,
+            by_default: false,
+        }
+    }
+}
+
+fn is_neutral(profile: Profile) -> bool {
+    match profile {
+        Profile::Neutral | Profile::Azure => true,
+        Profile::Ccm | Profile::Lbc => false,
+    }
+}
+
+/// A number, the name of a port of the Service for its node port, or `traffic-port`.
+fn read_port(asked: &mut Asked<'_>) -> Option<ProbePort> {
+    let written = asked.text(key::HEALTH_PORT)?;
+    let named = asked
+        .intent
+        .ports
+        .iter()
+        .find(|port| port.name.as_deref() == Some(&written));
+    if let Some(port) = named {
+        if port.node_port.is_none() {
+            asked.wrong(
+                key::HEALTH_PORT,
+                "names a port that has no node port",
+                "Set spec.allocateLoadBalancerNodePorts: true, or write a number.",
+            );
+        }
+        return port.node_port.map(ProbePort::Number);
+    }
+    match value::port_or_traffic(key::HEALTH_PORT, &written) {
+        Ok(HealthCheckPort::Traffic) => Some(ProbePort::Traffic),
+        Ok(HealthCheckPort::Number(number)) => Some(ProbePort::Number(number)),
+        Err(problem) => {
+            asked.wrong(
+                key::HEALTH_PORT,
+                "must be a port number from 1 to 65535, the name of a port of the Service, or traffic-port",
+                if problem.advice.starts_with("Write the number") {
+                    "Write one of them.".to_owned()
+                } else {
+                    problem.advice
+                },
+            );
+            None
+        }
+    }
+}
+
+/// Status codes as AWS takes them for a Network Load Balancer: `200`, `200,202`, `200-299`.
+fn matcher(asked: &mut Asked<'_>) -> Option<Arc<str>> {
+    let written = asked.text(key::HEALTH_CODES)?;
+    let code = |text: &str| {
+        let plain = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        plain
+            .then(|| text.parse::<u16>().ok())
+            .flatten()
+            .filter(|code| (200..=599).contains(code))
+    };
+    let entry = |text: &str| match text.split_once('-') {
+        Some((first, last)) => {
+            matches!((code(first), code(last)), (Some(first), Some(last)) if first <= last)
+        }
+        None => code(text).is_some(),
+    };
+    let entries: Vec<&str> = written.split(',').map(str::trim).collect();
+    if entries.iter().all(|text| entry(text)) {
+        return Some(entries.join(",").into());
+    }
+    asked.wrong(
+        key::HEALTH_CODES,
+        "must be status codes from 200 to 599",
+        "Write them as 200, 200,202 or 200-299.",
+    );
+    None
+}
+
+/// The numbers of a health check, in seconds and probes.
+struct Numbers {
+    interval: u32,
+    timeout: u32,
+    healthy: u32,
+    unhealthy: u32,
+}
+
+fn numbers(asked: &Asked<'_>, protocol: ProbeProtocol) -> Numbers {
+    let local = asked.intent.traffic_policy != TrafficPolicy::Cluster;
+    // AWS's own defaults of the timeout, which the cloud controller manager never sent.
+    let aws_timeout = if protocol == ProbeProtocol::Http {
+        6
+    } else {
+        10
+    };
+    let (interval, timeout, threshold) = match (asked.intent.profile, local) {
+        (Profile::Lbc, false) => (10, 10, 3),
+        (Profile::Lbc, true) => (10, 6, 2),
+        (Profile::Ccm, false) => (30, aws_timeout, 3),
+        (Profile::Ccm, true) => (10, aws_timeout, 2),
+        (Profile::Neutral | Profile::Azure, false) => (10, 6, 2),
+        // Pods come and go more often than nodes, and a node without a pod drops what it gets.
+        (Profile::Neutral | Profile::Azure, true) => (5, 5, 2),
+    };
+    Numbers {
+        interval,
+        timeout,
+        healthy: threshold,
+        unhealthy: threshold,
+    }
+}

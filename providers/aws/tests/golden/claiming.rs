@@ -1,0 +1,56 @@
+//! 8.1: who serves a Service, and what it gets without a word.
+
+use evenkeel_core::intent::Scheme;
+use serde_json::json;
+
+use super::rig::*;
+
+#[test]
+fn row_001_a_plain_service_is_an_internal_load_balancer_on_instances() {
+    let got = plain().gets().silently();
+    let load_balancer = &got.desired.load_balancer;
+    assert_eq!(load_balancer.scheme, None);
+    assert_eq!(load_balancer.new_scheme(), Scheme::Internal);
+    assert_eq!(
+        load_balancer.address_type.unwrap_or_default().as_str(),
+        "ipv4"
+    );
+    assert_eq!(got.listeners(), ["TCP:7000"]);
+    let target_group = got.target_group(7000);
+    assert_eq!(target_group.protocol.as_str(), "TCP");
+    assert_eq!(target_group.target_type.as_str(), "instance");
+    assert_eq!(target_group.node_port, 30700);
+    assert_eq!(got.health_check(7000), "TCP traffic-port 10s/10s/3/3");
+    // AWS has the PROXY protocol off by itself.
+    assert_eq!(got.target_attributes(7000), [""; 0]);
+    assert_eq!(got.rules(), ["tcp 7000 from 0.0.0.0/0"]);
+}
+
+#[test]
+fn changed_006_ip_targets_are_refused() {
+    let asking = plain()
+        .aws("type", "nlb-ip")
+        .aws("nlb-target-type", "instance");
+    asking.is_refused_for("type");
+}
+
+#[test]
+fn row_007_a_target_type_that_there_is_not_is_refused() {
+    plain()
+        .aws("nlb-target-type", "lambda")
+        .is_refused_for("nlb-target-type");
+}
+
+#[test]
+fn row_009_a_node_port_set_by_hand_is_enough() {
+    let asking = service(&["a:80/TCP>30080"]).spec("allocateLoadBalancerNodePorts", json!(false));
+    assert_eq!(asking.gets().silently().listeners(), ["TCP:80"]);
+}
+
+#[test]
+fn row_010_a_type_that_there_is_not_is_refused() {
+    plain().aws("type", "clb").is_refused_for("type");
+    for known in ["external", "nlb"] {
+        plain().aws("type", known).gets().silently();
+    }
+}

@@ -1,0 +1,38 @@
+//! 8.7: targets and nodes, as far as a Service alone decides them.
+
+use evenkeel_core::net::IpFamily;
+use serde_json::json;
+
+use super::rig::*;
+
+#[test]
+fn changed_130_targets_by_labels_are_refused() {
+    plain()
+        .aws("target-node-labels", "pool=edge")
+        .is_refused_for("target-node-labels");
+}
+
+#[test]
+fn changed_136_ip_targets_are_refused() {
+    plain()
+        .aws("nlb-target-type", "ip")
+        .is_refused_for("nlb-target-type");
+}
+
+#[test]
+fn row_137_the_first_family_is_that_of_the_targets() {
+    let got = plain().spec("ipFamilies", json!(["IPv4", "IPv6"])).gets();
+    let got = got.warning_with("over IPv4 only");
+    assert_eq!(got.target_group(7000).family, IpFamily::V4);
+}
+
+#[test]
+fn row_138_ipv6_targets_of_a_dualstack_load_balancer() {
+    let asking = || plain().spec("ipFamilies", json!(["IPv6"]));
+    let got = asking()
+        .aws("ip-address-type", "dualstack")
+        .gets()
+        .silently();
+    assert_eq!(got.target_group(7000).family, IpFamily::V6);
+    asking().is_refused_at("spec.ipFamilies");
+}
