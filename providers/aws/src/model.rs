@@ -32,9 +32,9 @@ pub use listener::{Listener, ListenerProtocol, SeenListener, Tls};
 pub use load_balancer::{
     AddressType, LoadBalancer, Phase, SeenLoadBalancer, SubnetMapping, Subnets, ZoneAddresses,
 };
-pub use observed::Observed;
+pub use observed::{ListenerKey, NamedLoadBalancer, Observed};
 pub use security::{Rule, RuleProtocol, Security, SeenSecurityGroup, Source};
-pub use step::{Effect, Object, Step, Told};
+pub use step::{Effect, NewListener, NewLoadBalancer, NewTargetGroup, Object, Step, Told};
 pub use target_group::{
     HealthCheck, ProbePort, ProbeProtocol, SeenTargetGroup, Target, TargetGroup, TargetProtocol,
     TargetState, TargetType,

@@ -49,6 +49,9 @@ pub mod tag {
     pub const CERTIFICATES: &str = "evenkeel.dev/further-certificates";
     /// Of a load balancer whose successor serves: since when, as RFC 3339.
     pub const SUPERSEDED: &str = "evenkeel.dev/superseded";
+    /// Of a load balancer that takes the place of another: the ARN of that one. While both are there and the other is not
+    /// superseded, the other serves.
+    pub const SUCCEEDS: &str = "evenkeel.dev/succeeds";
     /// What all of our tags begin with.
     pub const PREFIX: &str = "evenkeel.dev/";
 }

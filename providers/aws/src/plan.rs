@@ -1,10 +1,199 @@
-//! Desired and observed in, the writes possible now out (Decides).
+//! Desired and observed in, the writes possible now out; all ordering, replacement and safety rules are here (Decides).
+//!
+//! ```text
+//! make:   security group ─> its rules ─┐
+//!         target group ─> targets      ├─> listener
+//!         load balancer ───────────────┘
+//! break:  listener ─> target group     load balancer ─> security group
+//! ```
+//!
+//! What breaks something comes when there is nothing left to make, and after a fresh read. A load balancer that cannot be
+//! changed into what is wanted gets a successor with target groups of its own (see `replace`).
 
-use evenkeel_core::{plan::Plan, provider::PlanInput};
+mod attributes;
+mod delete;
+mod field;
+mod listeners;
+mod load_balancer;
+mod nodes;
+mod quota;
+mod replace;
+mod security;
+mod subnets;
+mod tags;
+mod target_groups;
+mod targets;
+#[cfg(test)]
+mod tests;
 
-use crate::{Aws, Context, model::Step};
+use std::{collections::BTreeSet, sync::Arc};
+
+use evenkeel_core::{
+    ids::{ResourceId, ServiceUid},
+    plan::{Plan, Until},
+    problem::{Problem, reason},
+    provider::{PlanInput, Want},
+};
+
+use crate::{
+    Aws, Context,
+    model::{Desired, Marks, Observed, Step},
+    names,
+};
+
+/// What every part of a plan is decided from.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    context: &'a Context,
+    input: PlanInput<'a, Aws>,
+    seen: &'a Observed,
+    nodes: &'a nodes::Instances,
+}
+
+impl View<'_> {
+    /// Whether a step failed and is held back.
+    fn failed(&self, step: &Step) -> bool {
+        self.input.failures.holds(step).is_some()
+    }
+
+    /// Whether a plan does nothing that has not failed.
+    fn stands_still(&self, plan: &Plan<Step>) -> bool {
+        plan.steps.iter().all(|planned| self.failed(&planned.step))
+    }
+}
+
+/// Why something cannot be decided or done.
+enum Stop {
+    /// What was seen is too old to say, or does not say it.
+    FreshRead(&'static str),
+    /// The user must change something.
+    Refused(Vec<Problem>),
+}
+
+impl Stop {
+    fn refused(problem: Problem) -> Self {
+        Self::Refused(vec![problem])
+    }
+
+    fn tell(self, plan: &mut Plan<Step>, id: &ResourceId) {
+        match self {
+            Self::FreshRead(what) => plan.wait(id.clone(), what, Until::FreshRead),
+            Self::Refused(problems) => {
+                for problem in problems {
+                    plan.refuse(id.clone(), problem);
+                }
+            }
+        }
+    }
+}
 
 /// Decides the writes possible now.
-pub fn plan(_context: &Context, _input: PlanInput<'_, Aws>) -> Plan<Step> {
-    Plan::empty()
+pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
+    let nodes = nodes::instances(input.nodes);
+    let view = View {
+        context,
+        input,
+        seen: input.seen,
+        nodes: &nodes,
+    };
+    match input.want {
+        Want::Exists(desired) => exists(view, desired),
+        Want::Frozen => frozen(view),
+        Want::FrozenWithout(gone) => frozen_without(view, gone),
+        Want::Nothing => delete::everything(view),
+        Want::Released => Plan::empty(),
+    }
+}
+
+fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
+    let mut plan = Plan::empty();
+    let stacks = replace::stacks(&mut plan, view, desired);
+    for stack in stacks.all() {
+        target_groups::plan(&mut plan, view, desired, stack);
+        listeners::plan(&mut plan, view, desired, stack);
+    }
+    if !load_balancer::plan(&mut plan, view, desired, &stacks) && stacks.main.live.is_none() {
+        // Where the load balancer cannot be made nothing is made for it; what is there follows the nodes.
+        plan.steps.clear();
+        follow_nodes(&mut plan, view, |_| true);
+        return plan;
+    }
+    // What is not wanted by name still has its targets: it goes later, or belongs to a member that cannot be read.
+    let wanted = stacks.target_groups(view, desired);
+    follow_nodes(&mut plan, view, |name| !wanted.contains(name));
+    nodes::admit(&mut plan, view, desired, &stacks);
+    if view.stands_still(&plan) {
+        replace::switch(&mut plan, view, desired, &stacks);
+    }
+    // Steps that failed stay in the plan, which is how they are reported, and keep nothing else from being done.
+    if view.stands_still(&plan) {
+        delete::surplus(&mut plan, view, desired, &stacks, &wanted);
+    }
+    replace::lingering(&mut plan, view);
+    plan
+}
+
+/// The group is rejected: everything stays, and targets follow the nodes.
+fn frozen(view: View<'_>) -> Plan<Step> {
+    let mut plan = Plan::empty();
+    follow_nodes(&mut plan, view, |_| true);
+    plan
+}
+
+/// The same, and what serves these members goes: who listens first, and what that used after it. The load balancer stays for
+/// the others.
+fn frozen_without(view: View<'_>, gone: &BTreeSet<ServiceUid>) -> Plan<Step> {
+    let theirs = |marks: &Marks| gone.contains(&marks.member());
+    let mut plan = Plan::empty();
+    follow_nodes(&mut plan, view, |name| {
+        view.seen
+            .target_groups
+            .get(name)
+            .is_some_and(|group| !theirs(&group.marks))
+    });
+    delete::members(&mut plan, view, theirs);
+    plan
+}
+
+/// Brings the targets of these target groups up to date, and nothing else of them.
+fn follow_nodes(plan: &mut Plan<Step>, view: View<'_>, which: impl Fn(&Arc<str>) -> bool) {
+    let limits = quota::Limits::of_seen(view.seen);
+    for (name, group) in view
+        .seen
+        .target_groups
+        .iter()
+        .filter(|(name, _)| which(name))
+    {
+        targets::follow(plan, view, name, group, group.node_port().0, &limits);
+    }
+}
+
+fn load_balancer_id() -> ResourceId {
+    ResourceId::new(names::LOAD_BALANCER)
+}
+
+fn is_unknown(desired: &Desired, marks: &Marks) -> bool {
+    desired.unknown.contains(&marks.member())
+}
+
+/// The marks of an object that is wanted for one member and serves another, which cannot be read now: it stays as it is.
+fn held_by_unknown<'a>(
+    desired: &Desired,
+    found: Option<&'a Marks>,
+    want: &Marks,
+) -> Option<&'a Marks> {
+    found.filter(|holder| holder.member != want.member && is_unknown(desired, holder))
+}
+
+fn taken(field: String, want: &Marks, holder: &Marks) -> Problem {
+    Problem::new(
+        field,
+        &*want.service,
+        format!(
+            "asks for a port that {} of the same group has, which cannot be read now",
+            holder.service
+        ),
+        "Correct that Service, or use another port.",
+    )
+    .with_reason(reason::PORT_CONFLICT)
 }

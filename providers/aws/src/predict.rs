@@ -1,14 +1,395 @@
 //! The effect a step will have, the twin of `apply`; and `absorb`, the only change of what was observed (Decides).
+//!
+//! Ids and DNS names are known after apply. What takes time is foretold as it will be when it is ready: a load balancer
+//! active, a target healthy.
 
-use crate::model::{Effect, Observed, Step, Told};
+use std::sync::Arc;
+
+use crate::{
+    model::{
+        CloudId, Effect, Facts, NewListener, NewLoadBalancer, NewTargetGroup, Object, Observed,
+        Pairs, Phase, SeenListener, SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup, Step,
+        Target, TargetState, Told, facts::Instance,
+    },
+    names::{self, tag},
+};
 
 /// Foretells what a step does.
-pub fn predict(step: &Step, _seen: &Observed) -> Effect {
+pub fn predict(step: &Step, seen: &Observed) -> Effect {
+    let created = |name: &str| Told::Created {
+        id: CloudId::foretold(name),
+        dns_name: None,
+    };
+    let told = match step {
+        Step::CreateBackendGroup => Told::Facts(Arc::new(Facts {
+            backend_group: Some(CloudId::foretold(names::BACKEND_GROUP)),
+            ..(*seen.facts).clone()
+        })),
+        Step::AdmitNodes(instances) => {
+            let mut facts = (*seen.facts).clone();
+            let group = CloudId::foretold("node group");
+            for id in instances {
+                let known = facts.instances.get(id.as_ref());
+                let group = match known {
+                    Some(Instance::Group { group, .. }) => group.clone(),
+                    _ => group.clone(),
+                };
+                facts.admitted.insert(group.clone());
+                facts
+                    .instances
+                    .insert(id.clone(), Instance::Group { group, note: None });
+            }
+            Told::Facts(Arc::new(facts))
+        }
+        Step::CreateSecurityGroup { name, .. } => created(name),
+        Step::CreateLoadBalancer(new) => created(&new.name),
+        Step::CreateTargetGroup(new) => created(&new.name),
+        Step::CreateListener(new) => created(&format!("{}:{}", new.load_balancer, new.port)),
+        Step::Register { .. } => Told::Ready,
+        _ => Told::Nothing,
+    };
     Effect {
         step: step.clone(),
-        told: Told::Nothing,
+        told,
     }
 }
 
 /// Takes an effect into what was observed.
-pub fn absorb(_seen: &mut Observed, _effect: Effect) {}
+pub fn absorb(seen: &mut Observed, effect: Effect) {
+    let Effect { step, told } = effect;
+    match step {
+        Step::CreateBackendGroup | Step::AdmitNodes(_) => {
+            if let Told::Facts(facts) = told {
+                seen.facts = facts;
+            }
+        }
+        Step::CreateSecurityGroup { name, marks, tags } => {
+            if let Told::Created { id, .. } = told {
+                let group = SeenSecurityGroup {
+                    id,
+                    rules: Default::default(),
+                    marks,
+                    tags,
+                };
+                seen.security_groups.insert(name, group);
+            }
+        }
+        Step::Authorize { group, rules } => {
+            if let Some(group) = seen.security_groups.get_mut(&group) {
+                group.rules.extend(rules);
+            }
+        }
+        Step::Revoke { group, rules } => {
+            if let Some(group) = seen.security_groups.get_mut(&group) {
+                group.rules.retain(|rule| !rules.contains(rule));
+            }
+        }
+        Step::CreateLoadBalancer(new) => load_balancer(seen, *new, told),
+        Step::SetSubnets {
+            load_balancer,
+            subnets,
+            source_nat,
+        } => {
+            if let Some(lb) = seen.load_balancers.get_mut(&load_balancer) {
+                lb.subnets = subnets;
+                lb.source_nat = source_nat.unwrap_or(lb.source_nat);
+            }
+        }
+        Step::SetSecurityGroups {
+            load_balancer,
+            groups,
+            private_link_rules,
+        } => {
+            if let Some(lb) = seen.load_balancers.get_mut(&load_balancer) {
+                lb.security_groups = groups;
+                lb.private_link_rules = private_link_rules.or(lb.private_link_rules);
+            }
+        }
+        Step::SetAddressType {
+            load_balancer,
+            address_type,
+        } => {
+            if let Some(lb) = seen.load_balancers.get_mut(&load_balancer) {
+                lb.address_type = address_type;
+            }
+        }
+        Step::CreateTargetGroup(new) => target_group(seen, *new, told),
+        Step::SetHealthCheck {
+            target_group,
+            health_check,
+        } => {
+            if let Some(group) = seen.target_groups.get_mut(&target_group) {
+                group.health_check = health_check;
+            }
+        }
+        Step::Register {
+            target_group,
+            targets,
+        } => {
+            if let Some(group) = seen.target_groups.get_mut(&target_group) {
+                for target in targets {
+                    register(group, target, &told);
+                }
+            }
+        }
+        Step::Deregister {
+            target_group,
+            targets,
+        } => {
+            if let Some(group) = seen.target_groups.get_mut(&target_group) {
+                for target in targets {
+                    match &mut group.targets {
+                        Some(known) => drop(known.remove(&target)),
+                        None => drop(group.since.insert(target, false)),
+                    }
+                }
+            }
+        }
+        Step::CreateListener(new) => {
+            if let Told::Created { id, .. } = told {
+                listener(seen, *new, id);
+            }
+        }
+        Step::SetListener(new) => change_listener(seen, *new),
+        Step::SetCertificates {
+            load_balancer,
+            port,
+            add,
+            remove,
+        } => {
+            let listener = seen.listeners.get_mut(&(load_balancer, port));
+            if let Some(tls) = listener.and_then(|listener| listener.tls.as_mut()) {
+                tls.further.retain(|arn| !remove.contains(arn));
+                tls.further.extend(add);
+                tls.further.sort();
+                tls.further.dedup();
+            }
+        }
+        Step::SetAttributes { object, attributes } => {
+            if let Some((_, known)) = described(seen, &object) {
+                known.get_or_insert_default().extend(attributes);
+            }
+        }
+        Step::Tag {
+            object,
+            set,
+            remove,
+        } => retag(seen, &object, |tags| {
+            tags.retain(|key, _| !remove.contains(key));
+            tags.extend(set);
+        }),
+        Step::Delete(object) => delete(seen, &object),
+    }
+}
+
+fn load_balancer(seen: &mut Observed, new: NewLoadBalancer, told: Told) {
+    let Told::Created { id, dns_name } = told else {
+        return;
+    };
+    let phase = if id.is_foretold() {
+        Phase::Active
+    } else {
+        Phase::Provisioning
+    };
+    let lb = SeenLoadBalancer {
+        arn: id,
+        phase,
+        phase_reason: None,
+        dns_name,
+        scheme: new.scheme,
+        address_type: new.address_type,
+        vpc: seen.facts.vpc.clone(),
+        subnets: new.subnets,
+        security_groups: new.security_groups,
+        private_link_rules: None,
+        source_nat: new.source_nat.unwrap_or(false),
+        created_at: None,
+        attributes: Some(Pairs::new()),
+        listeners_known: true,
+        marks: new.marks,
+        tags: new.tags,
+    };
+    seen.load_balancers.insert(new.name, lb);
+}
+
+fn target_group(seen: &mut Observed, new: NewTargetGroup, told: Told) {
+    let Told::Created { id, .. } = told else {
+        return;
+    };
+    let group = SeenTargetGroup {
+        arn: id,
+        protocol: new.protocol,
+        port: new.port,
+        target_type: new.target_type,
+        family: new.family,
+        health_check: new.health_check,
+        load_balancers: Vec::new(),
+        attributes: Some(Pairs::new()),
+        targets: Some(Default::default()),
+        since: Default::default(),
+        not_taken: Default::default(),
+        marks: new.marks,
+        tags: new.tags,
+    };
+    seen.target_groups.insert(new.name, group);
+}
+
+fn register(group: &mut SeenTargetGroup, target: Target, told: &Told) {
+    if let Told::NotTaken(refused) = told
+        && let Some(why) = refused.get(&target)
+    {
+        group.not_taken.insert(target, Arc::clone(why));
+        return;
+    }
+    group.not_taken.remove(&target);
+    let Some(known) = &mut group.targets else {
+        group.since.insert(target, true);
+        return;
+    };
+    let before = known.get(&target).copied();
+    let state = match before {
+        _ if *told == Told::Ready => TargetState::Healthy,
+        Some(state) if state.is_registered() => state,
+        _ => TargetState::Initial,
+    };
+    known.insert(target, state);
+}
+
+fn listener(seen: &mut Observed, new: NewListener, arn: CloudId) {
+    let key = (Arc::clone(&new.load_balancer), new.port);
+    let listener = SeenListener {
+        arn,
+        protocol: new.protocol,
+        target_group: Some(Arc::clone(&new.target_group)),
+        tls: new.tls,
+        attributes: Some(Pairs::new()),
+        marks: Some(new.marks),
+        tags: new.tags,
+    };
+    seen.listeners.insert(key, listener);
+    references(seen, &new.load_balancer, &[new.target_group]);
+}
+
+fn change_listener(seen: &mut Observed, new: NewListener) {
+    let key = (Arc::clone(&new.load_balancer), new.port);
+    let Some(listener) = seen.listeners.get_mut(&key) else {
+        return;
+    };
+    listener.protocol = new.protocol;
+    // Further certificates stay as they are: ModifyListener knows the default one only.
+    let further = listener.tls.take().map(|tls| tls.further);
+    listener.tls = new.tls.map(|mut tls| {
+        tls.further = further.unwrap_or_default();
+        tls
+    });
+    let old = listener.target_group.replace(Arc::clone(&new.target_group));
+    let touched: Vec<Arc<str>> = old.into_iter().chain([new.target_group]).collect();
+    references(seen, &new.load_balancer, &touched);
+}
+
+/// Brings up to date whether these target groups are forwarded to by the load balancer.
+fn references(seen: &mut Observed, load_balancer: &Arc<str>, groups: &[Arc<str>]) {
+    let Some(arn) = seen
+        .load_balancers
+        .get(load_balancer)
+        .map(|lb| lb.arn.clone())
+    else {
+        return;
+    };
+    for name in groups {
+        let used = seen
+            .listeners_of(load_balancer)
+            .any(|(_, listener)| listener.target_group.as_ref() == Some(name));
+        if let Some(group) = seen.target_groups.get_mut(name) {
+            group.load_balancers.retain(|other| *other != arn);
+            if used {
+                group.load_balancers.push(arn.clone());
+            }
+        }
+    }
+}
+
+fn delete(seen: &mut Observed, object: &Object) {
+    match object {
+        Object::LoadBalancer(name) => {
+            seen.listeners.retain(|(lb, _), _| lb != name);
+            if let Some(lb) = seen.load_balancers.remove(name) {
+                for group in seen.target_groups.values_mut() {
+                    group.load_balancers.retain(|arn| *arn != lb.arn);
+                }
+            }
+        }
+        Object::SecurityGroup(name) => drop(seen.security_groups.remove(name)),
+        Object::TargetGroup(name) => drop(seen.target_groups.remove(name)),
+        Object::Listener(lb, port) => {
+            let gone = seen.listeners.remove(&(Arc::clone(lb), *port));
+            if let Some(group) = gone.and_then(|listener| listener.target_group) {
+                references(seen, lb, &[group]);
+            }
+        }
+    }
+}
+
+/// Tags and attributes of an object that has attributes.
+fn described<'a>(
+    seen: &'a mut Observed,
+    object: &Object,
+) -> Option<(&'a mut Pairs, &'a mut Option<Pairs>)> {
+    match object {
+        Object::LoadBalancer(name) => {
+            let lb = seen.load_balancers.get_mut(name)?;
+            Some((&mut lb.tags, &mut lb.attributes))
+        }
+        Object::TargetGroup(name) => {
+            let group = seen.target_groups.get_mut(name)?;
+            Some((&mut group.tags, &mut group.attributes))
+        }
+        Object::Listener(lb, port) => {
+            let listener = seen.listeners.get_mut(&(Arc::clone(lb), *port))?;
+            Some((&mut listener.tags, &mut listener.attributes))
+        }
+        Object::SecurityGroup(_) => None,
+    }
+}
+
+fn retag(seen: &mut Observed, object: &Object, change: impl FnOnce(&mut Pairs)) {
+    if let Object::SecurityGroup(name) = object {
+        if let Some(group) = seen.security_groups.get_mut(name) {
+            change(&mut group.tags);
+            if let Some(marks) = names::marks(&group.tags) {
+                group.marks = marks;
+            }
+        }
+        return;
+    }
+    let Some((tags, attributes)) = described(seen, object) else {
+        return;
+    };
+    let none_before = !tags.contains_key(tag::ATTRIBUTES);
+    change(tags);
+    // None before means that none was set, so now all are known: there are none yet.
+    if none_before && tags.contains_key(tag::ATTRIBUTES) {
+        attributes.get_or_insert_default();
+    }
+    let Some(marks) = names::marks(tags) else {
+        return;
+    };
+    match object {
+        Object::LoadBalancer(name) => {
+            if let Some(lb) = seen.load_balancers.get_mut(name) {
+                lb.marks = marks;
+            }
+        }
+        Object::TargetGroup(name) => {
+            if let Some(group) = seen.target_groups.get_mut(name) {
+                group.marks = marks;
+            }
+        }
+        Object::Listener(lb, port) => {
+            if let Some(listener) = seen.listeners.get_mut(&(Arc::clone(lb), *port)) {
+                listener.marks = Some(marks);
+            }
+        }
+        Object::SecurityGroup(_) => {}
+    }
+}

@@ -1,0 +1,135 @@
+//! Attributes: those asked for, and those once set and asked for no more, which go back to AWS's defaults (Decides).
+//!
+//! An object says in a tag which of its attributes we keep. On a live object the tag comes before the attribute and goes after
+//! it, so that none is ever set that cannot be found to be reset. What the tag does not name is somebody else's.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use evenkeel_core::{
+    ids::ResourceId,
+    intent::Scheme,
+    plan::{Action, Change, Plan, Reason, Until},
+};
+
+use super::View;
+use crate::{
+    model::{Object, Pairs, Step, TargetProtocol, TargetType},
+    names::{self, tag},
+};
+
+/// What decides the defaults of an object's attributes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    /// A load balancer.
+    LoadBalancer(Scheme),
+    /// A target group.
+    TargetGroup(TargetProtocol, TargetType),
+    /// A listener.
+    Listener,
+}
+
+/// AWS's default of an attribute; None where it is not known, or the attribute cannot be set back.
+pub(super) fn default(of: Of, key: &str) -> Option<&'static str> {
+    let truth = |truth| if truth { "true" } else { "false" };
+    Some(match (of, key) {
+        (
+            Of::LoadBalancer(_),
+            "deletion_protection.enabled"
+            | "load_balancing.cross_zone.enabled"
+            | "access_logs.s3.enabled"
+            | "zonal_shift.config.enabled",
+        ) => "false",
+        (Of::LoadBalancer(scheme), "ipv6.deny_all_igw_traffic") => {
+            truth(scheme == Scheme::Internal)
+        }
+        (Of::LoadBalancer(_), "dns_record.client_routing_policy") => "any_availability_zone",
+        (Of::TargetGroup(..), "deregistration_delay.timeout_seconds") => "300",
+        (Of::TargetGroup(protocol, _), "deregistration_delay.connection_termination.enabled") => {
+            truth(protocol.has_udp())
+        }
+        (Of::TargetGroup(protocol, kind), "preserve_client_ip.enabled") => {
+            truth(kind == TargetType::Instance || protocol.has_udp())
+        }
+        (Of::TargetGroup(..), "proxy_protocol_v2.enabled" | "stickiness.enabled") => "false",
+        (Of::TargetGroup(..), "stickiness.type") => "source_ip",
+        (Of::TargetGroup(..), "load_balancing.cross_zone.enabled") => {
+            "use_load_balancer_configuration"
+        }
+        (
+            Of::TargetGroup(..),
+            "target_group_health.dns_failover.minimum_healthy_targets.count"
+            | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
+        ) => "1",
+        (
+            Of::TargetGroup(..),
+            "target_group_health.dns_failover.minimum_healthy_targets.percentage"
+            | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
+        ) => "off",
+        (Of::TargetGroup(..), "target_health_state.unhealthy.connection_termination.enabled") => {
+            "true"
+        }
+        (Of::TargetGroup(..), "target_health_state.unhealthy.draining_interval_seconds") => "0",
+        (Of::Listener, "tcp.idle_timeout.seconds") => "350",
+        _ => return None,
+    })
+}
+
+/// The names of attributes that a new object's tag lists.
+pub(super) fn kept(wanted: &Pairs) -> BTreeSet<Arc<str>> {
+    wanted.keys().cloned().collect()
+}
+
+/// Brings the attributes of a live object up to date as far as its tag allows now, and returns what its tag shall list.
+pub(super) fn follow(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    object: Object,
+    id: &ResourceId,
+    of: Of,
+    (known, tags): (Option<&Pairs>, &Pairs),
+    wanted: &Pairs,
+) -> BTreeSet<Arc<str>> {
+    let listed = names::listed(tags, tag::ATTRIBUTES);
+    let asked = kept(wanted);
+    let Some(known) = known else {
+        if listed != asked && !listed.is_empty() && !view.input.fresh {
+            plan.wait(
+                id.clone(),
+                format!("a fresh look at the attributes of {id}"),
+                Until::FreshRead,
+            );
+        }
+        // Where none was set the tag comes first; where some were, only a look tells what has to be reset.
+        return if listed.is_empty() { asked } else { listed };
+    };
+    if asked.difference(&listed).next().is_some() {
+        // Nothing is written meanwhile: one call does all in the next wave.
+        return listed.union(&asked).cloned().collect();
+    }
+    let is = |key: &str| known.get(key).map(|value| &**value).or(default(of, key));
+    let differs = |(key, to): &(&Arc<str>, &str)| is(key) != Some(*to);
+    // One that was read and is not there was never set.
+    let resets: Vec<(&Arc<str>, &str)> = listed
+        .difference(&asked)
+        .filter(|key| known.contains_key(*key))
+        .filter_map(|key| Some((key, default(of, key)?)))
+        .filter(differs)
+        .collect();
+    let keeps_all = resets.is_empty();
+    let wanted = wanted.iter().map(|(key, value)| (key, &**value));
+    let write: Vec<(&Arc<str>, &str)> = resets.into_iter().chain(wanted.filter(differs)).collect();
+    if !write.is_empty() {
+        let reasons = write.iter().map(|(key, to)| {
+            let from = format!("{key}={}", is(key).unwrap_or_default());
+            Reason::new("attribute", from, format!("{key}={to}"))
+        });
+        let change = Change::new(Action::Change, object.kind(), id.clone(), "attributes")
+            .because(reasons.collect());
+        let attributes = write
+            .into_iter()
+            .map(|(key, value)| (key.clone(), value.into()))
+            .collect();
+        plan.step(Step::SetAttributes { object, attributes }, change);
+    }
+    if keeps_all { asked } else { listed }
+}

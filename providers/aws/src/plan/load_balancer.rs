@@ -1,0 +1,167 @@
+//! The load balancer itself: made, or brought up to date in place (Decides).
+
+use std::sync::Arc;
+
+use evenkeel_core::{
+    plan::{Action, Change, Plan},
+    problem::{Problem, Warning, reason},
+};
+
+use super::{
+    View, attributes, field, load_balancer_id, quota,
+    replace::{Stacks, replacement, scheme_word},
+    security::{self, Groups},
+    subnets, tags, targets,
+};
+use crate::{
+    model::{Desired, NewLoadBalancer, Object, Phase, SeenLoadBalancer, Step, SubnetMapping},
+    names::tag,
+};
+
+/// Plans the load balancer and its security group. False when it cannot be made, which is told.
+pub(super) fn plan(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    stacks: &Stacks<'_>,
+) -> bool {
+    match stacks.main.live {
+        Some(live) => {
+            if security::needed(view, desired, stacks) {
+                security::own(plan, view, desired);
+            }
+            change(plan, view, desired, &stacks.main.name, live);
+            true
+        }
+        None => create(plan, view, desired, stacks),
+    }
+}
+
+fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) -> bool {
+    let want = &desired.load_balancer;
+    let placed = subnets::place(plan, view, desired, stacks.scheme);
+    let groups = security::groups(view, desired);
+    let (subnets, groups) = match (placed, groups) {
+        (Ok(subnets), Ok(groups)) => (subnets, groups),
+        (placed, groups) => {
+            for stop in placed.err().into_iter().chain(groups.err()) {
+                stop.tell(plan, &load_balancer_id());
+            }
+            return false;
+        }
+    };
+    security::own(plan, view, desired);
+    // The group's own security group, or the cluster's, is made first.
+    let Groups::Ready(security_groups) = groups else {
+        return true;
+    };
+    stranded(plan, view, desired, &subnets);
+    let address_type = want.address_type.unwrap_or_default();
+    let predecessor = stacks.before.as_ref().and_then(|before| before.live);
+    let succeeds = predecessor.map(|lb| (tag::SUCCEEDS, Arc::from(lb.arn.as_str())));
+    let detail = format!(
+        "{} {address_type} in {}",
+        scheme_word(stacks.scheme),
+        list(&subnets)
+    );
+    let change = match predecessor {
+        Some(old) => {
+            let mut change = replacement(old, stacks.scheme);
+            change.detail = detail;
+            change
+        }
+        None => Change::new(Action::Create, "load balancer", load_balancer_id(), detail),
+    };
+    plan.step(
+        Step::CreateLoadBalancer(Box::new(NewLoadBalancer {
+            name: Arc::clone(&stacks.main.name),
+            scheme: stacks.scheme,
+            address_type,
+            subnets,
+            security_groups,
+            source_nat: want.source_nat,
+            marks: want.marks.clone(),
+            tags: tags::all(
+                view,
+                desired,
+                &want.marks,
+                &attributes::kept(&want.attributes),
+                succeeds,
+            ),
+        })),
+        change,
+    );
+    true
+}
+
+fn change(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+) {
+    let want = &desired.load_balancer;
+    if live.phase == Phase::Failed {
+        let why = live
+            .phase_reason
+            .as_deref()
+            .unwrap_or("AWS does not say why");
+        plan.refuse(
+            load_balancer_id(),
+            Problem::new(
+                "load balancer",
+                &**name,
+                format!("could not be set up by AWS: {why}"),
+                "Mend the cause, then delete the load balancer in AWS: it is made again.",
+            ),
+        );
+    }
+    if let Some(asked) = want.name.as_ref().filter(|asked| *asked != name) {
+        plan.warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "{}: {asked:?} has no effect on a load balancer that is there already; it keeps its name {name}.",
+                field::NAME
+            ),
+        ));
+    }
+    subnets::follow(plan, view, desired, name, live);
+    security::attach(plan, view, desired, name, live);
+    let object = || Object::LoadBalancer(Arc::clone(name));
+    let id = load_balancer_id();
+    let kept = attributes::follow(
+        plan,
+        view,
+        object(),
+        &id,
+        attributes::Of::LoadBalancer(live.scheme),
+        (live.attributes.as_ref(), &live.tags),
+        &want.attributes,
+    );
+    let all = tags::all(view, desired, &want.marks, &kept, []);
+    tags::follow(plan, object(), &id, &live.tags, &all);
+    stranded(plan, view, desired, &live.subnets);
+}
+
+/// Says that nodes stand in zones where the load balancer does not, if they get no traffic then.
+fn stranded(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, subnets: &[SubnetMapping]) {
+    let crosses = desired
+        .target_groups
+        .iter()
+        .all(|group| quota::Limits::of_wanted(desired, group).cross_zone);
+    if crosses {
+        return;
+    }
+    let known = &view.seen.facts.subnets;
+    let zones = subnets
+        .iter()
+        .filter_map(|place| Some(&*known.get(&place.subnet)?.zone))
+        .collect();
+    targets::tell_stranded(plan, view, &zones);
+}
+
+fn list(subnets: &[SubnetMapping]) -> String {
+    let subnets: Vec<&str> = subnets.iter().map(|place| &*place.subnet).collect();
+    subnets.join(", ")
+}

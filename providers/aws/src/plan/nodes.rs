@@ -1,0 +1,256 @@
+//! Nodes as instances, and their admission of the backend group (Decides).
+//!
+//! A node is known to AWS by its instance id, which ends its provider id: `aws:///eu-west-1a/i-0abc`. A node of another kind
+//! (EKS hybrid, `mi-…`) is no instance and no target. The instances of one node set are worked out once, because a thousand
+//! groups ask for the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use evenkeel_core::{
+    digest::Digest,
+    ids::{NodeName, ResourceId},
+    nodes::{Node, NodeSet, Placement},
+    plan::{Action, Change, Plan},
+    problem::{Warning, reason},
+};
+
+use super::{View, replace::Stacks};
+use crate::{
+    model::{Desired, Security, Step, facts::Instance},
+    names,
+};
+
+/// How many nodes a message names.
+const SHOWN: usize = 5;
+
+/// The instances of a node set.
+#[derive(Debug, Default)]
+pub(super) struct Instances {
+    /// By instance id, ascending.
+    pub(super) members: Vec<Member>,
+    /// Nodes that are no instances and would be targets.
+    pub(super) skipped: Vec<NodeName>,
+    /// How many of those that may be added stand in each zone.
+    pub(super) zones: BTreeMap<Arc<str>, usize>,
+}
+
+impl Instances {
+    /// Whether there is a node that may be added to targets.
+    pub(super) fn has_targets(&self) -> bool {
+        self.members.iter().any(|member| member.use_ == Use::Add)
+    }
+}
+
+/// One instance.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its id.
+    pub(super) id: Arc<str>,
+    /// Its zone, where it is known.
+    pub(super) zone: Option<Arc<str>>,
+    /// What may be done with it.
+    pub(super) use_: Use,
+}
+
+/// What may be done with an instance as a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is a target.
+    Add,
+    /// It is one where it is one already.
+    Keep,
+    /// It is none.
+    Remove,
+}
+
+/// The node set that was asked for last; nearly always it is the next too.
+static LAST: Mutex<Option<(Digest, Arc<Instances>)>> = Mutex::new(None);
+
+/// The instances of a node set.
+pub(super) fn instances(nodes: &NodeSet) -> Arc<Instances> {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((version, instances)) = &*last
+        && *version == nodes.version()
+    {
+        return Arc::clone(instances);
+    }
+    let instances = Arc::new(read(nodes));
+    *last = Some((nodes.version(), Arc::clone(&instances)));
+    instances
+}
+
+fn read(nodes: &NodeSet) -> Instances {
+    let mut members: BTreeMap<Arc<str>, Member> = BTreeMap::new();
+    let mut skipped = Vec::new();
+    for node in nodes.nodes() {
+        let use_ = match node.placement {
+            Placement::Add => Use::Add,
+            Placement::KeepIfPresent(_) => Use::Keep,
+            Placement::Remove(_) => Use::Remove,
+        };
+        let Some((id, zone)) = node.provider_id.as_deref().and_then(instance_of) else {
+            if use_ != Use::Remove {
+                skipped.push(node.name.clone());
+            }
+            continue;
+        };
+        let zone = zone_of(node, zone);
+        let member = Member {
+            id: id.into(),
+            zone,
+            use_,
+        };
+        members.insert(Arc::clone(&member.id), member);
+    }
+    let members: Vec<Member> = members.into_values().collect();
+    let mut zones = BTreeMap::new();
+    for member in members.iter().filter(|member| member.use_ == Use::Add) {
+        if let Some(zone) = &member.zone {
+            *zones.entry(Arc::clone(zone)).or_default() += 1;
+        }
+    }
+    Instances {
+        members,
+        skipped,
+        zones,
+    }
+}
+
+fn zone_of(node: &Node, told: Option<&str>) -> Option<Arc<str>> {
+    node.zone.clone().or_else(|| told.map(Arc::from))
+}
+
+/// The instance id at the end of a provider id, and the zone before it: `aws:///zone/i-0abc`, `aws:////i-0abc`, `i-0abc`.
+fn instance_of(provider_id: &str) -> Option<(&str, Option<&str>)> {
+    let (before, id) = provider_id.rsplit_once('/').unwrap_or(("", provider_id));
+    let zone = before.rsplit('/').next().filter(|zone| !zone.is_empty());
+    (id.len() > 2 && id.starts_with("i-")).then_some((id, zone))
+}
+
+/// Lets the nodes admit the backend group: those that become targets now and, after a fresh look, every node whose group is
+/// not known to.
+pub(super) fn admit(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) {
+    tell_skipped(plan, view);
+    let live = stacks.main.live;
+    let open = live.is_some_and(|lb| lb.security_groups.is_empty());
+    let behind_backend = match &desired.load_balancer.security {
+        Security::Managed(_) => true,
+        Security::Given { backend, .. } => *backend,
+    };
+    if open || !behind_backend {
+        return;
+    }
+    let facts = &view.seen.facts;
+    if facts.backend_group.is_none() {
+        create_backend_group(plan);
+        return;
+    }
+    let mut strange = BTreeSet::new();
+    let mut outside: Vec<&str> = Vec::new();
+    let mut ask = |id: &Arc<str>| match facts.instances.get(id) {
+        Some(Instance::Group { group, .. }) if facts.admitted.contains(group) => {}
+        None | Some(Instance::Group { .. }) => drop(strange.insert(Arc::clone(id))),
+        Some(Instance::Unknown | Instance::Ambiguous) => {}
+    };
+    if view.input.fresh {
+        let members = view.nodes.members.iter();
+        for member in members.filter(|member| member.use_ == Use::Add) {
+            ask(&member.id);
+            if facts.instances.get(&member.id) == Some(&Instance::Ambiguous) {
+                outside.push(&member.id);
+            }
+        }
+    } else {
+        for planned in &plan.steps {
+            if let Step::Register { targets, .. } = &planned.step {
+                for target in targets {
+                    ask(&target.id);
+                }
+            }
+        }
+    }
+    if !outside.is_empty() {
+        plan.warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "instances with several security groups, of which none is tagged kubernetes.io/cluster/{}: {}. None of their \
+                 groups was opened for the load balancer. Tag the group of the nodes.",
+                view.context.cluster.name,
+                some(&outside),
+            ),
+        ));
+    }
+    if strange.is_empty() {
+        return;
+    }
+    let detail = match strange.len() {
+        1 => "of 1 instance".to_owned(),
+        count => format!("of {count} instances"),
+    };
+    plan.step(
+        Step::AdmitNodes(strange),
+        Change::new(
+            Action::Change,
+            "node admission",
+            ResourceId::new(names::NODES),
+            detail,
+        ),
+    );
+}
+
+fn create_backend_group(plan: &mut Plan<Step>) {
+    plan.step(
+        Step::CreateBackendGroup,
+        Change::new(
+            Action::Create,
+            "security group",
+            ResourceId::new(names::BACKEND_GROUP),
+            "the cluster's, that every node group admits",
+        ),
+    );
+}
+
+fn tell_skipped(plan: &mut Plan<Step>, view: View<'_>) {
+    let skipped: Vec<&str> = view.nodes.skipped.iter().map(NodeName::as_str).collect();
+    if !skipped.is_empty() {
+        plan.warnings.push(Warning::new(
+            reason::UNSUPPORTED_FEATURE,
+            format!(
+                "nodes that are no EC2 instances get no traffic: {}. Their spec.providerID does not end in an instance id.",
+                some(&skipped)
+            ),
+        ));
+    }
+}
+
+/// The first few of many.
+pub(super) fn some(all: &[&str]) -> String {
+    let mut text = all[..all.len().min(SHOWN)].join(", ");
+    if all.len() > SHOWN {
+        text.push_str(&format!(" and {} more", all.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_ids_end_provider_ids() {
+        for (provider_id, want) in [
+            ("aws:///eu-west-1a/i-1", Some(("i-1", Some("eu-west-1a")))),
+            ("aws:////i-2", Some(("i-2", None))),
+            ("i-3", Some(("i-3", None))),
+            ("eks-hybrid:///eu-west-1/harbour/mi-4", None),
+            ("aws:///eu-west-1a/", None),
+            ("aws:///eu-west-1a/i-", None),
+            ("", None),
+        ] {
+            assert_eq!(instance_of(provider_id), want, "{provider_id}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Security groups of a load balancer, and the rules of its own one (Decides).
+//!
+//! Rules are added before others are removed, and removed only after a fresh read. A group is attached when it has its rules. A load
+//! balancer that was made without security groups can never get one; the user is told.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use evenkeel_core::{
+    ids::ResourceId,
+    plan::{Action, Change, Disturbance, Plan, Reason, Until},
+    problem::{Problem, Warning, reason},
+};
+
+use super::{Stop, View, field, replace::Stacks, tags};
+use crate::{
+    model::{
+        CloudId, Desired, Object, Rule, Security, SeenLoadBalancer, SeenSecurityGroup, Source, Step,
+    },
+    names,
+};
+
+/// Rules of a security group in one direction (AWS, "Amazon VPC quotas"); the quota can be raised, and then AWS decides.
+const RULES: usize = 60;
+
+/// The security groups that a load balancer shall have, ascending.
+pub(super) enum Groups {
+    /// These.
+    Ready(BTreeSet<CloudId>),
+    /// One of them is still to be made.
+    Coming,
+}
+
+/// The name of the group's own security group, where it has one.
+pub(super) fn own_name(view: View<'_>, desired: &Desired) -> Option<Arc<str>> {
+    matches!(desired.load_balancer.security, Security::Managed(_))
+        .then(|| names::security_group(&view.context.cluster.uid, view.input.key))
+}
+
+/// The security groups that the load balancer shall have.
+pub(super) fn groups(view: View<'_>, desired: &Desired) -> Result<Groups, Stop> {
+    let facts = &view.seen.facts;
+    let mut ids: BTreeSet<CloudId>;
+    let backend = match &desired.load_balancer.security {
+        Security::Managed(rules) => {
+            fits(view, rules).map_err(Stop::refused)?;
+            let own = own_name(view, desired).and_then(|name| view.seen.security_groups.get(&name));
+            let Some(own) = own else {
+                return Ok(Groups::Coming);
+            };
+            ids = [own.id.clone()].into();
+            true
+        }
+        Security::Given { groups, backend } => {
+            ids = given(view, groups)?;
+            *backend
+        }
+    };
+    if backend {
+        let Some(backend) = &facts.backend_group else {
+            return Ok(Groups::Coming);
+        };
+        ids.insert(backend.clone());
+    }
+    Ok(Groups::Ready(ids))
+}
+
+/// The ids of given groups.
+fn given(view: View<'_>, groups: &[Arc<str>]) -> Result<BTreeSet<CloudId>, Stop> {
+    let mut ids = BTreeSet::new();
+    let mut problems = Vec::new();
+    for group in groups {
+        match view.seen.facts.given_groups.get(group).map(Vec::as_slice) {
+            Some([id]) => drop(ids.insert(id.clone())),
+            Some([first, ..]) => {
+                let all = view.seen.facts.given_groups[group].len();
+                problems.push(Problem::new(
+                    field::SECURITY_GROUPS,
+                    &**group,
+                    format!(
+                        "is the tag Name of {all} security groups of the VPC, {first} among them"
+                    ),
+                    "Write the id of the one that is meant.",
+                ));
+            }
+            Some([]) | None if !view.input.fresh => {
+                return Err(Stop::FreshRead("a fresh look at the security groups"));
+            }
+            Some([]) | None => problems.push(Problem::new(
+                field::SECURITY_GROUPS,
+                &**group,
+                format!(
+                    "is neither the id nor the tag Name of a security group of the VPC {}",
+                    view.seen.facts.vpc
+                ),
+                "Name a security group that is there, or remove the annotation.",
+            )),
+        }
+    }
+    if problems.is_empty() {
+        Ok(ids)
+    } else {
+        Err(Stop::Refused(problems))
+    }
+}
+
+/// Whether AWS takes so many rules, a prefix list counting for all the entries that it may have.
+fn fits(view: View<'_>, rules: &BTreeSet<Rule>) -> Result<(), Problem> {
+    let lists = &view.seen.facts.prefix_lists;
+    let weight = |rule: &Rule| match &rule.source {
+        Source::PrefixList(id) => lists.get(id).map_or(1, |entries| *entries as usize),
+        _ => 1,
+    };
+    let total: usize = rules.iter().map(weight).sum();
+    if total <= RULES || lists.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        field::SOURCE_RANGES,
+        total.to_string(),
+        format!(
+            "rules are more than the {RULES} that a security group has: each port counts once per source range, and a prefix list \
+             with the maximum of its entries"
+        ),
+        "Ask for fewer source ranges, ports or prefix lists, or make the security group yourself and name it in the annotation \
+         service.beta.kubernetes.io/aws-load-balancer-security-groups.",
+    )
+    .with_reason(reason::QUOTA_EXCEEDED))
+}
+
+/// Makes the group's own security group and brings its rules and tags up to date.
+pub(super) fn own(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
+    let Security::Managed(rules) = &desired.load_balancer.security else {
+        return;
+    };
+    let Some(name) = own_name(view, desired) else {
+        return;
+    };
+    let lb = &desired.load_balancer;
+    let id = ResourceId::new(names::SECURITY_GROUP);
+    let marks = names::group_marks(
+        &view.context.cluster,
+        view.input.key,
+        lb.marks.retain,
+        id.clone(),
+    );
+    let all_tags = tags::all(view, desired, &marks, &BTreeSet::new(), []);
+    let Some(found) = view.seen.security_groups.get(&name) else {
+        let change = Change::new(
+            Action::Create,
+            "security group",
+            id,
+            format!("of the load balancer, with {} rules", rules.len()),
+        );
+        plan.step(
+            Step::CreateSecurityGroup {
+                name,
+                marks,
+                tags: all_tags,
+            },
+            change,
+        );
+        return;
+    };
+    tags::follow(
+        plan,
+        Object::SecurityGroup(Arc::clone(&name)),
+        &id,
+        &found.tags,
+        &all_tags,
+    );
+    follow_rules(plan, view, desired, &name, found, rules);
+}
+
+fn follow_rules(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    name: &Arc<str>,
+    found: &SeenSecurityGroup,
+    rules: &BTreeSet<Rule>,
+) {
+    let id = ResourceId::new(names::SECURITY_GROUP);
+    let add: BTreeSet<Rule> = rules.difference(&found.rules).cloned().collect();
+    // Some of them may be for a member that cannot be read now.
+    let surplus: BTreeSet<Rule> = if desired.unknown.is_empty() {
+        found.rules.difference(rules).cloned().collect()
+    } else {
+        BTreeSet::new()
+    };
+    let no_room = found.rules.len() + add.len() > RULES;
+    if !add.is_empty() && (surplus.is_empty() || !no_room) {
+        let change = Change::new(Action::Change, "security group", id.clone(), "add rules")
+            .because(reasons(&add, |rule| Reason::new("rule", "", rule)));
+        plan.step(
+            Step::Authorize {
+                group: Arc::clone(name),
+                rules: add,
+            },
+            change,
+        );
+        return;
+    }
+    if surplus.is_empty() {
+        return;
+    }
+    if !view.input.fresh {
+        plan.wait(
+            id,
+            "a fresh look at rules that are no longer wanted",
+            Until::FreshRead,
+        );
+        return;
+    }
+    let change = Change::new(Action::Change, "security group", id, "remove rules")
+        .because(reasons(&surplus, |rule| Reason::new("rule", rule, "")))
+        .disturbing(Disturbance::Drains);
+    plan.step(
+        Step::Revoke {
+            group: Arc::clone(name),
+            rules: surplus,
+        },
+        change,
+    );
+}
+
+fn reasons(rules: &BTreeSet<Rule>, reason: impl Fn(&Rule) -> Reason) -> Vec<Reason> {
+    rules.iter().map(reason).collect()
+}
+
+/// Whether the group's own security group lets in all that it shall.
+fn own_is_ready(view: View<'_>, desired: &Desired) -> bool {
+    let Security::Managed(rules) = &desired.load_balancer.security else {
+        return true;
+    };
+    own_name(view, desired)
+        .and_then(|name| view.seen.security_groups.get(&name))
+        .is_some_and(|own| rules.is_subset(&own.rules))
+}
+
+/// Brings the security groups of a live load balancer up to date.
+pub(super) fn attach(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+) {
+    let id = super::load_balancer_id();
+    if live.security_groups.is_empty() {
+        tell_open(plan, desired, name);
+        return;
+    }
+    let ids = match groups(view, desired) {
+        Ok(Groups::Ready(ids)) => ids,
+        Ok(Groups::Coming) => return,
+        Err(stop) => return stop.tell(plan, &id),
+    };
+    // AWS's default is on.
+    let rules = desired.load_balancer.private_link_rules;
+    let private_link = rules.filter(|on| *on != live.private_link_rules.unwrap_or(true));
+    let changed = ids != live.security_groups;
+    if (!changed && private_link.is_none()) || (changed && !own_is_ready(view, desired)) {
+        return;
+    }
+    let mut reasons = Vec::new();
+    if changed {
+        reasons.push(Reason::new(
+            "security groups",
+            list(&live.security_groups),
+            list(&ids),
+        ));
+    }
+    if let Some(on) = private_link {
+        let word = |on| if on { "on" } else { "off" };
+        reasons.push(Reason::new(
+            "inbound rules on PrivateLink traffic",
+            word(!on),
+            word(on),
+        ));
+    }
+    plan.step(
+        Step::SetSecurityGroups {
+            load_balancer: Arc::clone(name),
+            groups: ids,
+            private_link_rules: private_link,
+        },
+        Change::new(Action::Change, "load balancer", id, "security groups").because(reasons),
+    );
+}
+
+fn tell_open(plan: &mut Plan<Step>, desired: &Desired, name: &Arc<str>) {
+    let open = match &desired.load_balancer.security {
+        Security::Managed(rules) => rules
+            .iter()
+            .all(|rule| matches!(&rule.source, Source::Cidr(cidr) if cidr.net().prefix_len() == 0)),
+        Security::Given { .. } => true,
+    };
+    let fact = format!(
+        "the load balancer {name} was made without security groups, and AWS gives it none later"
+    );
+    if open {
+        plan.warnings.push(Warning::new(
+            reason::UNSUPPORTED_FEATURE,
+            format!("{fact}: what is asked of them has no effect. A new load balancer has them."),
+        ));
+    } else {
+        plan.refuse(
+            super::load_balancer_id(),
+            Problem::new(
+                field::SOURCE_RANGES,
+                "",
+                format!("cannot be enforced: {fact}"),
+                "Allow everyone, or have a new load balancer made.",
+            )
+            .with_reason(reason::SOURCE_RANGES_NOT_ENFORCED),
+        );
+    }
+}
+
+fn list(ids: &BTreeSet<CloudId>) -> String {
+    let ids: Vec<&str> = ids.iter().map(CloudId::as_str).collect();
+    ids.join(", ")
+}
+
+/// Whether the group's own security group is attached to nothing of the group.
+pub(super) fn is_free(view: View<'_>, group: &SeenSecurityGroup) -> bool {
+    !view
+        .seen
+        .load_balancers
+        .values()
+        .any(|lb| lb.security_groups.contains(&group.id))
+}
+
+/// The words of a plan for stacks that need the group's own security group.
+pub(super) fn needed(view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) -> bool {
+    let open = |lb: &SeenLoadBalancer| lb.security_groups.is_empty();
+    own_name(view, desired).is_some() && !stacks.main.live.is_some_and(open)
+}

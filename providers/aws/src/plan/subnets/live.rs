@@ -1,0 +1,312 @@
+//! The subnets and addresses of a live load balancer (Decides).
+//!
+//! A load balancer stands in a zone with the addresses that it got there first; others for the same zone are had only by leaving it.
+//! So a subnet of a zone is changed in two steps, during which the zone is not served, and one whose address somebody chose is
+//! only left under an approval.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use evenkeel_core::{
+    plan::{Action, Change, Disturbance, Plan, Reason, approved},
+    problem::{Problem, Warning, reason},
+};
+
+use super::{addresses, discover, listed};
+use crate::{
+    model::{AddressType, Desired, SeenLoadBalancer, Step, SubnetMapping, Subnets, facts::Facts},
+    plan::{View, field, load_balancer_id},
+};
+
+/// Brings subnets, source NAT and kinds of addresses up to date.
+pub(in crate::plan) fn follow(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+) {
+    let want = &desired.load_balancer;
+    let address_type = want.address_type.unwrap_or(live.address_type);
+    let source_nat = want.source_nat.filter(|on| *on != live.source_nat);
+    let subnets = match &want.subnets {
+        Subnets::Discovered => {
+            tell_new_zones(plan, view, live, address_type);
+            None
+        }
+        Subnets::Listed(list) => match subnets(plan, view, desired, list, live, address_type) {
+            Ok(subnets) => Some(subnets),
+            Err(stop) => return stop.tell(plan, &load_balancer_id()),
+        },
+    };
+    let whole = |subnets: &[SubnetMapping]| subnets.iter().cloned().collect::<BTreeSet<_>>();
+    let subnets = match subnets {
+        Some(wanted) if whole(&wanted) != whole(&live.subnets) => {
+            match towards(plan, view, live, wanted) {
+                Some(next) => next,
+                None => return,
+            }
+        }
+        _ => live.subnets.clone(),
+    };
+    if whole(&subnets) != whole(&live.subnets) || source_nat.is_some() {
+        set_subnets(plan, view, name, live, subnets, source_nat);
+    } else if address_type != live.address_type {
+        set_address_type(plan, name, live, address_type);
+    }
+}
+
+/// The listed subnets; those where it stands already with the addresses that it has there.
+fn subnets(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    list: &[Arc<str>],
+    live: &SeenLoadBalancer,
+    address_type: AddressType,
+) -> Result<Vec<SubnetMapping>, super::Stop> {
+    let subnets = listed(plan, view, list, address_type)?;
+    let wanted = addresses::map(desired, live.scheme, address_type, &subnets)?;
+    let mut kept = Vec::new();
+    let mapping = wanted
+        .into_iter()
+        .map(|place| {
+            let Some(held) = live.subnets.iter().find(|held| held.subnet == place.subnet) else {
+                return place;
+            };
+            let mut held = held.clone();
+            // The one address that can come later, with the switch to dualstack.
+            if live.address_type == AddressType::Ipv4 && held.ipv6.is_none() {
+                held.ipv6 = place.ipv6;
+            }
+            if differs(&place, &held) {
+                kept.push(place.subnet.to_string());
+            }
+            held
+        })
+        .collect();
+    if !kept.is_empty() {
+        plan.warnings.push(Warning::new(
+            reason::INVALID_CONFIGURATION,
+            format!(
+                "{} and the other annotations for addresses: other addresses in {} have no effect, because a load balancer keeps \
+                 those that it got there first. Take the old ones back, or leave these zones and come again.",
+                field::ALLOCATIONS,
+                kept.join(", "),
+            ),
+        ));
+    }
+    Ok(mapping)
+}
+
+/// Whether other addresses are asked for than there are.
+fn differs(asked: &SubnetMapping, held: &SubnetMapping) -> bool {
+    let other = |differs: bool, asked: bool| asked && differs;
+    other(
+        asked.allocation != held.allocation,
+        asked.allocation.is_some(),
+    ) || other(asked.private != held.private, asked.private.is_some())
+        || other(asked.ipv6 != held.ipv6, asked.ipv6.is_some())
+}
+
+/// The subnets that can be set now on the way to those that are wanted; None where the way is barred, which is told.
+fn towards(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    live: &SeenLoadBalancer,
+    wanted: Vec<SubnetMapping>,
+) -> Option<Vec<SubnetMapping>> {
+    let facts: &Facts = &view.seen.facts;
+    let zone = |place: &SubnetMapping| facts.subnets.get(&place.subnet).map(|known| &known.zone);
+    let stays = |place: &SubnetMapping| ids(&live.subnets).contains(&place.subnet);
+    let leaving: Vec<&SubnetMapping> = live
+        .subnets
+        .iter()
+        .filter(|held| !ids(&wanted).contains(&held.subnet))
+        .collect();
+    let losses: Vec<Change> = leaving
+        .iter()
+        .filter_map(|held| given_up(live, held))
+        .collect();
+    if let Err(refusal) = approved(&losses, view.input.approval)
+        && !losses.is_empty()
+    {
+        plan.refusals.push(*refusal);
+        return None;
+    }
+    let swapped = |place: &SubnetMapping| {
+        !stays(place) && leaving.iter().any(|held| zone(held) == zone(place))
+    };
+    let next: Vec<SubnetMapping> = wanted
+        .iter()
+        .filter(|place| !swapped(place))
+        .cloned()
+        .collect();
+    if next.is_empty() {
+        plan.refuse(
+            load_balancer_id(),
+            Problem::new(
+                field::SUBNETS,
+                ids(&wanted).into_iter().collect::<Vec<_>>().join(", "),
+                "is in the zone of the only subnet that the load balancer has; AWS does not change a subnet for another of its zone \
+                 in one step, and a load balancer needs one",
+                "Add a subnet of another zone first.",
+            ),
+        );
+        return None;
+    }
+    Some(next)
+}
+
+/// The loss of an address that somebody chose.
+fn given_up(live: &SeenLoadBalancer, held: &SubnetMapping) -> Option<Change> {
+    let address = held
+        .allocation
+        .as_ref()
+        .map(ToString::to_string)
+        .or(held.private.map(|address| address.to_string()))
+        .or(held.ipv6.map(|address| address.to_string()))?;
+    let change = Change::new(
+        Action::Change,
+        "load balancer",
+        load_balancer_id(),
+        format!("leaves {} with its address {address}", held.subnet),
+    );
+    Some(
+        change
+            .because(vec![Reason::new(field::SUBNETS, &held.subnet, "")])
+            .disturbing(Disturbance::Interrupts)
+            .giving_up(format!("{} {} {address}", live.arn, held.subnet)),
+    )
+}
+
+fn set_subnets(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+    subnets: Vec<SubnetMapping>,
+    source_nat: Option<bool>,
+) {
+    let (from, to) = (ids(&live.subnets), ids(&subnets));
+    let mut reasons = Vec::new();
+    if from != to {
+        reasons.push(Reason::new("subnets", list(&from), list(&to)));
+    }
+    if let Some(on) = source_nat {
+        let word = |on| if on { "on" } else { "off" };
+        reasons.push(Reason::new("IPv6 source NAT", word(!on), word(on)));
+    }
+    let leaves = from.difference(&to).next().is_some();
+    let mut change = Change::new(
+        Action::Change,
+        "load balancer",
+        load_balancer_id(),
+        "subnets",
+    )
+    .because(reasons)
+    .disturbing(if leaves {
+        Disturbance::Interrupts
+    } else {
+        Disturbance::None
+    });
+    let lost: Vec<Arc<str>> = live
+        .subnets
+        .iter()
+        .filter(|held| !to.contains(&held.subnet))
+        .filter_map(|held| given_up(live, held)?.gives_up)
+        .collect();
+    if !lost.is_empty() {
+        change = change.giving_up(lost.join("; "));
+    }
+    let step = Step::SetSubnets {
+        load_balancer: Arc::clone(name),
+        subnets,
+        source_nat,
+    };
+    // What leaves a zone needs a fresh look, as every removal does.
+    if leaves && !view.input.fresh {
+        plan.wait(
+            load_balancer_id(),
+            "a fresh look at the subnets of the load balancer",
+            evenkeel_core::plan::Until::FreshRead,
+        );
+        return;
+    }
+    plan.step(step, change);
+}
+
+fn set_address_type(
+    plan: &mut Plan<Step>,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+    address_type: AddressType,
+) {
+    let disturbance = match address_type {
+        AddressType::Dualstack => Disturbance::None,
+        AddressType::Ipv4 => Disturbance::Interrupts,
+    };
+    plan.step(
+        Step::SetAddressType {
+            load_balancer: Arc::clone(name),
+            address_type,
+        },
+        Change::new(
+            Action::Change,
+            "load balancer",
+            load_balancer_id(),
+            address_type.as_str(),
+        )
+        .because(vec![Reason::new(
+            field::ADDRESS_TYPE,
+            live.address_type,
+            address_type,
+        )])
+        .disturbing(disturbance),
+    );
+}
+
+/// Says that the load balancer could stand in more zones.
+fn tell_new_zones(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    live: &SeenLoadBalancer,
+    address_type: AddressType,
+) {
+    let facts: &Facts = &view.seen.facts;
+    let zones: BTreeSet<&str> = live
+        .subnets
+        .iter()
+        .filter_map(|place| Some(&*facts.subnets.get(&place.subnet)?.zone))
+        .collect();
+    // What it says of other subnets is said when there is a load balancer to make.
+    let mut unsaid = Plan::empty();
+    let Ok(found) = discover(&mut unsaid, view, live.scheme, address_type) else {
+        return;
+    };
+    let more: Vec<String> = found
+        .iter()
+        .filter(|subnet| !zones.contains(&*subnet.zone))
+        .map(|subnet| format!("{} ({})", subnet.id, subnet.zone))
+        .collect();
+    if zones.is_empty() || more.is_empty() {
+        return;
+    }
+    plan.warnings.push(Warning::new(
+        reason::INVALID_CONFIGURATION,
+        format!(
+            "the load balancer stays in the zones where it was made ({}); it could stand in {} too. List all of its subnets in {} to \
+             have it there.",
+            zones.into_iter().collect::<Vec<_>>().join(", "),
+            more.join(", "),
+            field::SUBNETS,
+        ),
+    ));
+}
+
+fn ids(subnets: &[SubnetMapping]) -> BTreeSet<Arc<str>> {
+    subnets.iter().map(|place| place.subnet.clone()).collect()
+}
+
+fn list(ids: &BTreeSet<Arc<str>>) -> String {
+    ids.iter().map(|id| &**id).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,346 @@
+//! Which instances are the targets of a target group, and at which port (Decides).
+//!
+//! A target group that has targets is never emptied: with no node left that can be one the last ones stay, because a wrong look at
+//! the nodes must not be an outage. New targets are registered before old ones leave; when the NodePort changes, a node's old
+//! target leaves when its new one is healthy, or a minute later.
+//!
+//! Where targets were not read (a bulk look lists none) nothing is known to be missing: they are read in their turn.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use evenkeel_core::{
+    plan::{Action, Change, Disturbance, Plan, Reason, Until},
+    problem::{Warning, reason},
+};
+use jiff::SignedDuration;
+
+use super::{
+    View,
+    nodes::{Member, Use, some},
+    quota::Limits,
+    tags,
+};
+use crate::{
+    model::{Object, SeenTargetGroup, Step, Target, TargetState},
+    names::tag,
+};
+
+/// How long a target at an old NodePort stays where the new one does not get healthy.
+const GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// When targets that are being judged are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// When AWS is asked again to take targets that it would not take.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How many targets a reason names.
+const SHOWN: usize = 5;
+
+/// Brings the targets of a target group up to date.
+pub(super) fn follow(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    port: u16,
+    limits: &Limits,
+) {
+    let Some(known) = &found.targets else {
+        return;
+    };
+    let present: Vec<(&Target, TargetState)> = known
+        .iter()
+        .filter(|(_, state)| state.is_registered())
+        .map(|(target, state)| (target, *state))
+        .collect();
+    let wanted = wanted(plan, view, &present, limits, found);
+    let moves = Moves::between(&wanted, &present, port, &found.not_taken);
+    remember_port(plan, view, name, found, port, &moves);
+    not_taken(plan, found);
+
+    let targets = |count: usize| format!("{count}");
+    let change = |detail: &str, moved: &BTreeSet<Target>, sign: char, after: usize| {
+        let shown: Vec<String> = moved
+            .iter()
+            .take(SHOWN)
+            .map(|target| format!("{sign}{}", target.id))
+            .chain((moved.len() > SHOWN).then(|| format!("{sign}{} more", moved.len() - SHOWN)))
+            .collect();
+        Change::new(
+            Action::Change,
+            "target group",
+            found.marks.id.clone(),
+            detail,
+        )
+        .because(vec![Reason::new(
+            "targets",
+            targets(present.len()),
+            format!("{} ({})", targets(after), shown.join(" ")),
+        )])
+    };
+    let Moves {
+        register,
+        mut leave,
+        moved,
+        served,
+        ..
+    } = moves;
+    // Never emptied: what is not wanted leaves when something wanted is there.
+    if !served {
+        leave.clear();
+    }
+    if old_may_go(plan, view, found, &moved) {
+        leave.extend(moved.into_keys());
+    }
+    if !register.is_empty() {
+        let change = change(
+            &format!("register targets at :{port}"),
+            &register,
+            '+',
+            present.len() + register.len(),
+        );
+        plan.step(
+            Step::Register {
+                target_group: Arc::clone(name),
+                targets: register,
+            },
+            change,
+        );
+    }
+    if !leave.is_empty() {
+        let change = change(
+            "deregister targets",
+            &leave,
+            '-',
+            present.len() - leave.len(),
+        )
+        .disturbing(Disturbance::Drains);
+        plan.step(
+            Step::Deregister {
+                target_group: Arc::clone(name),
+                targets: leave,
+            },
+            change,
+        );
+    }
+}
+
+/// The ids of the instances that shall be targets, ascending.
+fn wanted<'a>(
+    plan: &mut Plan<Step>,
+    view: View<'a>,
+    present: &[(&'a Target, TargetState)],
+    limits: &Limits,
+    found: &SeenTargetGroup,
+) -> Vec<&'a Arc<str>> {
+    let is_present = |id: &Arc<str>| {
+        let from = present.partition_point(|(target, _)| target.id < *id);
+        present
+            .get(from)
+            .is_some_and(|(target, _)| target.id == *id)
+    };
+    let usable: Vec<&Member> = view
+        .nodes
+        .members
+        .iter()
+        .filter(|member| match member.use_ {
+            Use::Add => true,
+            Use::Keep => is_present(&member.id),
+            Use::Remove => false,
+        })
+        .collect();
+    if usable.is_empty() {
+        let mut ids: Vec<&Arc<str>> = present.iter().map(|(target, _)| &target.id).collect();
+        ids.dedup();
+        return ids;
+    }
+    let all = usable.len();
+    let chosen = limits.choose(usable);
+    if chosen.len() < all {
+        plan.warnings.push(Warning::new(
+            reason::QUOTA_EXCEEDED,
+            format!(
+                "{}: {} of {all} nodes are targets, because AWS takes no more: 500 targets per zone of a load balancer, 500 in all \
+                 with cross-zone load balancing, and a node counts once per port.",
+                found.marks.id,
+                chosen.len(),
+            ),
+        ));
+    }
+    chosen.into_iter().map(|member| &member.id).collect()
+}
+
+/// What has to be done for a target group to have its targets.
+#[derive(Debug, Default)]
+struct Moves {
+    /// To be registered.
+    register: BTreeSet<Target>,
+    /// Of nodes that are no targets any more.
+    leave: BTreeSet<Target>,
+    /// Of nodes that stay, at another port, each with the state of the node's target at the port.
+    moved: BTreeMap<Target, Option<TargetState>>,
+    /// Whether anything wanted is registered, at whichever port.
+    served: bool,
+    /// Whether every node has its target at the port, as far as AWS takes it.
+    complete: bool,
+}
+
+impl Moves {
+    /// Both ascending, so one pass finds all.
+    fn between(
+        wanted: &[&Arc<str>],
+        present: &[(&Target, TargetState)],
+        port: u16,
+        refused: &BTreeMap<Target, Arc<str>>,
+    ) -> Self {
+        let mut moves = Self::default();
+        let mut rest = present;
+        for id in wanted {
+            let before = rest.partition_point_linear(|target| target.id < **id);
+            moves
+                .leave
+                .extend(rest[..before].iter().map(|(target, _)| (*target).clone()));
+            rest = &rest[before..];
+            let here = rest.partition_point_linear(|target| target.id == **id);
+            let (own, others) = rest.split_at(here);
+            rest = others;
+            moves.served |= !own.is_empty();
+            let at_port = own.iter().find(|(target, _)| target.port == port);
+            for (old, _) in own.iter().filter(|(target, _)| target.port != port) {
+                moves
+                    .moved
+                    .insert((*old).clone(), at_port.map(|(_, state)| *state));
+            }
+            if at_port.is_none() {
+                let target = Target {
+                    id: Arc::clone(id),
+                    port,
+                };
+                if !refused.contains_key(&target) {
+                    moves.register.insert(target);
+                }
+            }
+        }
+        moves
+            .leave
+            .extend(rest.iter().map(|(target, _)| (*target).clone()));
+        moves.complete = moves.register.is_empty();
+        moves
+    }
+}
+
+/// How many targets at the front are so: few, so that looking at each is faster than halving.
+trait Front {
+    fn partition_point_linear(&self, is_so: impl Fn(&Target) -> bool) -> usize;
+}
+
+impl Front for [(&Target, TargetState)] {
+    fn partition_point_linear(&self, is_so: impl Fn(&Target) -> bool) -> usize {
+        self.iter().take_while(|(target, _)| is_so(target)).count()
+    }
+}
+
+/// Notes the port on the target group, and since when: when that is another one, its targets are there already.
+fn remember_port(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    port: u16,
+    moves: &Moves,
+) {
+    let (noted, _) = found.node_port();
+    if noted == port || !moves.complete {
+        return;
+    }
+    let set = [(
+        tag::NODE_PORT.into(),
+        format!("{port} {}", view.input.now).into(),
+    )];
+    tags::write(
+        plan,
+        Object::TargetGroup(Arc::clone(name)),
+        found.marks.id.clone(),
+        set.into_iter().collect(),
+        BTreeSet::new(),
+        vec![Reason::new("node port", noted, port)],
+    );
+}
+
+/// Whether the targets at an old port may leave; else it is waited for.
+fn old_may_go(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    found: &SeenTargetGroup,
+    moved: &BTreeMap<Target, Option<TargetState>>,
+) -> bool {
+    if moved.is_empty() {
+        return false;
+    }
+    let (_, since) = found.node_port();
+    let judged = moved
+        .values()
+        .all(|successor| matches!(successor, Some(TargetState::Healthy | TargetState::Unused)));
+    let there = moved.values().any(Option::is_some);
+    let late = there && since.is_some_and(|since| view.input.now.duration_since(since) >= GRACE);
+    if judged || late {
+        return true;
+    }
+    plan.wait(
+        found.marks.id.clone(),
+        "the targets at the new node port to be healthy",
+        Until::After(LOOK_AGAIN),
+    );
+    false
+}
+
+/// Tells which targets AWS would not take, and asks again later.
+fn not_taken(plan: &mut Plan<Step>, found: &SeenTargetGroup) {
+    let Some((target, why)) = found.not_taken.first_key_value() else {
+        return;
+    };
+    let ids: Vec<&str> = found.not_taken.keys().map(|target| &*target.id).collect();
+    plan.warnings.push(Warning::new(
+        reason::INVALID_CONFIGURATION,
+        format!(
+            "{}: AWS does not take {} as targets ({}: {why}). It is asked again every minute.",
+            found.marks.id,
+            some(&ids),
+            target.id,
+        ),
+    ));
+    plan.wait(
+        found.marks.id.clone(),
+        "AWS to take every target",
+        Until::After(ASK_AGAIN),
+    );
+}
+
+/// Says that nodes stand in zones that the load balancer does not.
+pub(super) fn tell_stranded(plan: &mut Plan<Step>, view: View<'_>, zones: &BTreeSet<&str>) {
+    let stranded: Vec<String> = view
+        .nodes
+        .zones
+        .iter()
+        .filter(|(zone, _)| !zones.contains(&***zone))
+        .map(|(zone, nodes)| format!("{nodes} in {zone}"))
+        .collect();
+    if zones.is_empty() || stranded.is_empty() {
+        return;
+    }
+    plan.warnings.push(Warning::new(
+        reason::INVALID_CONFIGURATION,
+        format!(
+            "nodes in zones where the load balancer does not stand get no traffic: {}. It stands in {}. Add a subnet of their zone, \
+             or switch on the attribute {}.",
+            stranded.join(", "),
+            zones.iter().copied().collect::<Vec<_>>().join(", "),
+            super::quota::CROSS_ZONE,
+        ),
+    ));
+}
