@@ -33,6 +33,8 @@ mod load_balancer;
 mod ports;
 mod security;
 mod target_groups;
+#[cfg(test)]
+mod tests;
 
 pub use ports::NODE_PORT_MISMATCH;
 

@@ -54,8 +54,8 @@ pub struct Attribute {
     pub key: &'static str,
     /// What may be written.
     values: Values,
-    /// What AWS has without, where nothing else decides that.
-    default: &'static str,
+    /// What AWS has without, where nothing else decides that; None for one that cannot be set back.
+    default: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,15 @@ const fn attribute(key: &'static str, values: Values, default: &'static str) -> 
     Attribute {
         key,
         values,
-        default,
+        default: Some(default),
+    }
+}
+
+const fn lasting(key: &'static str, values: Values) -> Attribute {
+    Attribute {
+        key,
+        values,
+        default: None,
     }
 }
 
@@ -80,8 +88,8 @@ pub const LOAD_BALANCER: &[Attribute] = &[
     attribute(DELETION_PROTECTION, Values::Bool, "false"),
     attribute(CROSS_ZONE, Values::Bool, "false"),
     attribute(ACCESS_LOG, Values::Bool, "false"),
-    attribute(ACCESS_LOG_BUCKET, Values::Text, ""),
-    attribute(ACCESS_LOG_PREFIX, Values::Text, ""),
+    lasting(ACCESS_LOG_BUCKET, Values::Text),
+    lasting(ACCESS_LOG_PREFIX, Values::Text),
     attribute(DENY_INTERNET_GATEWAY, Values::Bool, "false"),
     attribute("zonal_shift.config.enabled", Values::Bool, "false"),
     attribute(
@@ -93,10 +101,10 @@ pub const LOAD_BALANCER: &[Attribute] = &[
         ]),
         "any_availability_zone",
     ),
-    attribute(
+    // AWS lets the number only grow.
+    lasting(
         "secondary_ips.auto_assigned.per_subnet",
         Values::Number(0, 7),
-        "0",
     ),
 ];
 
@@ -145,7 +153,8 @@ pub const TARGET_GROUP: &[Attribute] = &[
 /// Of listeners.
 pub const LISTENER: &[Attribute] = &[attribute(IDLE_TIMEOUT, Values::Number(60, 6_000), "350")];
 
-/// What AWS has where nobody set the attribute of a load balancer; None for a key that we do not know.
+/// What AWS has where nobody set the attribute of a load balancer; None for a key that we do not know, and one
+/// that cannot be set back.
 pub fn load_balancer_default(key: &str, scheme: Scheme) -> Option<&'static str> {
     match (key, scheme) {
         (DENY_INTERNET_GATEWAY, Scheme::Internal) => Some("true"),
@@ -153,7 +162,8 @@ pub fn load_balancer_default(key: &str, scheme: Scheme) -> Option<&'static str> 
     }
 }
 
-/// What AWS has where nobody set the attribute of a target group; None for a key that we do not know.
+/// What AWS has where nobody set the attribute of a target group; None for a key that we do not know, and one
+/// that cannot be set back.
 pub fn target_group_default(
     key: &str,
     protocol: TargetProtocol,
@@ -166,7 +176,8 @@ pub fn target_group_default(
     }
 }
 
-/// What AWS has where nobody set the attribute of a listener; None for a key that we do not know.
+/// What AWS has where nobody set the attribute of a listener; None for a key that we do not know, and one
+/// that cannot be set back.
 pub fn listener_default(key: &str) -> Option<&'static str> {
     default(LISTENER, key)
 }
@@ -174,8 +185,8 @@ pub fn listener_default(key: &str) -> Option<&'static str> {
 fn default(catalogue: &[Attribute], key: &str) -> Option<&'static str> {
     catalogue
         .iter()
-        .find(|attribute| attribute.key == key)
-        .map(|attribute| attribute.default)
+        .find(|attribute| attribute.key == key)?
+        .default
 }
 
 /// What becomes of an attribute that is written with nothing behind its `=`.
