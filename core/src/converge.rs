@@ -75,6 +75,8 @@ pub struct Round<'a, P: Provider + ?Sized> {
     pub want: &'a Want<P::Desired>,
     /// The provider's nodes.
     pub nodes: &'a NodeSet,
+    /// The nodes that were followed when the caller last saw what it knows.
+    pub followed: Option<&'a NodeSet>,
     /// The digest that the owner approved.
     pub approval: Option<&'a str>,
     /// The time.
@@ -95,6 +97,7 @@ impl<P: Provider + ?Sized> Round<'_, P> {
             seen,
             fresh,
             nodes: self.nodes,
+            followed: self.followed,
             failures,
             approval: self.approval,
             now: self.now,

@@ -182,7 +182,7 @@ pub trait AnyProvider: Send + Sync {
 /// What the engine remembers of one group.
 struct Memory<P: Provider> {
     want: Want<P::Desired>,
-    nodes: Digest,
+    nodes: Arc<NodeSet>,
     approval: Option<Arc<str>>,
     paused: bool,
     /// What is there, where the last run left it in peace; anything else is read again.
@@ -398,7 +398,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
         let (memory, first_look) = self.take(&key, now);
         let unchanged = memory.as_ref().is_some_and(|m| {
             m.want == want
-                && m.nodes == nodes.version()
+                && m.nodes.version() == nodes.version()
                 && m.approval == approval
                 && m.paused == paused
         });
@@ -433,11 +433,11 @@ impl<P: Provider> AnyProvider for Engine<P> {
             }
             other => other,
         };
-        let (seen, mut failures) = match memory {
-            None => (first_look, Failures::default()),
+        let (seen, followed, mut failures) = match memory {
+            None => (first_look, None, Failures::default()),
             // Who pauses does so to work by hand: what was seen before does not stand any more.
-            Some(memory) if memory.paused && !paused => (None, memory.failures),
-            Some(memory) => (memory.seen, memory.failures),
+            Some(memory) if memory.paused && !paused => (None, None, memory.failures),
+            Some(memory) => (memory.seen, Some(memory.nodes), memory.failures),
         };
         let seen = seen.filter(|_| !look);
 
@@ -455,7 +455,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     report.failures.push(failure);
                     let memory = Memory {
                         want,
-                        nodes: nodes.version(),
+                        nodes,
                         approval,
                         paused,
                         seen: None,
@@ -481,6 +481,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             key: &key,
             want: &want,
             nodes: &nodes,
+            followed: followed.as_deref(),
             approval: approval.as_deref(),
             now,
         };
@@ -537,7 +538,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 } else {
                     want
                 },
-                nodes: nodes.version(),
+                nodes,
                 approval,
                 paused,
                 seen: seen.filter(|_| done),
@@ -560,6 +561,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             key: &request.key,
             want: &want,
             nodes: &request.nodes,
+            followed: None,
             approval: request.approval.as_deref(),
             now: request.now,
         };

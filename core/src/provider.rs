@@ -69,6 +69,9 @@ pub struct PlanInput<'a, P: Provider + ?Sized> {
     pub fresh: bool,
     /// The provider's nodes.
     pub nodes: &'a NodeSet,
+    /// The nodes that `seen` follows, where a run before this one left them in peace. For an observation that does not say
+    /// what the targets are: what has come and gone since.
+    pub followed: Option<&'a NodeSet>,
     /// Steps that failed and are held back. The loop holds the same steps back; a plan may choose another way.
     pub failures: &'a Failures,
     /// The digest that the Service's owner approved.

@@ -53,6 +53,8 @@ pub(crate) struct Cloud {
     pub(crate) reads: usize,
     /// Names of the objects written, in order.
     pub(crate) writes: Vec<String>,
+    /// The nodes that the last plan was told were followed before.
+    pub(crate) followed: Option<String>,
 }
 
 /// How the plan misbehaves.
@@ -161,6 +163,7 @@ impl Provider for Scripted {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
+        self.cloud().followed = input.followed.map(targets);
         let mut plan = Plan::empty();
         let seen = input.seen;
         let follow = (TARGETS.to_owned(), targets(input.nodes));

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     converge::NoJournal,
     ids::ResourceId,
-    scripted::{Manners, Scripted, minute, request, run, serve},
+    scripted::{Manners, Scripted, minute, nodes, request, run, serve},
 };
 
 fn engine() -> Engine<Scripted> {
@@ -147,4 +147,20 @@ fn a_run_that_was_cut_is_followed_by_a_look_whatever_an_inventory_said() {
         report.applied.is_empty() && report.settled(),
         "all was written before: {report:#?}"
     );
+}
+
+#[test]
+fn a_plan_is_told_which_nodes_were_followed_before() {
+    let engine = engine();
+    let on = |names: &[&str]| {
+        let request = Request {
+            nodes: nodes(names),
+            ..request(serve(&[("lb", "1")]))
+        };
+        run(&engine, request);
+        engine.provider().cloud().followed.clone()
+    };
+    assert_eq!(on(&["a"]), None);
+    assert_eq!(on(&["a", "b"]).as_deref(), Some("a"));
+    assert_eq!(on(&["b"]).as_deref(), Some("a b"));
 }

@@ -48,6 +48,8 @@ struct View<'a> {
     input: PlanInput<'a, Aws>,
     seen: &'a Observed,
     nodes: &'a nodes::Instances,
+    /// Those that were followed by a run before.
+    followed: Option<&'a nodes::Instances>,
 }
 
 impl View<'_> {
@@ -90,11 +92,13 @@ impl Stop {
 /// Decides the writes possible now.
 pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
     let nodes = nodes::instances(input.nodes);
+    let followed = input.followed.map(nodes::instances);
     let view = View {
         context,
         input,
         seen: input.seen,
         nodes: &nodes,
+        followed: followed.as_deref(),
     };
     match input.want {
         Want::Exists(desired) => exists(view, desired),

@@ -132,6 +132,7 @@ fn foretell(
         key,
         want,
         nodes,
+        followed: None,
         approval,
         now: Timestamp::UNIX_EPOCH,
     };

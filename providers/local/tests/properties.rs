@@ -181,6 +181,7 @@ impl Stage {
             seen: &self.seen,
             fresh: true,
             nodes,
+            followed: None,
             failures: &Failures::default(),
             approval,
             now: Timestamp::UNIX_EPOCH,

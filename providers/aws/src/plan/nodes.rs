@@ -66,19 +66,22 @@ pub(super) enum Use {
     Remove,
 }
 
-/// The node set that was asked for last; nearly always it is the next too.
-static LAST: Mutex<Option<(Digest, Arc<Instances>)>> = Mutex::new(None);
+/// The node sets that were asked for last: nearly always those of now and those of before.
+static LAST: Mutex<Vec<(Digest, Arc<Instances>)>> = Mutex::new(Vec::new());
+
+/// How many of them.
+const REMEMBERED: usize = 4;
 
 /// The instances of a node set.
 pub(super) fn instances(nodes: &NodeSet) -> Arc<Instances> {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((version, instances)) = &*last
-        && *version == nodes.version()
-    {
+    let known = last.iter().find(|(version, _)| *version == nodes.version());
+    if let Some((_, instances)) = known {
         return Arc::clone(instances);
     }
     let instances = Arc::new(read(nodes));
-    *last = Some((nodes.version(), Arc::clone(&instances)));
+    last.insert(0, (nodes.version(), Arc::clone(&instances)));
+    last.truncate(REMEMBERED);
     instances
 }
 

@@ -51,7 +51,7 @@ pub(super) fn follow(
     limits: &Limits,
 ) {
     let Some(known) = &found.targets else {
-        return;
+        return follow_unread(plan, view, name, found, port, limits);
     };
     let present: Vec<(&Target, TargetState)> = known
         .iter()
@@ -63,26 +63,6 @@ pub(super) fn follow(
     remember_port(plan, view, name, found, port, &moves);
     not_taken(plan, found);
 
-    let targets = |count: usize| format!("{count}");
-    let change = |detail: &str, moved: &BTreeSet<Target>, sign: char, after: usize| {
-        let shown: Vec<String> = moved
-            .iter()
-            .take(SHOWN)
-            .map(|target| format!("{sign}{}", target.id))
-            .chain((moved.len() > SHOWN).then(|| format!("{sign}{} more", moved.len() - SHOWN)))
-            .collect();
-        Change::new(
-            Action::Change,
-            "target group",
-            found.marks.id.clone(),
-            detail,
-        )
-        .because(vec![Reason::new(
-            "targets",
-            targets(present.len()),
-            format!("{} ({})", targets(after), shown.join(" ")),
-        )])
-    };
     let Moves {
         register,
         mut leave,
@@ -97,13 +77,47 @@ pub(super) fn follow(
     if old_may_go(plan, view, found, &moved) {
         leave.extend(moved.into_keys());
     }
+    write(
+        plan,
+        name,
+        found,
+        port,
+        Some(present.len()),
+        register,
+        leave,
+    );
+}
+
+/// Registers and deregisters.
+fn write(
+    plan: &mut Plan<Step>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    port: u16,
+    count: Option<usize>,
+    register: BTreeSet<Target>,
+    leave: BTreeSet<Target>,
+) {
+    let change = |detail: String, sign: char, moved: &BTreeSet<Target>| {
+        let mut shown: Vec<String> = moved
+            .iter()
+            .take(SHOWN)
+            .map(|target| format!("{sign}{}", target.id))
+            .collect();
+        if moved.len() > SHOWN {
+            shown.push(format!("{sign}{} more", moved.len() - SHOWN));
+        }
+        let from = count.map_or_else(|| "not read".to_owned(), |count| count.to_string());
+        Change::new(
+            Action::Change,
+            "target group",
+            found.marks.id.clone(),
+            detail,
+        )
+        .because(vec![Reason::new("targets", from, shown.join(" "))])
+    };
     if !register.is_empty() {
-        let change = change(
-            &format!("register targets at :{port}"),
-            &register,
-            '+',
-            present.len() + register.len(),
-        );
+        let change = change(format!("register targets at :{port}"), '+', &register);
         plan.step(
             Step::Register {
                 target_group: Arc::clone(name),
@@ -113,13 +127,8 @@ pub(super) fn follow(
         );
     }
     if !leave.is_empty() {
-        let change = change(
-            "deregister targets",
-            &leave,
-            '-',
-            present.len() - leave.len(),
-        )
-        .disturbing(Disturbance::Drains);
+        let change =
+            change("deregister targets".to_owned(), '-', &leave).disturbing(Disturbance::Drains);
         plan.step(
             Step::Deregister {
                 target_group: Arc::clone(name),
@@ -128,6 +137,68 @@ pub(super) fn follow(
             change,
         );
     }
+}
+
+/// The same where the targets were not read: what came and went since a run before, of which it is known that it left the
+/// targets in peace, is done without a look.
+fn follow_unread(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    port: u16,
+    limits: &Limits,
+) {
+    let look = |plan: &mut Plan<Step>| {
+        plan.wait(
+            found.marks.id.clone(),
+            "a fresh look at the targets",
+            Until::FreshRead,
+        );
+    };
+    if found.node_port().0 != port {
+        return look(plan);
+    }
+    let Some(followed) = view.followed else {
+        return;
+    };
+    if std::ptr::eq(followed, view.nodes) {
+        return;
+    }
+    let ids = |members: Vec<&Member>| -> BTreeSet<Arc<str>> {
+        let chosen = limits.choose(members).into_iter();
+        chosen.map(|member| Arc::clone(&member.id)).collect()
+    };
+    let used = |member: &&Member| member.use_ != Use::Remove;
+    let before = ids(followed.members.iter().filter(used).collect());
+    let now = ids(view
+        .nodes
+        .members
+        .iter()
+        .filter(|member| match member.use_ {
+            Use::Add => true,
+            Use::Keep => before.contains(&member.id),
+            Use::Remove => false,
+        })
+        .collect());
+    let moved = |from: &BTreeSet<Arc<str>>, to: &BTreeSet<Arc<str>>, registered| {
+        let targets = to.difference(from).map(|id| Target {
+            id: Arc::clone(id),
+            port,
+        });
+        targets
+            .filter(|target| found.since.get(target) != Some(&registered))
+            .filter(|target| !found.not_taken.contains_key(target))
+            .collect::<BTreeSet<Target>>()
+    };
+    let register = moved(&before, &now, true);
+    let leave = moved(&now, &before, false);
+    // Never emptied: something that was there has to stay, and only a look tells whether anything would.
+    if !leave.is_empty() && before.is_disjoint(&now) {
+        return look(plan);
+    }
+    not_taken(plan, found);
+    write(plan, name, found, port, None, register, leave);
 }
 
 /// The ids of the instances that shall be targets, ascending.

@@ -206,3 +206,27 @@ fn foretold_targets_are_healthy() {
     let targets = group.targets.as_ref().expect("known");
     assert!(targets.values().all(|state| *state == TargetState::Healthy));
 }
+
+#[test]
+fn after_a_bulk_look_a_node_costs_one_write_and_no_read() {
+    let mut stage = Stage::warm(4);
+    stage.want(desired([port(80)]));
+    stage.nodes = nodes(3);
+    stage.settle();
+    stage.look_in_bulk();
+    for (before, after) in [(3, 4), (4, 2), (2, 3)] {
+        stage.followed = Some(nodes(before));
+        stage.nodes = nodes(after);
+        let plan = stage.plan();
+        assert_eq!(plan.waits, []);
+        let waves = stage.settle();
+        assert_eq!(waves.len(), 1, "{waves:#?}");
+        assert_eq!(waves[0].len(), 1, "{waves:#?}");
+    }
+    // No node that was there is left: nothing is known of what would stay.
+    stage.followed = Some(nodes(3));
+    stage.nodes = evenkeel_core::nodes::NodeSet::new(vec![support::node(9)]);
+    let plan = stage.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.waits[0].until, Until::FreshRead);
+}

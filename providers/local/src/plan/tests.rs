@@ -145,6 +145,7 @@ impl Stage {
             seen: &self.seen,
             fresh: self.fresh,
             nodes: &self.nodes,
+            followed: None,
             failures: &self.failures,
             approval: self.approval.as_deref(),
             now: Timestamp::UNIX_EPOCH,

@@ -214,6 +214,7 @@ async fn foretell<R: Rig>(
         key,
         want,
         nodes,
+        followed: None,
         approval,
         now: operator.now,
     };

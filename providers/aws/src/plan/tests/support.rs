@@ -52,6 +52,7 @@ pub(in crate::plan) struct Stage {
     pub(in crate::plan) want: Want<Desired>,
     pub(in crate::plan) seen: Observed,
     pub(in crate::plan) nodes: NodeSet,
+    pub(in crate::plan) followed: Option<NodeSet>,
     pub(in crate::plan) fresh: bool,
     pub(in crate::plan) approval: Option<String>,
     pub(in crate::plan) failures: Failures,
@@ -88,6 +89,7 @@ impl Stage {
                 ..Observed::default()
             },
             nodes: nodes(count),
+            followed: None,
             fresh: true,
             approval: None,
             failures: Failures::default(),
@@ -112,6 +114,7 @@ impl Stage {
                 seen: &self.seen,
                 fresh: self.fresh,
                 nodes: &self.nodes,
+                followed: self.followed.as_ref(),
                 failures: &self.failures,
                 approval: self.approval.as_deref(),
                 now: self.now,
