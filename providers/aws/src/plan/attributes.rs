@@ -13,6 +13,7 @@ use evenkeel_core::{
 
 use super::View;
 use crate::{
+    desired::attributes,
     model::{Object, Pairs, Step, TargetProtocol, TargetType},
     names::{self, tag},
 };
@@ -30,48 +31,13 @@ pub(super) enum Of {
 
 /// AWS's default of an attribute; None where it is not known, or the attribute cannot be set back.
 pub(super) fn default(of: Of, key: &str) -> Option<&'static str> {
-    let truth = |truth| if truth { "true" } else { "false" };
-    Some(match (of, key) {
-        (
-            Of::LoadBalancer(_),
-            "deletion_protection.enabled"
-            | "load_balancing.cross_zone.enabled"
-            | "access_logs.s3.enabled"
-            | "zonal_shift.config.enabled",
-        ) => "false",
-        (Of::LoadBalancer(scheme), "ipv6.deny_all_igw_traffic") => {
-            truth(scheme == Scheme::Internal)
+    match of {
+        Of::LoadBalancer(scheme) => attributes::load_balancer_default(key, scheme),
+        Of::TargetGroup(protocol, target_type) => {
+            attributes::target_group_default(key, protocol, target_type)
         }
-        (Of::LoadBalancer(_), "dns_record.client_routing_policy") => "any_availability_zone",
-        (Of::TargetGroup(..), "deregistration_delay.timeout_seconds") => "300",
-        (Of::TargetGroup(protocol, _), "deregistration_delay.connection_termination.enabled") => {
-            truth(protocol.has_udp())
-        }
-        (Of::TargetGroup(protocol, kind), "preserve_client_ip.enabled") => {
-            truth(kind == TargetType::Instance || protocol.has_udp())
-        }
-        (Of::TargetGroup(..), "proxy_protocol_v2.enabled" | "stickiness.enabled") => "false",
-        (Of::TargetGroup(..), "stickiness.type") => "source_ip",
-        (Of::TargetGroup(..), "load_balancing.cross_zone.enabled") => {
-            "use_load_balancer_configuration"
-        }
-        (
-            Of::TargetGroup(..),
-            "target_group_health.dns_failover.minimum_healthy_targets.count"
-            | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
-        ) => "1",
-        (
-            Of::TargetGroup(..),
-            "target_group_health.dns_failover.minimum_healthy_targets.percentage"
-            | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
-        ) => "off",
-        (Of::TargetGroup(..), "target_health_state.unhealthy.connection_termination.enabled") => {
-            "true"
-        }
-        (Of::TargetGroup(..), "target_health_state.unhealthy.draining_interval_seconds") => "0",
-        (Of::Listener, "tcp.idle_timeout.seconds") => "350",
-        _ => return None,
-    })
+        Of::Listener => attributes::listener_default(key),
+    }
 }
 
 /// The names of attributes that a new object's tag lists.

@@ -1,6 +1,10 @@
 //! 8.1: who serves a Service, and what it gets without a word.
 
-use evenkeel_core::intent::Scheme;
+use evenkeel_core::{
+    claim::{self, Claim, ClaimRules, ClassRule, Profile},
+    ids::ProviderName,
+    intent::Scheme,
+};
 use serde_json::json;
 
 use super::rig::*;
@@ -53,4 +57,63 @@ fn row_010_a_type_that_there_is_not_is_refused() {
     for known in ["external", "nlb"] {
         plain().aws("type", known).gets().silently();
     }
+}
+
+/// The rules of a process that serves AWS, with the class that Services of the former controller carry.
+fn rules() -> ClaimRules {
+    let aws = || ProviderName::from(evenkeel_aws::NAME);
+    let rule = ClassRule {
+        provider: aws(),
+        profile: Profile::Lbc,
+    };
+    ClaimRules::new([aws()]).with_class("service.k8s.aws/nlb", rule)
+}
+
+fn claimed(asking: &Asking) -> bool {
+    matches!(claim::claim(&asking.service(), &rules()), Claim::Ours(_))
+}
+
+#[test]
+fn row_002_a_service_of_another_class_is_left_alone() {
+    let of_class = |class: &str| {
+        plain()
+            .spec("loadBalancerClass", json!(class))
+            .aws("type", "external")
+            .aws("nlb-target-type", "ip")
+    };
+    assert!(!claimed(&of_class("vendor.example/lb")));
+    for ours in ["service.k8s.aws/nlb", "evenkeel.dev/aws"] {
+        assert!(claimed(&of_class(ours)), "{ours}");
+    }
+}
+
+#[test]
+fn row_003_a_type_alone_claims_nothing() {
+    assert!(!claimed(&plain().aws("type", "external")));
+}
+
+#[test]
+fn row_004_nor_does_a_target_type() {
+    for target_type in ["Instance", "instance"] {
+        let asking = plain()
+            .aws("type", "external")
+            .aws("nlb-target-type", target_type);
+        assert!(!claimed(&asking));
+    }
+}
+
+#[test]
+fn row_005_a_service_of_another_type_is_left_alone() {
+    let asking = plain()
+        .aws("type", "nlb-ip")
+        .spec("type", json!("NodePort"));
+    assert!(!claimed(&asking));
+}
+
+#[test]
+fn row_008_a_service_that_became_another_type_is_given_back() {
+    let mut service = plain().spec("type", json!("ClusterIP")).service();
+    service.metadata.finalizers = Some(vec!["evenkeel.dev/aws".to_owned()]);
+    let leaving = claim::leaving(&service, &rules());
+    assert_eq!(leaving, [ProviderName::from(evenkeel_aws::NAME)]);
 }

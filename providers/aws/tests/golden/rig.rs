@@ -105,8 +105,8 @@ impl Asking {
             .spec("healthCheckNodePort", json!(port))
     }
 
-    /// As the controller reads it.
-    pub(crate) fn read(&self) -> Result<intent::Reading, Problems> {
+    /// As the API server has it.
+    pub(crate) fn service(&self) -> Service {
         let document = json!({
             "metadata": {
                 "name": self.name,
@@ -116,12 +116,16 @@ impl Asking {
             },
             "spec": self.spec,
         });
-        let service = Service::deserialize(document).expect("a Service");
+        Service::deserialize(document).expect("a Service")
+    }
+
+    /// As the controller reads it.
+    pub(crate) fn read(&self) -> Result<intent::Reading, Problems> {
         let rule = ClassRule {
-            provider: ProviderName::from("aws"),
+            provider: ProviderName::from(evenkeel_aws::NAME),
             profile: self.profile,
         };
-        intent::read(&service, &rule)
+        intent::read(&self.service(), &rule)
     }
 
     pub(crate) fn intent(&self) -> Intent {
