@@ -78,16 +78,16 @@ pub fn exactly(key: &str, value: &str, words: &[&'static str]) -> Result<&'stati
     if let Some(word) = words.iter().find(|word| **word == value) {
         return Ok(word);
     }
-    let advice = match nearest(value, words.iter().copied()) {
-        Some(near) => format!("Did you mean {near:?}?"),
-        None => "Write one of them, or remove the annotation.".to_owned(),
+    let advice = match (nearest(value, words.iter().copied()), words) {
+        (Some(near), _) => format!("Did you mean {near:?}?"),
+        (None, [only]) => format!("Write {only}, or remove the annotation."),
+        (None, _) => "Write one of them, or remove the annotation.".to_owned(),
     };
-    Err(problem(
-        key,
-        value,
-        format!("must be one of {}", words.join(", ")),
-        advice,
-    ))
+    let allowed = match words {
+        [only] => format!("must be {only}"),
+        _ => format!("must be one of {}", words.join(", ")),
+    };
+    Err(problem(key, value, allowed, advice))
 }
 
 /// A whole number within limits.

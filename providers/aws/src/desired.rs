@@ -26,12 +26,14 @@ use crate::{
     names,
 };
 
+mod addresses;
 pub mod attributes;
 mod health_check;
 mod listeners;
 mod load_balancer;
 mod ports;
 mod security;
+mod tags;
 mod target_groups;
 #[cfg(test)]
 mod tests;
@@ -162,6 +164,10 @@ impl<'a> Member<'a> {
             clients: security::Clients::read(&mut asked, &load_balancer.security, dualstack),
         };
         wishes.target_groups.check(&mut asked, &wishes.listeners);
+        let security = &load_balancer.security;
+        wishes
+            .health_check
+            .warn_of_closed_port(&mut asked, context, security);
         Self {
             family: family(&mut asked, dualstack),
             asked,

@@ -15,6 +15,7 @@ mod golden {
     pub(crate) mod rig;
     mod security;
     mod targets;
+    mod values;
 }
 
 use std::{collections::BTreeMap, fs, path::PathBuf};

@@ -90,6 +90,8 @@ fn words_to_the_letter() {
             ("true", "one of on, off"),
         ],
     );
+    let star = Grammar::Exactly(&["*"]);
+    refuses(star, &[("on", "must be *. Write *, or remove")]);
 }
 
 #[test]

@@ -222,7 +222,7 @@ pub(super) fn read(
                 Err(Problem::new(
                     field(key),
                     "",
-                    "is no attribute of it",
+                    "is no attribute that AWS has here",
                     advice,
                 ))
             }

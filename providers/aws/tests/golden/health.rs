@@ -207,12 +207,12 @@ fn each_profile_judges_in_its_own_way() {
             "TCP traffic-port 5s/5s/2/2",
         ),
         (
-            chosen("port", "8080"),
-            "HTTP 8080 /healthz 200-399 10s/6s/2/2",
+            chosen("port", "31080"),
+            "HTTP 31080 /healthz 200-399 10s/6s/2/2",
         ),
         (
-            chosen("port", "8080").aws("healthcheck-port", "9090"),
-            "HTTP 8080 /healthz 200-399 10s/6s/2/2",
+            chosen("port", "31080").aws("healthcheck-port", "31090"),
+            "HTTP 31080 /healthz 200-399 10s/6s/2/2",
         ),
         (
             chosen("interval", "1m"),
@@ -226,6 +226,15 @@ fn each_profile_judges_in_its_own_way() {
     assert!(by_default(chosen("interval", "1m")));
     assert!(!by_default(chosen("port", "10256")));
     assert!(!by_default(web()));
+}
+
+#[test]
+fn a_probe_of_a_port_that_nodes_do_not_admit_is_told() {
+    let asking = || web().aws("healthcheck-port", "8080");
+    let got = asking().gets().warning_of("healthcheck-port");
+    assert_eq!(got.health_check(80), "TCP 8080 10s/10s/3/3");
+    asking().aws("security-groups", "sg-1").gets().silently();
+    web().aws("healthcheck-port", "10256").gets().silently();
 }
 
 #[test]
@@ -300,7 +309,7 @@ fn attributes_are_checked_by_type() {
             "Did you mean deregistration_delay.timeout_seconds?",
         ),
         ("preserve_client_ip.enabled=maybe", "one of true, false"),
-        ("stickiness.type=lb_cookie", "must be one of source_ip"),
+        ("stickiness.type=lb_cookie", "must be source_ip"),
         (
             "load_balancing.cross_zone.enabled=on",
             "use_load_balancer_configuration",
