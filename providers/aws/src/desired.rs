@@ -1,7 +1,7 @@
 //! What a group shall have, or why it cannot be served (Decides).
 //!
 //! The oldest member of a shared group decides what all share: the load balancer with its scheme, subnets, addresses, security groups and
-//! attributes. What it says there is wrong, nothing is decided for anybody. Listeners, target groups and front-end rules are each member's own:
+//! attributes. While what it says there is wrong, nothing is decided for anybody. Listeners, target groups and front-end rules are each member's own:
 //! a member of which these cannot be read keeps what it has, and its neighbours do not notice. Targets follow the nodes and are not part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,14 @@ const MOST_LISTENERS: usize = 50;
 pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
     let mut shared = Asked::new(group.first());
     let mut load_balancer = load_balancer::load_balancer(context, group, &mut shared);
+    let shared_unknown = !group.unknown.is_empty();
+    if shared_unknown {
+        // What the oldest of the others says is not what counts.
+        shared = Asked::new(group.first());
+        load_balancer.scheme = None;
+        load_balancer.name = None;
+        load_balancer.security = Security::Managed(BTreeSet::new());
+    }
     let dualstack = load_balancer.address_type == Some(AddressType::Dualstack);
     let udp_allowed = !dualstack || load_balancer.source_nat == Some(true);
     let (fronts, unserved, mut port_errors) = ports::fronts(group, udp_allowed);
@@ -112,6 +120,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
             listeners,
             target_groups,
             unknown,
+            shared_unknown,
             members: served,
         },
         warnings,
@@ -152,7 +161,7 @@ impl<'a> Member<'a> {
     ) -> Self {
         let mut asked = Asked::new(intent);
         asked.warn_of_keys_without_effect();
-        if intent.service != group.first().service {
+        if intent.service != group.first().service && group.unknown.is_empty() {
             load_balancer::warn_of_other_wishes(group.first(), &mut asked);
         }
         asked.refuse_what_is_not_built();

@@ -120,6 +120,9 @@ pub struct Desired {
     pub target_groups: Vec<TargetGroup>,
     /// Members that are there and cannot be read: what serves them stays as it is.
     pub unknown: BTreeSet<ServiceUid>,
+    /// Whether the oldest member, which decides what all share, may be one of them. The load balancer then stays as it is, and is not
+    /// made where there is none: by another's word it might be open to the world.
+    pub shared_unknown: bool,
     /// Every member that is served, for what is published.
     pub members: Vec<ServiceRef>,
 }

@@ -26,6 +26,22 @@ pub(super) fn plan(
     stacks: &Stacks<'_>,
 ) -> bool {
     match stacks.main.live {
+        Some(_) if desired.shared_unknown => {
+            security::open(plan, view, desired);
+            true
+        }
+        None if desired.shared_unknown => {
+            plan.refuse(
+                load_balancer_id(),
+                Problem::new(
+                    "the load balancer of the group",
+                    "",
+                    "cannot be made while a member cannot be read, because the oldest member decides what all share",
+                    "Mend that member first: its own event says what is wrong.",
+                ),
+            );
+            false
+        }
         Some(live) => {
             if security::needed(view, desired, stacks) {
                 security::own(plan, view, desired);

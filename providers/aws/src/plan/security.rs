@@ -171,6 +171,16 @@ pub(super) fn own(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
     follow_rules(plan, view, desired, &name, found, rules);
 }
 
+/// Lets in who is not let in yet, and changes nothing else: for a group whose members do not all say what they want.
+pub(super) fn open(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
+    if let Security::Managed(rules) = &desired.load_balancer.security
+        && let Some(name) = own_name(view, desired)
+        && let Some(found) = view.seen.security_groups.get(&name)
+    {
+        follow_rules(plan, view, desired, &name, found, rules);
+    }
+}
+
 fn follow_rules(
     plan: &mut Plan<Step>,
     view: View<'_>,

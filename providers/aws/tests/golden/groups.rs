@@ -140,3 +140,15 @@ fn every_problem_of_a_service_is_told_at_once() {
     assert_eq!(problems.iter().count(), 9, "{problems:#?}");
     assert_eq!(asking.group().members.len(), 1);
 }
+
+#[test]
+fn while_a_member_cannot_be_read_nobody_says_what_all_share() {
+    let oldest = api().aws("scheme", "public").aws("security-groups", "sg-1");
+    let mut group = group(&[oldest.aws("ssl-cert", A)]);
+    group.unknown = vec![web().intent().service];
+    let got = got(&group).silently();
+    assert!(got.desired.shared_unknown);
+    assert_eq!(got.listeners(), ["TLS:443"]);
+    assert_eq!(got.desired.load_balancer.scheme, None);
+    assert_eq!(got.rules(), ["tcp 443 from 0.0.0.0/0"]);
+}

@@ -314,6 +314,7 @@ pub(in crate::plan) fn desired(ports: impl IntoIterator<Item = Port>) -> Desired
         listeners: ports.iter().map(listener).collect(),
         target_groups: ports.iter().map(target_group).collect(),
         unknown: BTreeSet::new(),
+        shared_unknown: false,
         members: vec![service()],
     }
 }
