@@ -12,7 +12,6 @@
 
 mod attributes;
 mod delete;
-mod field;
 mod listeners;
 mod load_balancer;
 mod nodes;
@@ -23,8 +22,6 @@ mod subnets;
 mod tags;
 mod target_groups;
 mod targets;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -7,13 +7,18 @@
 
 mod golden {
     mod addresses;
+    mod changes;
     mod claiming;
     mod groups;
     mod health;
+    mod life;
     mod listeners;
     mod naming;
+    mod nodes;
     pub(crate) mod rig;
     mod security;
+    pub(crate) mod stage;
+    mod subnets;
     mod targets;
     mod values;
 }

@@ -36,7 +36,7 @@ pub struct LoadBalancer {
     pub private_link_rules: Option<bool>,
     /// The attributes that differ from AWS's defaults, or were asked for.
     pub attributes: Pairs,
-    /// Tags of the user's, on every object of the group.
+    /// Tags of the operator and of the user, on every object of the group.
     pub tags: Pairs,
     /// Whose it is.
     pub marks: Marks,

@@ -13,7 +13,7 @@ use evenkeel_core::{
 
 use super::View;
 use crate::{
-    desired::attributes,
+    desired::attributes::{listener_default, load_balancer_default, target_group_default},
     model::{Object, Pairs, Step, TargetProtocol, TargetType},
     names::{self, tag},
 };
@@ -30,13 +30,11 @@ pub(super) enum Of {
 }
 
 /// AWS's default of an attribute; None where it is not known, or the attribute cannot be set back.
-pub(super) fn default(of: Of, key: &str) -> Option<&'static str> {
+fn default(of: Of, key: &str) -> Option<&'static str> {
     match of {
-        Of::LoadBalancer(scheme) => attributes::load_balancer_default(key, scheme),
-        Of::TargetGroup(protocol, target_type) => {
-            attributes::target_group_default(key, protocol, target_type)
-        }
-        Of::Listener => attributes::listener_default(key),
+        Of::LoadBalancer(scheme) => load_balancer_default(key, scheme),
+        Of::TargetGroup(protocol, kind) => target_group_default(key, protocol, kind),
+        Of::Listener => listener_default(key),
     }
 }
 

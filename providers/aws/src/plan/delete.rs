@@ -6,23 +6,23 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
+    annotation::field,
     ids::ResourceId,
     plan::{Action, Change, Disturbance, Plan, Until},
     problem::Problem,
 };
 
 use super::{
-    View, field, is_unknown, load_balancer_id,
+    View, is_unknown, load_balancer_id,
     replace::{self, Stacks},
     security,
 };
 use crate::{
+    annotations::key,
+    desired::attributes::DELETION_PROTECTION,
     model::{Desired, Marks, Object, SeenLoadBalancer, Step},
     names,
 };
-
-/// The attribute that keeps a load balancer from being deleted.
-const PROTECTION: &str = "deletion_protection.enabled";
 
 /// Everything goes, what is used after what uses it. `seen` holds nothing but what is ours.
 pub(super) fn everything(view: View<'_>) -> Plan<Step> {
@@ -64,6 +64,7 @@ pub(super) fn surplus(
             }
         }
     }
+    security::surplus_rules(&mut goes, view, desired);
     unused_target_groups(&mut goes, view, |name, marks| {
         !wanted.contains(name) && !is_unknown(desired, marks)
     });
@@ -121,16 +122,16 @@ fn load_balancer(plan: &mut Plan<Step>, name: &Arc<str>, lb: &SeenLoadBalancer) 
     let protected = lb
         .attributes
         .as_ref()
-        .and_then(|attributes| attributes.get(PROTECTION));
+        .and_then(|attributes| attributes.get(DELETION_PROTECTION));
     if protected.is_some_and(|value| &**value == "true") {
         plan.refuse(
             load_balancer_id(),
             Problem::new(
-                field::ATTRIBUTES,
-                format!("{PROTECTION}=true"),
+                field(key::ATTRIBUTES),
+                format!("{DELETION_PROTECTION}=true"),
                 format!("protects the load balancer {name} from being deleted"),
                 format!(
-                    "Set the attribute {PROTECTION} of the load balancer to false in AWS; then it is deleted."
+                    "Set the attribute {DELETION_PROTECTION} of the load balancer to false in AWS; then it is deleted."
                 ),
             ),
         );

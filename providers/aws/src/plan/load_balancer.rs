@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
+    annotation::field,
     plan::{Action, Change, Plan},
     problem::{Problem, Warning, reason},
 };
 
 use super::{
-    View, attributes, field, load_balancer_id, quota,
+    View, attributes, load_balancer_id, quota,
     replace::{Stacks, replacement, scheme_word},
     security::{self, Groups},
     subnets, tags, targets,
 };
 use crate::{
+    annotations::key,
     model::{Desired, NewLoadBalancer, Object, Phase, SeenLoadBalancer, Step, SubnetMapping},
     names::tag,
 };
@@ -138,7 +140,7 @@ fn change(
             reason::INVALID_CONFIGURATION,
             format!(
                 "{}: {asked:?} has no effect on a load balancer that is there already; it keeps its name {name}.",
-                field::NAME
+                field(key::NAME)
             ),
         ));
     }

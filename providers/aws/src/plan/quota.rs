@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::nodes::Member;
+use crate::desired::attributes::CROSS_ZONE;
 use crate::model::{Desired, Observed, Pairs, TargetGroup};
 
 /// Of a load balancer.
@@ -16,9 +17,6 @@ const IN_ALL: usize = 3_000;
 const PER_ZONE: usize = 500;
 /// Of a target group.
 const PER_GROUP: usize = 1_000;
-
-/// The attribute of load balancers and target groups.
-pub(super) const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
 
 /// How many targets a target group may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

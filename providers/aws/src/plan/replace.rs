@@ -12,7 +12,7 @@ use evenkeel_core::{
     plan::{Action, Change, Disturbance, Plan, Reason, Until, approved},
 };
 
-use super::{View, field, load_balancer_id, tags};
+use super::{View, load_balancer_id, tags};
 use crate::{
     model::{
         Desired, NamedLoadBalancer, Object, Phase, SeenLoadBalancer, Step, TargetGroup, TargetState,
@@ -91,7 +91,9 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
             before: None,
         };
     };
-    let scheme = want.scheme.unwrap_or(current.scheme);
+    // While the member that decides about it cannot be read it keeps its own.
+    let asked = want.scheme.filter(|_| !desired.shared_unknown);
+    let scheme = asked.unwrap_or(current.scheme);
     let only = |scheme| Stacks {
         main: stack((name, current)),
         scheme,
@@ -153,7 +155,7 @@ pub(super) fn replacement(old: &SeenLoadBalancer, scheme: Scheme) -> Change {
         scheme_word(scheme),
     )
     .because(vec![Reason::new(
-        field::SCHEME,
+        "scheme",
         scheme_word(old.scheme),
         scheme_word(scheme),
     )])

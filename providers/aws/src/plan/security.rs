@@ -6,13 +6,15 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
+    annotation::field,
     ids::ResourceId,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
     problem::{Problem, Warning, reason},
 };
 
-use super::{Stop, View, field, replace::Stacks, tags};
+use super::{Stop, View, replace::Stacks, tags};
 use crate::{
+    annotations::key,
     model::{
         CloudId, Desired, Object, Rule, Security, SeenLoadBalancer, SeenSecurityGroup, Source, Step,
     },
@@ -74,7 +76,7 @@ fn given(view: View<'_>, groups: &[Arc<str>]) -> Result<BTreeSet<CloudId>, Stop>
             Some([first, ..]) => {
                 let all = view.seen.facts.given_groups[group].len();
                 problems.push(Problem::new(
-                    field::SECURITY_GROUPS,
+                    field(key::SECURITY_GROUPS),
                     &**group,
                     format!(
                         "is the tag Name of {all} security groups of the VPC, {first} among them"
@@ -86,7 +88,7 @@ fn given(view: View<'_>, groups: &[Arc<str>]) -> Result<BTreeSet<CloudId>, Stop>
                 return Err(Stop::FreshRead("a fresh look at the security groups"));
             }
             Some([]) | None => problems.push(Problem::new(
-                field::SECURITY_GROUPS,
+                field(key::SECURITY_GROUPS),
                 &**group,
                 format!(
                     "is neither the id nor the tag Name of a security group of the VPC {}",
@@ -115,7 +117,7 @@ fn fits(view: View<'_>, rules: &BTreeSet<Rule>) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(
-        field::SOURCE_RANGES,
+        "spec.loadBalancerSourceRanges",
         total.to_string(),
         format!(
             "rules are more than the {RULES} that a security group has: each port counts once per source range, and a prefix list \
@@ -181,6 +183,7 @@ pub(super) fn open(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
     }
 }
 
+/// Adds the rules that are missing; where the group has no room for them beside those that go, these go first.
 fn follow_rules(
     plan: &mut Plan<Step>,
     view: View<'_>,
@@ -189,38 +192,59 @@ fn follow_rules(
     found: &SeenSecurityGroup,
     rules: &BTreeSet<Rule>,
 ) {
-    let id = ResourceId::new(names::SECURITY_GROUP);
     let add: BTreeSet<Rule> = rules.difference(&found.rules).cloned().collect();
-    // Some of them may be for a member that cannot be read now.
-    let surplus: BTreeSet<Rule> = if desired.unknown.is_empty() {
+    if add.is_empty() {
+        return;
+    }
+    let id = ResourceId::new(names::SECURITY_GROUP);
+    let no_room = found.rules.len() + add.len() > RULES;
+    if no_room && !surplus(found, desired, rules).is_empty() {
+        if view.input.fresh {
+            surplus_rules(plan, view, desired);
+        } else {
+            plan.wait(
+                id,
+                "a fresh look at rules that are no longer wanted",
+                Until::FreshRead,
+            );
+        }
+        return;
+    }
+    let change = Change::new(Action::Change, "security group", id, "add rules")
+        .because(reasons(&add, |rule| Reason::new("rule", "", rule)));
+    plan.step(
+        Step::Authorize {
+            group: Arc::clone(name),
+            rules: add,
+        },
+        change,
+    );
+}
+
+/// The rules that are no longer wanted. While a member cannot be read none of them is, because it may be that one's.
+fn surplus(found: &SeenSecurityGroup, desired: &Desired, rules: &BTreeSet<Rule>) -> BTreeSet<Rule> {
+    if desired.unknown.is_empty() {
         found.rules.difference(rules).cloned().collect()
     } else {
         BTreeSet::new()
-    };
-    let no_room = found.rules.len() + add.len() > RULES;
-    if !add.is_empty() && (surplus.is_empty() || !no_room) {
-        let change = Change::new(Action::Change, "security group", id.clone(), "add rules")
-            .because(reasons(&add, |rule| Reason::new("rule", "", rule)));
-        plan.step(
-            Step::Authorize {
-                group: Arc::clone(name),
-                rules: add,
-            },
-            change,
-        );
-        return;
     }
+}
+
+/// Removes the rules that are no longer wanted from the group's own security group.
+pub(super) fn surplus_rules(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
+    let Security::Managed(rules) = &desired.load_balancer.security else {
+        return;
+    };
+    let Some((name, found)) =
+        own_name(view, desired).and_then(|name| view.seen.security_groups.get_key_value(&name))
+    else {
+        return;
+    };
+    let surplus = surplus(found, desired, rules);
     if surplus.is_empty() {
         return;
     }
-    if !view.input.fresh {
-        plan.wait(
-            id,
-            "a fresh look at rules that are no longer wanted",
-            Until::FreshRead,
-        );
-        return;
-    }
+    let id = ResourceId::new(names::SECURITY_GROUP);
     let change = Change::new(Action::Change, "security group", id, "remove rules")
         .because(reasons(&surplus, |rule| Reason::new("rule", rule, "")))
         .disturbing(Disturbance::Drains);
@@ -317,7 +341,7 @@ fn tell_open(plan: &mut Plan<Step>, desired: &Desired, name: &Arc<str>) {
         plan.refuse(
             super::load_balancer_id(),
             Problem::new(
-                field::SOURCE_RANGES,
+                "spec.loadBalancerSourceRanges",
                 "",
                 format!("cannot be enforced: {fact}"),
                 "Allow everyone, or have a new load balancer made.",

@@ -9,15 +9,19 @@ mod live;
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use evenkeel_core::{
+    annotation::field,
     intent::Scheme,
     plan::Plan,
     problem::{Problem, Warning, reason},
 };
 
-use super::{Stop, View, field, replace::scheme_word};
-use crate::model::{
-    AddressType, Desired, Step, SubnetMapping, Subnets,
-    facts::{Facts, Subnet},
+use super::{Stop, View, replace::scheme_word};
+use crate::{
+    annotations::key,
+    model::{
+        AddressType, Desired, Step, SubnetMapping, Subnets,
+        facts::{Facts, Subnet},
+    },
 };
 
 pub(super) use live::follow;
@@ -154,7 +158,7 @@ fn none_fits(facts: &Facts, role: &str, scheme: Scheme, rejected: &[(&Subnet, St
         let _ = write!(message, "{sign} {} ({}): {why}", subnet.id, subnet.zone);
     }
     Problem::new(
-        field::SUBNETS,
+        field(key::SUBNETS),
         "",
         message,
         format!("Tag a subnet of each zone with {role}=1, or list the subnets in the annotation."),
@@ -169,7 +173,7 @@ fn one_locale(subnets: &[&Subnet]) -> Result<(), Problem> {
     match subnets.iter().find(|subnet| subnet.locale != first.locale) {
         None => Ok(()),
         Some(other) => Err(Problem::new(
-            field::SUBNETS,
+            field(key::SUBNETS),
             format!("{}, {}", first.id, other.id),
             format!(
                 "are in zones of different kinds: {} is in {}, a {}, and {} in {}, a {}",
@@ -192,7 +196,7 @@ pub(super) fn listed<'a>(
     let mut problems: Vec<Problem> = Vec::new();
     let mut missing = false;
     let mut problem = |value: &str, message: String, advice: &str| {
-        problems.push(Problem::new(field::SUBNETS, value, message, advice));
+        problems.push(Problem::new(field(key::SUBNETS), value, message, advice));
     };
     if list.is_empty() {
         problem(

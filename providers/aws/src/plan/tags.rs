@@ -25,18 +25,6 @@ const REMOVABLE: [&str; 5] = [
     tag::CERTIFICATES,
 ];
 
-/// The tags of the operator and of the user, whose own go before.
-fn given(view: View<'_>, desired: &Desired) -> Pairs {
-    let mut given = view.context.tags.clone();
-    let users = &desired.load_balancer.tags;
-    given.extend(
-        users
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone())),
-    );
-    given
-}
-
 /// All tags of an object: whose it is, what was given, which attributes are kept, and what only this object has.
 pub(super) fn all(
     view: View<'_>,
@@ -45,7 +33,7 @@ pub(super) fn all(
     attributes: &BTreeSet<Arc<str>>,
     own: impl IntoIterator<Item = (&'static str, Arc<str>)>,
 ) -> Pairs {
-    let given = given(view, desired);
+    let given = &desired.load_balancer.tags;
     let mut tags = names::list(tag::TAGS, given.keys().map(|key| &**key));
     tags.extend(names::list(
         tag::ATTRIBUTES,
@@ -53,7 +41,7 @@ pub(super) fn all(
     ));
     tags.extend(own.into_iter().map(|(key, value)| (key.into(), value)));
     // Ours go before: a given tag cannot say whose an object is.
-    let mut all = given;
+    let mut all = given.clone();
     all.extend(tags);
     all.extend(names::tags(&view.context.cluster.name, marks));
     all

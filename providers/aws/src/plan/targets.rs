@@ -25,6 +25,7 @@ use super::{
     tags,
 };
 use crate::{
+    desired::attributes::CROSS_ZONE,
     model::{Object, SeenTargetGroup, Step, Target, TargetState},
     names::tag,
 };
@@ -411,7 +412,7 @@ pub(super) fn tell_stranded(plan: &mut Plan<Step>, view: View<'_>, zones: &BTree
              or switch on the attribute {}.",
             stranded.join(", "),
             zones.iter().copied().collect::<Vec<_>>().join(", "),
-            super::quota::CROSS_ZONE,
+            CROSS_ZONE,
         ),
     ));
 }

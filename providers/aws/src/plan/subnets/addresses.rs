@@ -5,11 +5,12 @@
 
 use std::{fmt::Display, net::IpAddr, sync::Arc};
 
-use evenkeel_core::{intent::Scheme, net::Cidr, problem::Problem};
+use evenkeel_core::{annotation::field, intent::Scheme, net::Cidr, problem::Problem};
 
 use crate::{
+    annotations::key,
     model::{AddressType, Desired, SubnetMapping, facts::Subnet},
-    plan::{Stop, field, replace::scheme_word},
+    plan::{Stop, replace::scheme_word},
 };
 
 /// Each subnet with its addresses, in the order of the subnets.
@@ -33,13 +34,13 @@ pub(super) fn map(
         let ids: Vec<&str> = subnets.iter().map(|subnet| &*subnet.id).collect();
         ids.join(", ")
     };
-    let mut check = |field: &'static str, count: usize, fits: bool, needs: &str| -> bool {
+    let mut check = |key: &str, count: usize, fits: bool, needs: &str| -> bool {
         if count == 0 {
             return false;
         }
         if !fits {
             problems.push(Problem::new(
-                field,
+                field(key),
                 count.to_string(),
                 format!("addresses need {needs}"),
                 "Change one of the two.",
@@ -47,7 +48,7 @@ pub(super) fn map(
         }
         if count != subnets.len() {
             problems.push(Problem::new(
-                field,
+                field(key),
                 count.to_string(),
                 format!(
                     "addresses for {} subnets ({}); each subnet needs one",
@@ -61,7 +62,7 @@ pub(super) fn map(
     };
     let is = scheme_word(scheme);
     if check(
-        field::ALLOCATIONS,
+        key::EIP_ALLOCATIONS,
         asked.allocations.len(),
         scheme == Scheme::InternetFacing,
         &format!("an internet-facing load balancer, and this one is {is}"),
@@ -71,28 +72,28 @@ pub(super) fn map(
         }
     }
     let private = check(
-        field::PRIVATE,
+        key::PRIVATE_IPV4_ADDRESSES,
         asked.private.len(),
         scheme == Scheme::Internal,
         &format!("an internal load balancer, and this one is {is}"),
     );
     let dualstack = address_type == AddressType::Dualstack;
     let ipv6 = check(
-        field::IPV6,
+        key::IPV6_ADDRESSES,
         asked.ipv6.len(),
         dualstack,
         "a dualstack load balancer, and this one is ipv4",
     );
     let nat = lb.source_nat == Some(true);
     let prefixes = check(
-        field::NAT_PREFIXES,
+        key::SOURCE_NAT_PREFIXES,
         asked.source_nat_prefixes.len(),
         dualstack && nat,
         "a dualstack load balancer with prefixes for source NAT switched on",
     );
     if nat && !dualstack {
         problems.push(Problem::new(
-            field::SOURCE_NAT,
+            field(key::SOURCE_NAT),
             "on",
             "needs a dualstack load balancer, and this one is ipv4",
             "Ask for dualstack, or remove the annotation.",
@@ -101,13 +102,19 @@ pub(super) fn map(
     let v4 = |subnet: &Subnet| subnet.prefix.into_iter().collect::<Vec<Cidr>>();
     let v6 = |subnet: &Subnet| subnet.ipv6.clone();
     if private {
-        let held = by_containment(&asked.private, subnets, v4, field::PRIVATE, &mut problems);
+        let held = by_containment(
+            &asked.private,
+            subnets,
+            v4,
+            key::PRIVATE_IPV4_ADDRESSES,
+            &mut problems,
+        );
         for (place, address) in mapping.iter_mut().zip(held) {
             place.private = address;
         }
     }
     if ipv6 {
-        let held = by_containment(&asked.ipv6, subnets, v6, field::IPV6, &mut problems);
+        let held = by_containment(&asked.ipv6, subnets, v6, key::IPV6_ADDRESSES, &mut problems);
         for (place, address) in mapping.iter_mut().zip(held) {
             place.ipv6 = address;
         }
@@ -133,7 +140,7 @@ fn by_containment<A: Copy + Into<IpAddr> + Display>(
     addresses: &[A],
     subnets: &[&Subnet],
     prefixes: impl Fn(&Subnet) -> Vec<Cidr>,
-    field: &'static str,
+    key: &str,
     problems: &mut Vec<Problem>,
 ) -> Vec<Option<A>> {
     let holds = |subnet: &Subnet, address: &A| {
@@ -153,7 +160,7 @@ fn by_containment<A: Copy + Into<IpAddr> + Display>(
                 })
                 .collect();
             problems.push(Problem::new(
-                field,
+                field(key),
                 address.to_string(),
                 format!("lies in none of the subnets: {}", all.join(", ")),
                 "Write one address of each subnet.",
@@ -172,7 +179,7 @@ fn by_containment<A: Copy + Into<IpAddr> + Display>(
                     "more than one address"
                 };
                 problems.push(Problem::new(
-                    field,
+                    field(key),
                     &*subnet.id,
                     format!("gets {count}, and needs one"),
                     "Write one address of each subnet.",
@@ -190,7 +197,7 @@ fn in_subnet(prefix: &str, subnet: &Subnet) -> Result<(), Box<Problem>> {
     }
     let problem = |message: String| {
         Box::new(Problem::new(
-            field::NAT_PREFIXES,
+            field(key::SOURCE_NAT_PREFIXES),
             prefix,
             message,
             "Write an IPv6 prefix of length 80 of the subnet, or auto_assigned.",

@@ -7,14 +7,16 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
+    annotation::field,
     plan::{Action, Change, Disturbance, Plan, Reason, approved},
     problem::{Problem, Warning, reason},
 };
 
 use super::{addresses, discover, listed};
 use crate::{
+    annotations::key,
     model::{AddressType, Desired, SeenLoadBalancer, Step, SubnetMapping, Subnets, facts::Facts},
-    plan::{View, field, load_balancer_id},
+    plan::{View, load_balancer_id},
 };
 
 /// Brings subnets, source NAT and kinds of addresses up to date.
@@ -90,7 +92,7 @@ fn subnets(
             format!(
                 "{} and the other annotations for addresses: other addresses in {} have no effect, because a load balancer keeps \
                  those that it got there first. Take the old ones back, or leave these zones and come again.",
-                field::ALLOCATIONS,
+                field(key::EIP_ALLOCATIONS),
                 kept.join(", "),
             ),
         ));
@@ -145,7 +147,7 @@ fn towards(
         plan.refuse(
             load_balancer_id(),
             Problem::new(
-                field::SUBNETS,
+                field(key::SUBNETS),
                 ids(&wanted).into_iter().collect::<Vec<_>>().join(", "),
                 "is in the zone of the only subnet that the load balancer has; AWS does not change a subnet for another of its zone \
                  in one step, and a load balancer needs one",
@@ -173,7 +175,7 @@ fn given_up(live: &SeenLoadBalancer, held: &SubnetMapping) -> Option<Change> {
     );
     Some(
         change
-            .because(vec![Reason::new(field::SUBNETS, &held.subnet, "")])
+            .because(vec![Reason::new("subnet", &held.subnet, "")])
             .disturbing(Disturbance::Interrupts)
             .giving_up(format!("{} {} {address}", live.arn, held.subnet)),
     )
@@ -257,7 +259,7 @@ fn set_address_type(
             address_type.as_str(),
         )
         .because(vec![Reason::new(
-            field::ADDRESS_TYPE,
+            "address type",
             live.address_type,
             address_type,
         )])
@@ -298,7 +300,7 @@ fn tell_new_zones(
              have it there.",
             zones.into_iter().collect::<Vec<_>>().join(", "),
             more.join(", "),
-            field::SUBNETS,
+            field(key::SUBNETS),
         ),
     ));
 }
