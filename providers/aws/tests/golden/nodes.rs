@@ -328,7 +328,7 @@ fn row_135_targets_at_another_port_come_before_the_old_ones_leave() {
 }
 
 #[test]
-fn row_139_another_family_is_another_target_group() {
+fn another_family_is_another_target_group() {
     let facing = |family: &str| {
         one()
             .aws("ip-address-type", "dualstack")
