@@ -11,11 +11,14 @@ use crate::{
     Context,
     annotations::{Asked, key},
     model::Pairs,
-    names::tag,
+    names::{self, tag},
 };
 
-/// AWS allows 50 tags on an object. Ours, with those that remember something: see [`crate::names::tag`].
-const MOST_TAGS: usize = 50 - 13;
+/// Tags of an object ("Tag restrictions").
+const MOST_TAGS: usize = 50;
+
+/// Our own on any object, see [`crate::names::tag`]: six that say whose it is, up to three that list attributes, six others.
+const OUR_TAGS: usize = 15;
 
 /// Tags that tell a controller whose an object is, ours and those of others; and AWS's own.
 const RESERVED_TAGS: &[&str] = &[
@@ -46,11 +49,23 @@ pub(super) fn tags(context: &Context, asked: &mut Asked<'_>) -> Pairs {
             tags.insert(Arc::clone(name), Arc::clone(value));
         }
     }
-    if tags.len() > MOST_TAGS {
+    // What was given is listed in tags of its own, so that it can go again.
+    let lists = names::list(tag::TAGS, tags.keys().map(|key| &**key)).len();
+    let all = tags.len() + lists + OUR_TAGS;
+    if all > MOST_TAGS {
+        let key = if theirs.is_empty() {
+            neutral::TAGS
+        } else {
+            key::TAGS
+        };
         asked.problems.push(Problem::new(
-            field(if theirs.is_empty() { neutral::TAGS } else { key::TAGS }),
+            field(key),
             tags.len().to_string(),
-            format!("must be at most {MOST_TAGS} tags with those of the operator: AWS allows 50 on an object, and evenkeel needs the others"),
+            format!(
+                "tags with those of the operator are {} too many: AWS allows {MOST_TAGS} on an object, of which evenkeel needs {}",
+                all - MOST_TAGS,
+                OUR_TAGS + lists
+            ),
             "Remove some.",
         ));
     }

@@ -124,3 +124,17 @@ fn the_neutral_key_of_tags_wins_tag_by_tag() {
     let tags = pairs(&got.desired.load_balancer.tags);
     assert_eq!(tags, ["Stage=test", "Team=b"]);
 }
+
+#[test]
+fn more_tags_than_aws_has_room_for_are_refused() {
+    let tags = |count| {
+        (0..count)
+            .map(|n| format!("k{n}=v"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let key = "additional-resource-tags";
+    plain().aws(key, &tags(34)).gets().silently();
+    let told = plain().aws(key, &tags(36)).is_refused_for(key);
+    assert!(told.contains("2 too many"), "{told}");
+}
