@@ -155,8 +155,9 @@ impl Wishes {
                     ProbeProtocol::Http
                 });
                 let port = match protocol {
-                    ProbeProtocol::Tcp => ProbePort::Traffic,
-                    _ => ProbePort::Number(KUBE_PROXY_HEALTH_PORT),
+                    ProbeProtocol::Http => ProbePort::Number(KUBE_PROXY_HEALTH_PORT),
+                    // kube-proxy does not speak TLS.
+                    ProbeProtocol::Tcp | ProbeProtocol::Https => ProbePort::Traffic,
                 };
                 Probe::chosen(protocol, self.port.unwrap_or(port), HEALTH_PATH)
             }
@@ -256,12 +257,36 @@ impl Wishes {
                 ),
             );
         }
-        let TrafficPolicy::Local {
-            health_check_node_port,
-        } = asked.intent.traffic_policy
-        else {
-            return;
+        let node_port = match asked.intent.traffic_policy {
+            TrafficPolicy::Local {
+                health_check_node_port,
+            } => health_check_node_port,
+            TrafficPolicy::Cluster => Some(KUBE_PROXY_HEALTH_PORT),
         };
+        let asks_kube_proxy = node_port.map(ProbePort::Number) == Some(probe.port);
+        if asks_kube_proxy && probe.protocol == ProbeProtocol::Https {
+            asked.warn(
+                protocol_key,
+                "kube-proxy, which answers on that port, does not speak TLS. Use http, or probe another port.",
+            );
+        }
+        let other_path = self
+            .path
+            .as_ref()
+            .is_some_and(|path| **path != *HEALTH_PATH);
+        if asks_kube_proxy && probe.protocol == ProbeProtocol::Http && other_path {
+            asked.warn(
+                path_key,
+                format_args!(
+                    "kube-proxy, which answers on that port, knows {HEALTH_PATH} only. Remove it, or set {} to the port that answers it, \
+                     for example traffic-port.",
+                    neutral::HEALTH_CHECK_PORT
+                ),
+            );
+        }
+        if asked.intent.traffic_policy == TrafficPolicy::Cluster {
+            return;
+        }
         if !connects && probe.port == ProbePort::Traffic {
             asked.warn(
                 port_key,
@@ -269,10 +294,7 @@ impl Wishes {
                  unless they answer there.",
             );
         }
-        if connects
-            && self.protocol.is_some()
-            && health_check_node_port.map(ProbePort::Number) == Some(probe.port)
-        {
+        if connects && self.protocol.is_some() && asks_kube_proxy {
             asked.warn(
                 protocol_key,
                 "every node takes a connection on the health check node port, so that nodes without endpoints count as healthy. Use http.",

@@ -117,3 +117,17 @@ fn row_008_a_service_that_became_another_type_is_given_back() {
     let leaving = claim::leaving(&service, &rules());
     assert_eq!(leaving, [ProviderName::from(evenkeel_aws::NAME)]);
 }
+
+#[test]
+fn plain_manifests_without_a_class_are_served_by_the_default_provider() {
+    let asking = plain()
+        .profile(Profile::Neutral)
+        .aws("type", "nlb")
+        .aws("internal", "true");
+    let aws = ClassRule::neutral(ProviderName::from(evenkeel_aws::NAME));
+    let rules = rules().with_default(aws.clone());
+    assert_eq!(claim::claim(&asking.service(), &rules), Claim::Ours(aws));
+    let got = asking.gets().silently();
+    assert_eq!(got.desired.load_balancer.scheme, Some(Scheme::Internal));
+    assert_eq!(got.target_group(7000).target_type.as_str(), "instance");
+}

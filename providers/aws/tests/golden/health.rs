@@ -229,6 +229,27 @@ fn each_profile_judges_in_its_own_way() {
 }
 
 #[test]
+fn what_kube_proxy_does_not_answer_is_told() {
+    let neutral = |key: &str, value: &str| {
+        web()
+            .profile(Profile::Neutral)
+            .annotated(&format!("evenkeel.dev/health-check-{key}"), value)
+    };
+    let got = neutral("path", "/ready")
+        .gets()
+        .warning_with("knows /healthz only");
+    assert_eq!(got.health_check(80), "HTTP 10256 /ready 200-399 10s/6s/2/2");
+    neutral("path", "/healthz").gets().silently();
+    neutral("path", "/ready")
+        .local(32222)
+        .gets()
+        .warning_with("knows /healthz only");
+    let https = neutral("protocol", "https");
+    judged(&https, "HTTPS traffic-port /healthz 200-399 10s/6s/2/2");
+    https.local(32222).gets().warning_with("does not speak TLS");
+}
+
+#[test]
 fn a_probe_of_a_port_that_nodes_do_not_admit_is_told() {
     let asking = || web().aws("healthcheck-port", "8080");
     let got = asking().gets().warning_of("healthcheck-port");
