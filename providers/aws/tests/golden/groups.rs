@@ -1,8 +1,13 @@
 //! Several Services on one load balancer. No row speaks of it.
 
-use evenkeel_core::{group::Group, intent::Scheme, problem::reason, provider::Verdict};
+use evenkeel_core::{
+    group::Group,
+    intent::Scheme,
+    problem::reason,
+    provider::{Verdict, Want},
+};
 
-use super::rig::*;
+use super::{rig::*, stage::Stage};
 
 /// The members, oldest first.
 fn group(members: &[Asking]) -> Group {
@@ -151,4 +156,42 @@ fn while_a_member_cannot_be_read_nobody_says_what_all_share() {
     assert_eq!(got.listeners(), ["TLS:443"]);
     assert_eq!(got.desired.load_balancer.scheme, None);
     assert_eq!(got.rules(), ["tcp 443 from 0.0.0.0/0"]);
+}
+
+#[test]
+fn while_a_member_cannot_be_read_what_all_share_stays() {
+    let oldest = || {
+        web()
+            .aws("attributes", "deletion_protection.enabled=true")
+            .aws("additional-resource-tags", "Team=shop")
+            .spec(
+                "loadBalancerSourceRanges",
+                serde_json::json!(["10.0.0.0/8"]),
+            )
+    };
+    let mut stage = Stage::made(&oldest());
+    let before = stage.load_balancer().clone();
+    let group_without = |readable: Asking| {
+        let mut group = group(&[readable]);
+        group.unknown = vec![oldest().intent().service];
+        Want::Exists(got(&group).desired)
+    };
+    stage.want = group_without(api().aws("scheme", "internet-facing"));
+    stage.settle();
+    assert_eq!(*stage.load_balancer(), before);
+    let ports: Vec<_> = stage.seen.listeners.keys().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [80, 443]);
+    let rules = stage
+        .seen
+        .security_groups
+        .values()
+        .flat_map(|own| &own.rules);
+    let rules: Vec<_> = rules.map(ToString::to_string).collect();
+    assert_eq!(rules, ["tcp 80 from 10.0.0.0/8", "tcp 443 from 0.0.0.0/0"]);
+
+    let mut cold = Stage::cold(&oldest());
+    cold.want = group_without(api());
+    let plan = cold.plan();
+    assert!(plan.steps.is_empty(), "{:#?}", plan.steps);
+    assert_eq!(plan.refusals.len(), 1, "{:#?}", plan.refusals);
 }
