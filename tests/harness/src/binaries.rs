@@ -22,6 +22,7 @@ use crate::progress::Progress;
 use cache::Cache;
 
 pub use cache::cache_root;
+pub(crate) use cache::lock_directory;
 pub use version::{ETCD_VERSION, KUBERNETES_VERSION, Kubernetes, OLDER_KUBERNETES_VERSION};
 
 /// A program of upstream's. The order is the order in which they are built: what is needed first comes first.

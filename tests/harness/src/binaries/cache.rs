@@ -21,7 +21,8 @@ pub(super) struct Cache {
 }
 
 /// The right to add to the cache; ends with this value.
-pub(super) struct Lock {
+#[derive(Debug)]
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -39,6 +40,38 @@ pub fn cache_root() -> Result<PathBuf> {
         .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("evenkeel")))
         .or_else(|| variable("HOME").map(|path| path.join(".cache/evenkeel")))
         .context("no place to keep built programs: set EVENKEEL_CACHE to a directory")
+}
+
+/// Makes a directory of the cache and waits until nobody else adds to it; says so while it waits. `what` completes "another process that …".
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn lock_directory(directory: &Path, what: &str, progress: &Progress) -> Result<Lock> {
+    std::fs::create_dir_all(directory).with_context(|| {
+        format!(
+            "cannot make the cache directory {}: set EVENKEEL_CACHE to one that can be written",
+            directory.display()
+        )
+    })?;
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    let locked = match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let task = progress.task(format!("waiting for another process that {what}"), None);
+            let locked = file.lock();
+            task.done();
+            locked
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    locked.with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(Lock { _file: file })
 }
 
 impl Cache {
@@ -79,35 +112,11 @@ impl Cache {
 
     /// Waits until nobody else adds to the cache, and says so while it waits.
     pub(super) fn lock(&self, progress: &Progress) -> Result<Lock> {
-        let directory = &self.directory;
-        std::fs::create_dir_all(directory).with_context(|| {
-            format!(
-                "cannot make the cache directory {}: set EVENKEEL_CACHE to one that can be written",
-                directory.display()
-            )
-        })?;
-        let path = directory.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        let locked = match file.try_lock() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => {
-                let task = progress.task(
-                    "waiting for another process that makes the control plane's programs",
-                    None,
-                );
-                let locked = file.lock();
-                task.done();
-                locked
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        };
-        locked.with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Lock { _file: file })
+        lock_directory(
+            &self.directory,
+            "makes the control plane's programs",
+            progress,
+        )
     }
 
     /// Moves a finished program, which lies in the cache's own file system, into its place.

@@ -1,0 +1,216 @@
+//! The emulators' programs: a Python environment in the cache, made once. Reads and Writes: the cache directory; runs python3 and pip.
+//!
+//! `<cache>/aws/<hash of what goes in>/venv`. Everything is pinned by hash in `aws/requirements.txt`. An environment cannot be moved, so
+//! it is made in its place, and a file beside it says that it is complete; who makes it holds the lock.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::binaries::{cache_root, lock_directory};
+use crate::progress::Progress;
+use crate::supervise::{Janitor, Supervised};
+
+/// What pip installs, with the hashes of all archives.
+const REQUIREMENTS: &str = include_str!("../../aws/requirements.txt");
+
+/// Writes the models of requests out of botocore.
+const MODELS: &str = include_str!("../../aws/models.py");
+
+/// The oldest Python that they run on.
+const OLDEST_PYTHON: (u32, u32) = (3, 11);
+
+/// Pause between two looks at pip's output.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// A complete environment.
+#[derive(Clone, Debug)]
+pub(super) struct Venv {
+    directory: PathBuf,
+}
+
+impl Venv {
+    /// Its Python.
+    pub(super) fn python(&self) -> PathBuf {
+        self.directory.join("venv/bin/python")
+    }
+
+    /// A program that a package brought.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("venv/bin").join(name)
+    }
+
+    /// The directory with the models of requests.
+    pub(super) fn models(&self) -> PathBuf {
+        self.directory.join("models")
+    }
+
+    fn is_complete(&self) -> bool {
+        // The link to the system's Python leads nowhere after that was replaced.
+        self.directory.join("complete").is_file() && self.python().is_file()
+    }
+}
+
+/// The environment, made if it is not there: some 20 seconds and 200 MB. Blocks: not to be called on an async worker.
+///
+/// # Errors
+/// When there is no Python, or pip cannot install: the error says what to do.
+pub(super) fn ensure(progress: &Progress) -> Result<Venv> {
+    let venv = Venv {
+        directory: cache_root()?.join("aws").join(fingerprint()),
+    };
+    if venv.is_complete() {
+        return Ok(venv);
+    }
+    let _lock = lock_directory(&venv.directory, "installs the AWS emulators", progress)?;
+    // Whoever held the lock before may have made it.
+    if !venv.is_complete() {
+        make(&venv, Path::new("python3"), progress)?;
+    }
+    Ok(venv)
+}
+
+fn make(venv: &Venv, python: &Path, progress: &Progress) -> Result<()> {
+    check_python(python)?;
+    let janitor = Arc::new(Janitor::start()?);
+    let scratch = janitor.directory("pip", None)?;
+    let log = scratch.join("log");
+    let requirements = scratch.join("requirements.txt");
+    std::fs::write(&requirements, REQUIREMENTS)?;
+    let _ = std::fs::remove_dir_all(venv.directory.join("venv"));
+    let packages = REQUIREMENTS
+        .lines()
+        .filter(|line| line.contains("=="))
+        .count();
+    let mut task = progress.task("installing the AWS emulators", Some(packages as u64));
+    let mut run = |program: &Path, args: &[&std::ffi::OsStr]| -> Result<()> {
+        let mut process = Supervised::builder(program)
+            .args(args)
+            .log_file(&log)
+            .janitor(janitor.clone())
+            .spawn()?;
+        let status = loop {
+            if let Some(status) = process.try_wait()? {
+                break status;
+            }
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let done = text.matches("\nCollecting ").count();
+            task.at(done as u64, &format!("{done} packages"));
+            sleep(INTERVAL);
+        };
+        if !status.success() {
+            bail!(
+                "cannot install the AWS emulators ({status}); pip must reach PyPI or a mirror of it (PIP_INDEX_URL); the end of its output:\n{}",
+                process.log_tail(15)
+            );
+        }
+        Ok(())
+    };
+    let place = venv.directory.join("venv");
+    run(python, &["-m".as_ref(), "venv".as_ref(), place.as_ref()])?;
+    run(
+        &venv.python(),
+        &[
+            "-m".as_ref(),
+            "pip".as_ref(),
+            "install".as_ref(),
+            "--disable-pip-version-check".as_ref(),
+            "--require-hashes".as_ref(),
+            "--only-binary=:all:".as_ref(),
+            "-r".as_ref(),
+            requirements.as_ref(),
+        ],
+    )?;
+    std::fs::create_dir_all(venv.models())?;
+    let script = scratch.join("models.py");
+    std::fs::write(&script, MODELS)?;
+    run(&venv.python(), &[script.as_ref(), venv.models().as_ref()])?;
+    std::fs::write(venv.directory.join("complete"), "")?;
+    task.done();
+    Ok(())
+}
+
+/// One error for everything that may be wrong with Python.
+fn check_python(python: &Path) -> Result<()> {
+    let (major, minor) = OLDEST_PYTHON;
+    let advice = format!(
+        "the AWS emulators need Python {major}.{minor} or later with its module venv: install it (Debian: apt-get install python3-venv)"
+    );
+    let program = "import sys, venv, ensurepip; print(sys.version_info[0], sys.version_info[1])";
+    let output = Command::new(python)
+        .args(["-c", program])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{advice}. `{}` does not run", python.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut numbers = text.split_whitespace().map(str::parse);
+    let version = match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    };
+    if version.is_none_or(|version| version < OLDEST_PYTHON) {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{advice}. `{}` says {:?} {}",
+            python.display(),
+            text.trim(),
+            errors.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Of everything that decides what the environment is.
+fn fingerprint() -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        REQUIREMENTS,
+        MODELS,
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    ] {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_or_old_python_is_told_with_the_remedy() {
+        for (python, expected) in [
+            ("/nonexistent/python3", "does not run"),
+            ("/bin/echo", "says"),
+        ] {
+            let error = format!("{:#}", check_python(Path::new(python)).unwrap_err());
+            assert!(error.contains("need Python 3.11 or later"), "{error}");
+            assert!(
+                error.contains(expected) && error.contains("install it"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_is_pinned_by_hash() {
+        let pins = REQUIREMENTS.lines().filter(|line| line.contains("=="));
+        for (pin, next) in pins.zip(REQUIREMENTS.split("==").skip(1)) {
+            assert!(next.contains("--hash=sha256:"), "{pin}");
+        }
+        for expected in ["moto==5.2.5", "ministack==1.5.33", "microburst==0.10.0"] {
+            assert!(REQUIREMENTS.contains(expected), "{expected}");
+        }
+    }
+}
