@@ -138,9 +138,9 @@ pub fn absorb(seen: &mut Observed, effect: Effect) {
         } => {
             if let Some(group) = seen.target_groups.get_mut(&target_group) {
                 for target in targets {
-                    match &mut group.targets {
-                        Some(known) => drop(known.remove(&target)),
-                        None => drop(group.since.insert(target, false)),
+                    group.since.remove(&target);
+                    if let Some(known) = &mut group.targets {
+                        known.remove(&target);
                     }
                 }
             }
@@ -243,7 +243,7 @@ fn register(group: &mut SeenTargetGroup, target: Target, told: &Told) {
     }
     group.not_taken.remove(&target);
     let Some(known) = &mut group.targets else {
-        group.since.insert(target, true);
+        group.since.insert(target);
         return;
     };
     let before = known.get(&target).copied();

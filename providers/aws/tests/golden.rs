@@ -21,6 +21,7 @@ mod golden {
     mod subnets;
     mod targets;
     mod values;
+    mod walks;
 }
 
 use std::{collections::BTreeMap, fs, path::PathBuf};

@@ -170,6 +170,12 @@ impl SeenTargetGroup {
         self.marks.id.as_str().rsplit('/').next()?.parse().ok()
     }
 
+    /// Whether any target is registered, as far as is known.
+    pub fn has_targets(&self) -> bool {
+        let known = self.targets.as_ref();
+        known.is_some_and(|known| known.values().any(|state| state.is_registered()))
+    }
+
     /// How many targets there are, and how many are healthy; None where they were not read.
     fn health(&self) -> Option<TargetHealth> {
         let targets = self.targets.as_ref()?;

@@ -1,6 +1,10 @@
 //! Target groups, their health checks and targets (Decides).
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use evenkeel_core::{ids::ResourceId, net::IpFamily};
 use serde::Serialize;
@@ -216,8 +220,8 @@ pub struct SeenTargetGroup {
     pub attributes: Option<Pairs>,
     /// Its targets; None: they were not read. A bulk look has none.
     pub targets: Option<BTreeMap<Target, TargetState>>,
-    /// Where targets were not read: those that were registered (true) or deregistered (false) since the look. A look has none.
-    pub since: BTreeMap<Target, bool>,
+    /// Where targets were not read: those that were registered since the look. A look has none.
+    pub since: BTreeSet<Target>,
     /// Targets that AWS would not take since the look, and why. A look has none, so that they are tried again after one.
     pub not_taken: BTreeMap<Target, Arc<str>>,
     /// Whose it is.

@@ -12,8 +12,8 @@ use evenkeel_core::{
 use super::{View, attributes, held_by_unknown, replace::Stack, tags, taken};
 use crate::{
     model::{
-        Desired, Listener, NewListener, Object, Pairs, SeenListener, SeenLoadBalancer, Step,
-        TargetGroup, Tls,
+        Desired, Listener, NewListener, Object, Pairs, SeenListener, SeenLoadBalancer,
+        SeenTargetGroup, Step, TargetGroup, Tls,
     },
     names::tag,
 };
@@ -76,14 +76,15 @@ fn listener(
     match found {
         None => create(plan, view, desired, stack, want, group),
         Some(found) => {
-            let has_targets = forwards_to
-                .targets
-                .as_ref()
-                .is_some_and(|targets| targets.values().any(|state| state.is_registered()));
             let moves = found.target_group.as_ref() != Some(&group);
-            // The next wave sees the targets; with no node there are none to wait for.
-            if moves && !has_targets && view.nodes.has_targets() {
-                return;
+            // The next wave sees the targets; with no node there may be none to wait for.
+            if moves && !forwards_to.has_targets() {
+                let before = found.target_group.as_ref();
+                let before = before.and_then(|name| view.seen.target_groups.get(name));
+                let served = before.is_some_and(SeenTargetGroup::has_targets);
+                if served || view.nodes.has_targets() {
+                    return;
+                }
             }
             change(plan, view, desired, stack, (want, found), group);
         }

@@ -140,8 +140,8 @@ fn write(
     }
 }
 
-/// The same where the targets were not read: what came and went since a run before, of which it is known that it left the
-/// targets in peace, is done without a look.
+/// The same where the targets were not read: a node that came since a run before, of which it is known that it left the
+/// targets in peace, is registered without a look.
 fn follow_unread(
     plan: &mut Plan<Step>,
     view: View<'_>,
@@ -182,24 +182,19 @@ fn follow_unread(
             Use::Remove => false,
         })
         .collect());
-    let moved = |from: &BTreeSet<Arc<str>>, to: &BTreeSet<Arc<str>>, registered| {
-        let targets = to.difference(from).map(|id| Target {
-            id: Arc::clone(id),
-            port,
-        });
-        targets
-            .filter(|target| found.since.get(target) != Some(&registered))
-            .filter(|target| !found.not_taken.contains_key(target))
-            .collect::<BTreeSet<Target>>()
-    };
-    let register = moved(&before, &now, true);
-    let leave = moved(&now, &before, false);
-    // Never emptied: something that was there has to stay, and only a look tells whether anything would.
-    if !leave.is_empty() && before.is_disjoint(&now) {
+    // Whether anything would be left, only a look tells.
+    if !before.is_subset(&now) {
         return look(plan);
     }
+    let come = now.difference(&before).map(|id| Target {
+        id: Arc::clone(id),
+        port,
+    });
+    let register = come
+        .filter(|target| !found.since.contains(target) && !found.not_taken.contains_key(target))
+        .collect();
     not_taken(plan, found);
-    write(plan, name, found, port, None, register, leave);
+    write(plan, name, found, port, None, register, BTreeSet::new());
 }
 
 /// The ids of the instances that shall be targets, ascending.
@@ -229,7 +224,11 @@ fn wanted<'a>(
     if usable.is_empty() {
         let mut ids: Vec<&Arc<str>> = present.iter().map(|(target, _)| &target.id).collect();
         ids.dedup();
-        return ids;
+        return if ids.is_empty() {
+            last_targets(view)
+        } else {
+            ids
+        };
     }
     let all = usable.len();
     let chosen = limits.choose(usable);
@@ -245,6 +244,18 @@ fn wanted<'a>(
         ));
     }
     chosen.into_iter().map(|member| &member.id).collect()
+}
+
+/// The targets of all target groups of the group: what a new one begins with while no node can be a target.
+fn last_targets(view: View<'_>) -> Vec<&Arc<str>> {
+    let targets = view.seen.target_groups.values();
+    let ids: BTreeSet<&Arc<str>> = targets
+        .filter_map(|group| group.targets.as_ref())
+        .flatten()
+        .filter(|(_, state)| state.is_registered())
+        .map(|(target, _)| &target.id)
+        .collect();
+    ids.into_iter().collect()
 }
 
 /// What has to be done for a target group to have its targets.
