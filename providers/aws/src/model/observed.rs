@@ -132,6 +132,7 @@ impl Observed {
                 .collect(),
             ports,
             targets: targets.flatten(),
+            pools: Vec::new(),
         }
     }
 }
