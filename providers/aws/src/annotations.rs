@@ -101,19 +101,6 @@ impl<'a> Asked<'a> {
             .push(Problem::new(field(key), written, message, advice));
     }
 
-    /// What we recognise and do not do.
-    pub(crate) fn unsupported(
-        &mut self,
-        key: &str,
-        message: impl Into<String>,
-        advice: impl Into<String>,
-    ) {
-        let written = quote(self.keys.raw(key).unwrap_or_default());
-        let problem = Problem::new(field(key), written, message, advice);
-        self.problems
-            .push(problem.with_reason(reason::UNSUPPORTED_FEATURE));
-    }
-
     /// A key with something that its owner should know.
     pub(crate) fn warn(&mut self, key: &str, message: impl std::fmt::Display) {
         let warning = Warning::new(
@@ -135,66 +122,5 @@ impl<'a> Asked<'a> {
                 .any(|classic| warning.message.starts_with(&field(classic.key)))
         }));
         self.warnings.extend(foreign::warnings(annotations));
-    }
-
-    /// What is recognised and not built.
-    pub(crate) fn refuse_what_is_not_built(&mut self) {
-        let remove = "Remove the annotation.";
-        if self.keys.raw(key::CAPACITY).is_some() {
-            self.unsupported(
-                key::CAPACITY,
-                "reserves capacity, which is not supported",
-                remove,
-            );
-        }
-        if self.keys.raw(key::QUIC_PORTS).is_some() {
-            self.unsupported(
-                key::QUIC_PORTS,
-                "asks for QUIC, which is not supported",
-                remove,
-            );
-        }
-        for (action, _) in self.keys.family(key::ACTIONS) {
-            self.unsupported(
-                action,
-                "forwards to several target groups, which is not supported",
-                "Remove the annotation: the Service's own pods get all traffic.",
-            );
-        }
-        if self.keys.raw(key::TARGET_NODE_LABELS).is_some() {
-            self.unsupported(
-                key::TARGET_NODE_LABELS,
-                "chooses targets by labels of nodes, which is not supported yet",
-                "Remove the annotation for all nodes; a node leaves every load balancer with the label \
-                 node.kubernetes.io/exclude-from-external-load-balancers.",
-            );
-        }
-        if self.bool(key::MULTI_CLUSTER) == Some(true) {
-            self.unsupported(
-                key::MULTI_CLUSTER,
-                "shares target groups between clusters, which is not supported",
-                remove,
-            );
-        }
-        if self.bool(key::DISABLE_SECURITY_GROUP) == Some(true) {
-            self.unsupported(
-                key::DISABLE_SECURITY_GROUP,
-                "asks for a load balancer without security groups, which is not supported: AWS never lets it have one later",
-                "Remove the annotation, or name groups of your own with \
-                 service.beta.kubernetes.io/aws-load-balancer-security-groups.",
-            );
-        }
-        let ip = "asks for targets of type ip, which are not supported yet";
-        let instance = "Write instance: targets are then the nodes, reached at the node port.";
-        if self.word(key::NLB_TARGET_TYPE) == Some("ip") {
-            self.unsupported(key::NLB_TARGET_TYPE, ip, instance);
-        }
-        if self.word(key::TYPE) == Some("nlb-ip") {
-            self.unsupported(
-                key::TYPE,
-                ip,
-                "Write external: targets are then the nodes, reached at the node port.",
-            );
-        }
     }
 }

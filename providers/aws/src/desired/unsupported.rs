@@ -1,0 +1,87 @@
+//! What the former controllers could and we cannot (Decides).
+//!
+//! The keys are in the table, so that the answer is precise: silently doing something else would change who gets traffic.
+
+use evenkeel_core::{
+    annotation::{field, value::quote},
+    problem::{Problem, reason},
+};
+
+use crate::annotations::{Asked, key};
+
+/// Refuses what is recognised and not built.
+pub(super) fn refuse(asked: &mut Asked<'_>) {
+    let remove = "Remove the annotation.";
+    if asked.keys.raw(key::CAPACITY).is_some() {
+        unsupported(
+            asked,
+            key::CAPACITY,
+            "reserves capacity, which is not supported",
+            remove,
+        );
+    }
+    if asked.keys.raw(key::QUIC_PORTS).is_some() {
+        unsupported(
+            asked,
+            key::QUIC_PORTS,
+            "asks for QUIC, which is not supported",
+            remove,
+        );
+    }
+    for (action, _) in asked.keys.family(key::ACTIONS) {
+        unsupported(
+            asked,
+            action,
+            "forwards to several target groups, which is not supported",
+            "Remove the annotation: the Service's own pods get all traffic.",
+        );
+    }
+    if asked.keys.raw(key::TARGET_NODE_LABELS).is_some() {
+        unsupported(
+            asked,
+            key::TARGET_NODE_LABELS,
+            "chooses targets by labels of nodes, which is not supported yet",
+            "Remove the annotation for all nodes; a node leaves every load balancer with the label \
+             node.kubernetes.io/exclude-from-external-load-balancers.",
+        );
+    }
+    if asked.bool(key::MULTI_CLUSTER) == Some(true) {
+        unsupported(
+            asked,
+            key::MULTI_CLUSTER,
+            "shares target groups between clusters, which is not supported",
+            remove,
+        );
+    }
+    if asked.bool(key::DISABLE_SECURITY_GROUP) == Some(true) {
+        unsupported(
+            asked,
+            key::DISABLE_SECURITY_GROUP,
+            "asks for a load balancer without security groups, which is not supported: AWS never lets it have one later",
+            "Remove the annotation, or name groups of your own with \
+             service.beta.kubernetes.io/aws-load-balancer-security-groups.",
+        );
+    }
+    let ip = "asks for targets of type ip, which are not supported yet";
+    let instance = "Write instance: targets are then the nodes, reached at the node port.";
+    if asked.word(key::NLB_TARGET_TYPE) == Some("ip") {
+        unsupported(asked, key::NLB_TARGET_TYPE, ip, instance);
+    }
+    if asked.word(key::TYPE) == Some("nlb-ip") {
+        unsupported(
+            asked,
+            key::TYPE,
+            ip,
+            "Write external: targets are then the nodes, reached at the node port.",
+        );
+    }
+}
+
+/// A problem whose reason is that we do not do it.
+fn unsupported(asked: &mut Asked<'_>, key: &str, message: &str, advice: &str) {
+    let written = quote(asked.keys.raw(key).unwrap_or_default());
+    let problem = Problem::new(field(key), written, message, advice);
+    asked
+        .problems
+        .push(problem.with_reason(reason::UNSUPPORTED_FEATURE));
+}
