@@ -108,17 +108,20 @@ pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
 
 fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
     let mut plan = Plan::empty();
-    let stacks = replace::stacks(&mut plan, view, desired);
+    let mut stacks = replace::stacks(&mut plan, view, desired);
+    if !load_balancer::can_be_made(&mut plan, view, desired, &stacks) {
+        let Some(serving) = stacks.without_successor() else {
+            // Nothing is made for a load balancer that cannot be made; what is there follows the nodes.
+            follow_nodes(&mut plan, view, |_| true);
+            return plan;
+        };
+        stacks = serving;
+    }
     for stack in stacks.all() {
         target_groups::plan(&mut plan, view, desired, stack);
         listeners::plan(&mut plan, view, desired, stack);
     }
-    if !load_balancer::plan(&mut plan, view, desired, &stacks) && stacks.main.live.is_none() {
-        // Where the load balancer cannot be made nothing is made for it; what is there follows the nodes.
-        plan.steps.clear();
-        follow_nodes(&mut plan, view, |_| true);
-        return plan;
-    }
+    load_balancer::plan(&mut plan, view, desired, &stacks);
     // What is not wanted by name still has its targets: it goes later, or belongs to a member that cannot be read.
     let wanted = stacks.target_groups(view, desired);
     follow_nodes(&mut plan, view, |name| !wanted.contains(name));

@@ -14,9 +14,31 @@ use evenkeel_core::{
 use super::View;
 use crate::{
     desired::attributes::{listener_default, load_balancer_default, target_group_default},
-    model::{Object, Pairs, Step, TargetProtocol, TargetType},
+    model::{LoadBalancer, Object, Pairs, SeenLoadBalancer, Step, TargetProtocol, TargetType},
     names::{self, tag},
 };
+
+/// What a load balancer's tag lists beside attributes, where it was said whether rules hold for traffic through PrivateLink.
+const PRIVATE_LINK: &str = "private-link-rules";
+
+/// Whether rules shall hold for traffic through PrivateLink: as asked for, else as AWS has it where it was once asked for.
+pub(super) fn private_link(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> Option<bool> {
+    let once = names::listed(&live.tags, tag::ATTRIBUTES).contains(PRIVATE_LINK);
+    wanted.private_link_rules.or(once.then_some(true))
+}
+
+/// What the tag of a load balancer lists beside its attributes.
+pub(super) fn also_kept(
+    wanted: &LoadBalancer,
+    live: Option<&SeenLoadBalancer>,
+) -> Option<Arc<str>> {
+    let asked = wanted.private_link_rules.is_some();
+    // Until it is as AWS has it.
+    let still = live.is_some_and(|live| {
+        live.private_link_rules == Some(false) && private_link(wanted, live).is_some()
+    });
+    (asked || still).then(|| PRIVATE_LINK.into())
+}
 
 /// What decides the defaults of an object's attributes.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +75,12 @@ pub(super) fn follow(
     (known, tags): (Option<&Pairs>, &Pairs),
     wanted: &Pairs,
 ) -> BTreeSet<Arc<str>> {
-    let listed = names::listed(tags, tag::ATTRIBUTES);
+    let mut listed = names::listed(tags, tag::ATTRIBUTES);
+    listed.remove(PRIVATE_LINK);
     let asked = kept(wanted);
     let Some(known) = known else {
-        if listed != asked && !listed.is_empty() && !view.input.fresh {
+        let tagged = tags.contains_key(tag::ATTRIBUTES);
+        if listed != asked && tagged && !view.input.fresh {
             plan.wait(
                 id.clone(),
                 format!("a fresh look at the attributes of {id}"),
@@ -64,7 +88,7 @@ pub(super) fn follow(
             );
         }
         // Where none was set the tag comes first; where some were, only a look tells what has to be reset.
-        return if listed.is_empty() { asked } else { listed };
+        return if tagged { listed } else { asked };
     };
     if asked.difference(&listed).next().is_some() {
         // Nothing is written meanwhile: one call does all in the next wave.

@@ -20,58 +20,65 @@ use crate::{
     names::tag,
 };
 
-/// Plans the load balancer and its security group. False when it cannot be made, which is told.
-pub(super) fn plan(
+/// Whether there is a load balancer, or one can be made; else that is told.
+pub(super) fn can_be_made(
     plan: &mut Plan<Step>,
     view: View<'_>,
     desired: &Desired,
     stacks: &Stacks<'_>,
 ) -> bool {
+    if stacks.main.live.is_some() {
+        return true;
+    }
+    if desired.shared_unknown {
+        plan.refuse(
+            load_balancer_id(),
+            Problem::new(
+                "the load balancer of the group",
+                "",
+                "cannot be made while a member cannot be read, because the oldest member decides what all share",
+                "Mend that member first: its own event says what is wrong.",
+            ),
+        );
+        return false;
+    }
+    // What else there is to tell is told when it is made.
+    let mut unsaid = Plan::empty();
+    let placed = subnets::place(&mut unsaid, view, desired, stacks.scheme).err();
+    let groups = security::groups(view, desired).err();
+    let can_be_made = placed.is_none() && groups.is_none();
+    for stop in placed.into_iter().chain(groups) {
+        stop.tell(plan, &load_balancer_id());
+    }
+    can_be_made
+}
+
+/// Plans the load balancer and its security group.
+pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) {
     match stacks.main.live {
-        Some(_) if desired.shared_unknown => {
+        Some(_) if desired.shared_unknown || !stacks.as_asked => {
             security::open(plan, view, desired);
-            true
-        }
-        None if desired.shared_unknown => {
-            plan.refuse(
-                load_balancer_id(),
-                Problem::new(
-                    "the load balancer of the group",
-                    "",
-                    "cannot be made while a member cannot be read, because the oldest member decides what all share",
-                    "Mend that member first: its own event says what is wrong.",
-                ),
-            );
-            false
         }
         Some(live) => {
             if security::needed(view, desired, stacks) {
                 security::own(plan, view, desired);
             }
             change(plan, view, desired, &stacks.main.name, live);
-            true
         }
         None => create(plan, view, desired, stacks),
     }
 }
 
-fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) -> bool {
+fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) {
     let want = &desired.load_balancer;
     let placed = subnets::place(plan, view, desired, stacks.scheme);
-    let groups = security::groups(view, desired);
-    let (subnets, groups) = match (placed, groups) {
-        (Ok(subnets), Ok(groups)) => (subnets, groups),
-        (placed, groups) => {
-            for stop in placed.err().into_iter().chain(groups.err()) {
-                stop.tell(plan, &load_balancer_id());
-            }
-            return false;
-        }
+    let (Ok(subnets), Ok(groups)) = (placed, security::groups(view, desired)) else {
+        return;
     };
     security::own(plan, view, desired);
     // The group's own security group, or the cluster's, is made first.
     let Groups::Ready(security_groups) = groups else {
-        return true;
+        return;
     };
     stranded(plan, view, desired, &subnets);
     let address_type = want.address_type.unwrap_or_default();
@@ -103,13 +110,15 @@ fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Sta
                 view,
                 desired,
                 &want.marks,
-                &attributes::kept(&want.attributes),
+                &attributes::kept(&want.attributes)
+                    .into_iter()
+                    .chain(attributes::also_kept(want, None))
+                    .collect(),
                 succeeds,
             ),
         })),
         change,
     );
-    true
 }
 
 fn change(
@@ -157,6 +166,10 @@ fn change(
         (live.attributes.as_ref(), &live.tags),
         &want.attributes,
     );
+    let kept = kept
+        .into_iter()
+        .chain(attributes::also_kept(want, Some(live)))
+        .collect();
     let all = tags::all(view, desired, &want.marks, &kept, []);
     tags::follow(plan, object(), &id, &live.tags, &all);
     stranded(plan, view, desired, &live.subnets);

@@ -51,11 +51,25 @@ pub(super) struct Stacks<'a> {
     pub(super) main: Stack<'a>,
     /// Its scheme.
     pub(super) scheme: Scheme,
+    /// Whether it is the one that was asked for; else it serves because that one cannot be made yet, and of the load balancer itself
+    /// nothing is changed.
+    pub(super) as_asked: bool,
     /// The one that serves until then, where it is another. Its ports and targets follow what is wanted.
     pub(super) before: Option<Stack<'a>>,
 }
 
 impl<'a> Stacks<'a> {
+    /// The one that serves, where the one that was asked for cannot be made; None where there is none.
+    pub(super) fn without_successor(self) -> Option<Self> {
+        let before = self.before?;
+        Some(Self {
+            scheme: before.live?.scheme,
+            main: before,
+            as_asked: false,
+            before: None,
+        })
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Stack<'a>> {
         [&self.main].into_iter().chain(&self.before)
     }
@@ -88,19 +102,21 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
                 live: None,
             },
             scheme,
+            as_asked: true,
             before: None,
         };
     };
     // While the member that decides about it cannot be read it keeps its own.
     let asked = want.scheme.filter(|_| !desired.shared_unknown);
     let scheme = asked.unwrap_or(current.scheme);
-    let only = |scheme| Stacks {
+    let only = |as_asked| Stacks {
         main: stack((name, current)),
-        scheme,
+        scheme: current.scheme,
+        as_asked,
         before: None,
     };
     if scheme == current.scheme {
-        return only(scheme);
+        return only(true);
     }
     let successor =
         view.seen.load_balancers.iter().find(|(_, lb)| {
@@ -110,12 +126,13 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
         return Stacks {
             main: stack(successor),
             scheme,
+            as_asked: true,
             before: Some(stack((name, current))),
         };
     }
     if let Err(refusal) = approved(&[replacement(current, scheme)], view.input.approval) {
         plan.refusals.push(*refusal);
-        return only(current.scheme);
+        return only(false);
     }
     let new = new_name(view, desired, scheme);
     if view.seen.load_balancers.contains_key(&new) {
@@ -125,7 +142,7 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
             format!("the load balancer {new} to be gone, whose name is needed"),
             Until::After(LOOK_AGAIN),
         );
-        return only(current.scheme);
+        return only(false);
     }
     Stacks {
         main: Stack {
@@ -133,6 +150,7 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
             live: None,
         },
         scheme,
+        as_asked: true,
         before: Some(stack((name, current))),
     }
 }

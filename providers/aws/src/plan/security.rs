@@ -12,7 +12,7 @@ use evenkeel_core::{
     problem::{Problem, Warning, reason},
 };
 
-use super::{Stop, View, replace::Stacks, tags};
+use super::{Stop, View, attributes, replace::Stacks, tags};
 use crate::{
     annotations::key,
     model::{
@@ -287,10 +287,13 @@ pub(super) fn attach(
     let ids = match groups(view, desired) {
         Ok(Groups::Ready(ids)) => ids,
         Ok(Groups::Coming) => return,
+        Err(Stop::FreshRead(_)) if may_be_given(view, desired, live) => {
+            live.security_groups.clone()
+        }
         Err(stop) => return stop.tell(plan, &id),
     };
     // AWS's default is on.
-    let rules = desired.load_balancer.private_link_rules;
+    let rules = attributes::private_link(&desired.load_balancer, live);
     let private_link = rules.filter(|on| *on != live.private_link_rules.unwrap_or(true));
     let changed = ids != live.security_groups;
     if (!changed && private_link.is_none()) || (changed && !own_is_ready(view, desired)) {
@@ -320,6 +323,24 @@ pub(super) fn attach(
         },
         Change::new(Action::Change, "load balancer", id, "security groups").because(reasons),
     );
+}
+
+/// Whether the groups of a live load balancer may be those that are given, as far as a look that knows no names tells: ids name
+/// themselves, and there are as many as were given.
+fn may_be_given(view: View<'_>, desired: &Desired, live: &SeenLoadBalancer) -> bool {
+    let Security::Given { groups, backend } = &desired.load_balancer.security else {
+        return false;
+    };
+    let attached = |group: &Arc<str>| {
+        !group.starts_with("sg-")
+            || live
+                .security_groups
+                .contains(&CloudId::new(Arc::clone(group)))
+    };
+    !live.listeners_known
+        && !view.input.fresh
+        && groups.len() + usize::from(*backend) == live.security_groups.len()
+        && groups.iter().all(attached)
 }
 
 fn tell_open(plan: &mut Plan<Step>, desired: &Desired, name: &Arc<str>) {

@@ -59,7 +59,7 @@ pub(super) fn follow(
         .filter(|(_, state)| state.is_registered())
         .map(|(target, state)| (target, *state))
         .collect();
-    let wanted = wanted(plan, view, &present, limits, found);
+    let wanted = wanted(plan, view, &present, limits);
     let moves = Moves::between(&wanted, &present, port, &found.not_taken);
     remember_port(plan, view, name, found, port, &moves);
     not_taken(plan, found);
@@ -203,7 +203,6 @@ fn wanted<'a>(
     view: View<'a>,
     present: &[(&'a Target, TargetState)],
     limits: &Limits,
-    found: &SeenTargetGroup,
 ) -> Vec<&'a Arc<str>> {
     let is_present = |id: &Arc<str>| {
         let from = present.partition_point(|(target, _)| target.id < *id);
@@ -233,15 +232,17 @@ fn wanted<'a>(
     let all = usable.len();
     let chosen = limits.choose(usable);
     if chosen.len() < all {
-        plan.warnings.push(Warning::new(
+        let warning = Warning::new(
             reason::QUOTA_EXCEEDED,
             format!(
-                "{}: {} of {all} nodes are targets, because AWS takes no more: 500 targets per zone of a load balancer, 500 in all \
-                 with cross-zone load balancing, and a node counts once per port.",
-                found.marks.id,
+                "{} of {all} nodes are targets of each port, because AWS takes no more: 500 targets per zone of a load balancer, 500 \
+                 in all with cross-zone load balancing, and a node counts once per port.",
                 chosen.len(),
             ),
-        ));
+        );
+        if !plan.warnings.contains(&warning) {
+            plan.warnings.push(warning);
+        }
     }
     chosen.into_iter().map(|member| &member.id).collect()
 }

@@ -477,3 +477,68 @@ fn a_deletion_of_everything_takes_both_load_balancers() {
     stage.settle();
     assert!(stage.seen.is_empty());
 }
+
+#[test]
+fn what_was_said_of_private_link_is_taken_back() {
+    let asking = || one().aws("inbound-sg-rules-on-private-link-traffic", "off");
+    let mut stage = Stage::made(&asking());
+    assert_eq!(stage.load_balancer().private_link_rules, Some(false));
+    stage.look_in_bulk();
+    assert_eq!((stage.plan().steps.len(), stage.plan().waits.len()), (0, 0));
+    let mut stage = Stage::made(&asking());
+    stage.ask(&one());
+    let waves = stage.settle().words();
+    assert_eq!(waves.len(), 2, "{waves:#?}");
+    assert!(waves[0][0].starts_with("SetSecurityGroups"), "{waves:#?}");
+    assert!(
+        waves[1][0].ends_with("-evenkeel.dev/attributes"),
+        "{waves:#?}"
+    );
+    assert_eq!(stage.load_balancer().private_link_rules, Some(true));
+}
+
+#[test]
+fn a_bulk_look_takes_given_groups_for_those_that_are_attached() {
+    let looked = || {
+        let mut stage = with_groups(Stage::of(&given("web-sg,sg-9")));
+        stage.settle();
+        stage.look_in_bulk();
+        stage.facts().given_groups.clear();
+        stage
+    };
+    let plan = looked().plan();
+    assert_eq!(
+        (plan.steps.len(), plan.waits.len(), plan.refusals.len()),
+        (0, 0, 0)
+    );
+    for other in ["web-sg", "web-sg,sg-8"] {
+        let mut stage = looked();
+        stage.ask(&given(other));
+        let plan = stage.plan();
+        assert_eq!((plan.steps.len(), plan.waits.len()), (0, 1), "{other}");
+    }
+}
+
+#[test]
+fn a_load_balancer_that_shall_be_replaced_is_left_where_it_is() {
+    let mut stage = Stage::made(&one());
+    let elsewhere = service(&["a:80/TCP>30080", "b:443/TCP>30443"])
+        .aws("scheme", "internet-facing")
+        .aws("subnets", "s-p,s-q");
+    stage.ask(&elsewhere);
+    let before = stage.load_balancer().subnets.clone();
+    stage.settle();
+    assert_eq!(stage.load_balancer().subnets, before);
+    assert_eq!(
+        stage.seen.listeners.len(),
+        2,
+        "what else is asked for is done"
+    );
+    // Approved, and it cannot be made: the old one serves on, with what is asked of its ports.
+    stage.ask(&elsewhere.aws("subnets", "s-p,s-q,s-nowhere"));
+    stage.approve();
+    assert_eq!(stage.settle().count(), 0);
+    let told = stage.refused().join(" | ");
+    assert!(told.contains("s-nowhere"), "{told}");
+    assert_eq!(stage.seen.load_balancers.len(), 1);
+}

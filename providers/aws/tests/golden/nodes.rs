@@ -359,8 +359,11 @@ fn row_140_where_aws_takes_fewer_targets_each_port_gets_its_share() {
     stage.nodes = nodes(60);
     stage.settle();
     let told = stage.told();
-    assert_eq!(told.len(), 10, "{told:#?}");
-    assert!(told[0].contains("50 of 60 nodes are targets"), "{told:#?}");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0].contains("50 of 60 nodes are targets of each port"),
+        "{told:#?}"
+    );
     let chosen = |stage: &mut Stage, port| -> Vec<Arc<str>> {
         let targets = stage.targets(port).keys();
         targets.map(|target| target.id.clone()).collect()
