@@ -9,11 +9,16 @@
 
 pub mod annotations;
 pub mod apply;
+pub mod call;
 pub mod client;
 pub mod desired;
 pub mod errors;
+pub mod facts;
+pub mod index;
+pub mod limiter;
 pub mod model;
 pub mod names;
+mod nodes;
 pub mod observe;
 pub mod plan;
 pub mod predict;
@@ -34,7 +39,10 @@ use evenkeel_core::{
 };
 
 use crate::{
+    apply::Held,
     client::Client,
+    facts::FactsDesk,
+    index::Index,
     model::{Desired, Effect, Observed, Pairs, Step},
 };
 
@@ -87,12 +95,26 @@ impl Context {
 pub struct Aws {
     context: Context,
     client: Client,
+    index: Index,
+    facts: FactsDesk,
+    held: Held,
 }
 
 impl Aws {
     /// A provider that asks this client. Makes no call.
     pub fn new(context: Context, client: Client) -> Self {
-        Self { context, client }
+        Self {
+            context,
+            client,
+            index: Index::default(),
+            facts: FactsDesk::default(),
+            held: Held::default(),
+        }
+    }
+
+    /// The client, for health checks and diagnosis.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 }
 
@@ -132,11 +154,11 @@ impl Provider for Aws {
     }
 
     async fn observe(&self, key: &GroupKey, want: &Want<Desired>) -> Result<Observed, CloudError> {
-        observe::observe(&self.context, &self.client, key, want).await
+        observe::observe(self, key, want).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot<Observed>, CloudError> {
-        snapshot::snapshot(&self.context, &self.client).await
+        snapshot::snapshot(self).await
     }
 
     async fn apply(
@@ -146,6 +168,6 @@ impl Provider for Aws {
         seen: &Observed,
         ticket: &Ticket,
     ) -> Result<Effect, CloudError> {
-        apply::apply(&self.context, &self.client, key, step, seen, ticket).await
+        apply::apply(self, key, step, seen, ticket).await
     }
 }

@@ -1,0 +1,174 @@
+//! Security groups and their rules (Writes).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use evenkeel_core::error::CloudError;
+
+use super::{Doing, load_balancers::same_owner};
+use crate::{
+    client::{GroupReply, filter},
+    errors::{self, code},
+    model::{CloudId, Marks, Pairs, Rule, Told},
+};
+
+/// For how long AWS may take to let go of the security groups of a load balancer that was deleted.
+const LETTING_GO: Duration = Duration::from_secs(600);
+
+/// Security groups that could not be deleted, with the time of the first attempt.
+#[derive(Debug, Default)]
+pub struct Held(Mutex<HashMap<CloudId, Instant>>);
+
+impl Held {
+    /// Whether AWS should have let go of it by now.
+    fn is_long(&self, id: &CloudId) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that went otherwise is not heard of again.
+        held.retain(|_, since| since.elapsed() < 10 * LETTING_GO);
+        let since = held.entry(id.clone()).or_insert_with(Instant::now);
+        since.elapsed() >= LETTING_GO
+    }
+}
+
+impl Doing<'_> {
+    /// One of the name that is there is ours where its tags say so: its create was answered and the answer lost.
+    pub(super) async fn create_security_group(
+        &self,
+        name: &str,
+        marks: &Marks,
+        tags: &Pairs,
+    ) -> Result<Told, CloudError> {
+        let what = format!(
+            "who may connect to the load balancer of {}",
+            printable(&marks.service)
+        );
+        let id = self.create_or_find(name, &what, tags, |there| same_owner(there, tags));
+        Ok(Told::Created {
+            id: id.await?,
+            dns_name: None,
+        })
+    }
+
+    /// Creates a group, or finds the one that is there. One that is found may have other rules: the caller looks again.
+    pub(super) async fn create_or_find(
+        &self,
+        name: &str,
+        what: &str,
+        tags: &Pairs,
+        is_ours: impl Fn(&Pairs) -> bool,
+    ) -> Result<CloudId, CloudError> {
+        let (client, vpc) = (self.client, self.client.vpc().await?);
+        let made = client
+            .create_security_group(name, what, &vpc, tags, self.ticket)
+            .await;
+        let error = match made {
+            Err(error) if error.code.as_deref() == Some(code::GROUP_EXISTS) => error,
+            made => return made,
+        };
+        let filters = vec![filter("vpc-id", [&*vpc]), filter("group-name", [name])];
+        match client.security_groups(filters).await?.first() {
+            Some(there) if !is_ours(&there.tags()) => Err(errors::foreign(
+                error.operation,
+                format!(
+                    "a security group `{name}` ({}) is there and not ours; delete it",
+                    there.id()
+                ),
+            )),
+            // It may have rules already, which only a look tells.
+            Some(there) if !there.rules().is_empty() => Err(error),
+            Some(there) => Ok(there.id()),
+            None => Err(error),
+        }
+    }
+
+    /// All or none: where one rule is there already the true difference is sent.
+    pub(super) async fn authorize(
+        &self,
+        group: &str,
+        rules: &BTreeSet<Rule>,
+    ) -> Result<Told, CloudError> {
+        let id = &self.security_group(group)?.id;
+        self.add_rules(id, rules).await?;
+        Ok(Told::Nothing)
+    }
+
+    pub(super) async fn add_rules(
+        &self,
+        id: &CloudId,
+        rules: &BTreeSet<Rule>,
+    ) -> Result<(), CloudError> {
+        let added = self.client.authorize(id, rules, self.ticket).await;
+        let error = match added {
+            Err(error) if error.code.as_deref() == Some(code::RULE_EXISTS) => error,
+            added => return added,
+        };
+        let Some(there) = self.rules_of(id).await? else {
+            return Err(error);
+        };
+        let missing: BTreeSet<_> = rules.difference(&there).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.client.authorize(id, &missing, self.ticket).await
+    }
+
+    /// The same for rules that are gone already.
+    pub(super) async fn revoke(
+        &self,
+        group: &str,
+        rules: &BTreeSet<Rule>,
+    ) -> Result<Told, CloudError> {
+        let id = &self.security_group(group)?.id;
+        let removed = self.client.revoke(id, rules, self.ticket).await;
+        let error = match removed {
+            Err(error)
+                if matches!(
+                    error.code.as_deref(),
+                    Some(code::NO_RULE | code::UNKNOWN_RULE)
+                ) =>
+            {
+                error
+            }
+            removed => return removed.map(|()| Told::Nothing),
+        };
+        let Some(there) = self.rules_of(id).await? else {
+            return Err(error);
+        };
+        let left: BTreeSet<_> = rules.intersection(&there).cloned().collect();
+        if !left.is_empty() {
+            self.client.revoke(id, &left, self.ticket).await?;
+        }
+        Ok(Told::Nothing)
+    }
+
+    async fn rules_of(&self, id: &CloudId) -> Result<Option<BTreeSet<Rule>>, CloudError> {
+        let filters = vec![filter("group-id", [id.as_str()])];
+        let found = self.client.security_groups(filters).await?;
+        Ok(found.first().map(GroupReply::rules))
+    }
+
+    /// What still uses it is named: for minutes that is the load balancer that was just deleted; later, somebody else's.
+    pub(super) async fn delete_security_group(&self, id: &CloudId) -> Result<(), CloudError> {
+        let error = match self.client.delete_security_group(id, self.ticket).await {
+            Err(error) if error.code.as_deref() == Some(code::DEPENDENCY) => error,
+            deleted => return deleted,
+        };
+        if !self.aws.held.is_long(id) {
+            return Err(error);
+        }
+        let users = self.client.users_of_group(id).await.unwrap_or_default();
+        if users.is_empty() {
+            return Err(error);
+        }
+        let message = format!("{}; it is used by {}", error.message, users.join(", "));
+        Err(CloudError { message, ..error })
+    }
+}
+
+/// Descriptions may have few characters beside letters and digits; names in Kubernetes have fewer.
+fn printable(text: &Arc<str>) -> String {
+    text.chars().take(200).collect()
+}

@@ -1,0 +1,138 @@
+//! Every call that we make of AWS's APIs, by name (Decides).
+//!
+//! What a call counts against, who goes first where calls queue, and which permission it needs all follow from its name.
+
+use crate::limiter::{Class, Urgency};
+
+/// An API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// Elastic Load Balancing, version 2.
+    Elb,
+    /// EC2.
+    Ec2,
+    /// The token service.
+    Sts,
+}
+
+impl Service {
+    /// As policies write it.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Elb => "elasticloadbalancing",
+            Self::Ec2 => "ec2",
+            Self::Sts => "sts",
+        }
+    }
+}
+
+/// Whether a call may have changed something when its answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It changes nothing.
+    Read,
+    /// It may have had its effect: only a fresh read knows.
+    Write,
+}
+
+/// One operation of an API.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Call {
+    /// As AWS names it.
+    pub operation: &'static str,
+    /// Whose it is.
+    pub service: Service,
+    /// What it counts against.
+    pub class: Class,
+    /// Who goes first.
+    pub urgency: Urgency,
+}
+
+impl Call {
+    const fn new(
+        service: Service,
+        operation: &'static str,
+        class: Class,
+        urgency: Urgency,
+    ) -> Self {
+        Self {
+            operation,
+            service,
+            class,
+            urgency,
+        }
+    }
+
+    /// Whether it may change something.
+    pub fn access(&self) -> Access {
+        match self.class {
+            Class::Read => Access::Read,
+            Class::Write | Class::Register => Access::Write,
+        }
+    }
+
+    /// The permission that it needs: `ec2:CreateTags`.
+    pub fn action(&self) -> String {
+        format!("{}:{}", self.service.prefix(), self.operation)
+    }
+}
+
+macro_rules! calls {
+    ($($name:ident = $service:ident $operation:literal $class:ident $urgency:ident;)*) => {
+        $(
+            #[doc = concat!("`", $operation, "`.")]
+            pub static $name: Call =
+                Call::new(Service::$service, $operation, Class::$class, Urgency::$urgency);
+        )*
+
+        /// All of them.
+        pub static ALL: &[&Call] = &[$(&$name),*];
+    };
+}
+
+calls! {
+    DESCRIBE_LOAD_BALANCERS = Elb "DescribeLoadBalancers" Read Sweep;
+    DESCRIBE_TARGET_GROUPS = Elb "DescribeTargetGroups" Read Sweep;
+    DESCRIBE_TAGS = Elb "DescribeTags" Read Sweep;
+    DESCRIBE_LISTENERS = Elb "DescribeListeners" Read Group;
+    DESCRIBE_LISTENER_CERTIFICATES = Elb "DescribeListenerCertificates" Read Group;
+    DESCRIBE_TARGET_HEALTH = Elb "DescribeTargetHealth" Read Group;
+    DESCRIBE_LOAD_BALANCER_ATTRIBUTES = Elb "DescribeLoadBalancerAttributes" Read Group;
+    DESCRIBE_TARGET_GROUP_ATTRIBUTES = Elb "DescribeTargetGroupAttributes" Read Group;
+    DESCRIBE_LISTENER_ATTRIBUTES = Elb "DescribeListenerAttributes" Read Group;
+    CREATE_LOAD_BALANCER = Elb "CreateLoadBalancer" Write Group;
+    SET_SUBNETS = Elb "SetSubnets" Write Group;
+    SET_SECURITY_GROUPS = Elb "SetSecurityGroups" Write Group;
+    SET_IP_ADDRESS_TYPE = Elb "SetIpAddressType" Write Group;
+    MODIFY_LOAD_BALANCER_ATTRIBUTES = Elb "ModifyLoadBalancerAttributes" Write Group;
+    DELETE_LOAD_BALANCER = Elb "DeleteLoadBalancer" Write First;
+    CREATE_TARGET_GROUP = Elb "CreateTargetGroup" Write Group;
+    MODIFY_TARGET_GROUP = Elb "ModifyTargetGroup" Write Group;
+    MODIFY_TARGET_GROUP_ATTRIBUTES = Elb "ModifyTargetGroupAttributes" Write Group;
+    DELETE_TARGET_GROUP = Elb "DeleteTargetGroup" Write First;
+    REGISTER_TARGETS = Elb "RegisterTargets" Register First;
+    DEREGISTER_TARGETS = Elb "DeregisterTargets" Register First;
+    CREATE_LISTENER = Elb "CreateListener" Write Group;
+    MODIFY_LISTENER = Elb "ModifyListener" Write Group;
+    MODIFY_LISTENER_ATTRIBUTES = Elb "ModifyListenerAttributes" Write Group;
+    ADD_LISTENER_CERTIFICATES = Elb "AddListenerCertificates" Write Group;
+    REMOVE_LISTENER_CERTIFICATES = Elb "RemoveListenerCertificates" Write Group;
+    DELETE_LISTENER = Elb "DeleteListener" Write First;
+    ADD_TAGS = Elb "AddTags" Write Group;
+    REMOVE_TAGS = Elb "RemoveTags" Write Group;
+    DESCRIBE_VPCS = Ec2 "DescribeVpcs" Read Group;
+    DESCRIBE_SUBNETS = Ec2 "DescribeSubnets" Read Group;
+    DESCRIBE_ROUTE_TABLES = Ec2 "DescribeRouteTables" Read Group;
+    DESCRIBE_AVAILABILITY_ZONES = Ec2 "DescribeAvailabilityZones" Read Group;
+    DESCRIBE_SECURITY_GROUPS = Ec2 "DescribeSecurityGroups" Read Group;
+    DESCRIBE_PREFIX_LISTS = Ec2 "DescribeManagedPrefixLists" Read Group;
+    DESCRIBE_INSTANCES = Ec2 "DescribeInstances" Read Group;
+    DESCRIBE_NETWORK_INTERFACES = Ec2 "DescribeNetworkInterfaces" Read Group;
+    CREATE_SECURITY_GROUP = Ec2 "CreateSecurityGroup" Write Group;
+    AUTHORIZE_INGRESS = Ec2 "AuthorizeSecurityGroupIngress" Write Group;
+    REVOKE_INGRESS = Ec2 "RevokeSecurityGroupIngress" Write First;
+    DELETE_SECURITY_GROUP = Ec2 "DeleteSecurityGroup" Write First;
+    CREATE_TAGS = Ec2 "CreateTags" Write Group;
+    DELETE_TAGS = Ec2 "DeleteTags" Write Group;
+    DECODE_MESSAGE = Sts "DecodeAuthorizationMessage" Read Group;
+}

@@ -1,0 +1,218 @@
+//! Every object of the cluster, from bulk reads that all groups share (Reads).
+//!
+//! AWS lists load balancers and target groups of the whole region only, and tells tags apart from them. So one look serves
+//! all groups: those who ask while one lasts take its result. Tags are read once per object and kept; what we write
+//! ourselves is written through, so that a look is needed only for what others did and for writes whose fate is unknown.
+
+mod look;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use evenkeel_core::error::CloudError;
+
+use crate::{
+    Aws,
+    model::{CloudId, Effect, Facts, Observed, Pairs, Step},
+    observe::bulk,
+    predict,
+};
+
+use look::Look;
+pub(crate) use look::{SharedGroups, security_group};
+
+/// How old the index may be for one who asks about a group. The regular sweep keeps it younger.
+const OLDEST: Duration = Duration::from_secs(20 * 60);
+
+/// How old tags may be: only people change them behind our back.
+const OLDEST_TAGS: Duration = Duration::from_secs(60 * 60);
+
+/// What is known of all groups.
+#[derive(Debug, Default)]
+struct State {
+    /// By [`evenkeel_core::ids::GroupKey::identity`]. Their listeners are kept for their tags, which no bulk look tells.
+    groups: BTreeMap<Arc<str>, Observed>,
+    /// Objects whose tags say that they are not ours.
+    foreign: HashSet<CloudId>,
+    /// When all tags were last read.
+    tags_at: Option<Instant>,
+    /// When the last look began.
+    looked_at: Option<Instant>,
+    /// Since when a write's fate is unknown.
+    doubted_at: Option<Instant>,
+    /// What was written since a look began that still lasts, and may not show it.
+    since: Option<Vec<(Arc<str>, Effect)>>,
+}
+
+/// Every object of the cluster.
+#[derive(Debug, Default)]
+pub struct Index {
+    state: Mutex<State>,
+    looking: tokio::sync::Mutex<()>,
+}
+
+impl Index {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A write's fate is unknown, or what was seen is not what there is: whoever asks next looks.
+    pub fn doubt(&self) {
+        self.state().doubted_at = Some(Instant::now());
+    }
+
+    /// What a write did.
+    pub fn learn(&self, group: &str, effect: &Effect) {
+        // Targets are many, and no bulk look has them; facts are kept apart.
+        if matches!(
+            effect.step,
+            Step::Register { .. }
+                | Step::Deregister { .. }
+                | Step::AdmitNodes(_)
+                | Step::CreateBackendGroup
+        ) {
+            return;
+        }
+        let group: Arc<str> = group.into();
+        let mut state = self.state();
+        state.absorb(&group, effect.clone());
+        if let Some(since) = &mut state.since {
+            since.push((group, effect.clone()));
+        }
+    }
+
+    /// What one group has, as far as bulk looks and our own writes tell; looks when that is too old or in doubt.
+    ///
+    /// # Errors
+    /// When AWS does not answer.
+    pub async fn group(&self, aws: &Aws, identity: &str) -> Result<Observed, CloudError> {
+        if self.state().needs_look() {
+            self.look(aws).await?;
+        }
+        let state = self.state();
+        Ok(state.groups.get(identity).cloned().unwrap_or_default())
+    }
+
+    /// What every group has, looked at now.
+    ///
+    /// # Errors
+    /// When AWS does not answer.
+    pub async fn all(&self, aws: &Aws) -> Result<BTreeMap<Arc<str>, Observed>, CloudError> {
+        self.look(aws).await?;
+        Ok(self.state().groups.clone())
+    }
+
+    /// A group was read by itself: this is what it has.
+    pub(crate) fn saw(&self, identity: &str, change: impl FnOnce(&mut Observed)) {
+        let mut state = self.state();
+        let group = state.groups.entry(identity.into()).or_default();
+        change(group);
+        if group.is_empty() {
+            state.groups.remove(identity);
+        }
+    }
+
+    /// Looks, once for all who ask meanwhile: a look that began after one asked is that one's too.
+    async fn look(&self, aws: &Aws) -> Result<(), CloudError> {
+        let asked = Instant::now();
+        let _looking = self.looking.lock().await;
+        let looked_at = self.state().looked_at;
+        if looked_at.is_some_and(|looked| looked >= asked) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.state().since = Some(Vec::new());
+        let looked = self.read(aws, began).await;
+        let mut state = self.state();
+        let since = state.since.take().unwrap_or_default();
+        let look = looked?;
+        aws.facts.found_groups(look.shared());
+        state.install(look, began);
+        for (group, effect) in since {
+            state.absorb(&group, effect);
+        }
+        Ok(())
+    }
+
+    /// Reads all pages, and the tags that are not known.
+    async fn read(&self, aws: &Aws, now: Instant) -> Result<Look, CloudError> {
+        let mut look = Look::bulk(aws).await?;
+        let unknown = {
+            let mut state = self.state();
+            look.all_tags = state
+                .tags_at
+                .is_none_or(|at| now.duration_since(at) >= OLDEST_TAGS);
+            if look.all_tags {
+                state.foreign.clear();
+            }
+            let known = match look.all_tags {
+                true => HashMap::new(),
+                false => state.tags(),
+            };
+            look.without_tags(|arn| known.contains_key(arn) || state.foreign.contains(arn))
+        };
+        for arns in unknown {
+            look.tags.extend(aws.client.tags(&arns).await?);
+        }
+        Ok(look)
+    }
+}
+
+impl State {
+    fn needs_look(&self) -> bool {
+        match (self.looked_at, self.doubted_at) {
+            (None, _) => true,
+            (Some(looked), Some(doubted)) if looked <= doubted => true,
+            (Some(looked), _) => looked.elapsed() >= OLDEST,
+        }
+    }
+
+    fn absorb(&mut self, group: &Arc<str>, effect: Effect) {
+        let observed = self.groups.entry(Arc::clone(group)).or_default();
+        predict::absorb(observed, effect);
+        observed.facts = Arc::<Facts>::default();
+        bulk(observed);
+        if observed.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// The tags of load balancers and target groups that are known.
+    fn tags(&self) -> HashMap<CloudId, Pairs> {
+        let mut all = HashMap::new();
+        for group in self.groups.values() {
+            let load_balancers = group.load_balancers.values();
+            all.extend(load_balancers.map(|one| (one.arn.clone(), one.tags.clone())));
+            let target_groups = group.target_groups.values();
+            all.extend(target_groups.map(|one| (one.arn.clone(), one.tags.clone())));
+        }
+        all
+    }
+
+    fn install(&mut self, mut look: Look, began: Instant) {
+        if look.all_tags {
+            self.tags_at = Some(began);
+        }
+        for (arn, tags) in self.tags() {
+            look.tags.entry(arn).or_insert(tags);
+        }
+        let (mut groups, foreign) = look.groups();
+        for (identity, old) in std::mem::take(&mut self.groups) {
+            if let Some(group) = groups.get_mut(&identity) {
+                group.listeners = old.listeners;
+                let there = &group.load_balancers;
+                group
+                    .listeners
+                    .retain(|(name, _), _| there.contains_key(name));
+            }
+        }
+        self.groups = groups;
+        self.foreign.extend(foreign);
+        self.looked_at = Some(began);
+    }
+}

@@ -1,0 +1,1 @@
+//! Looks and our own writes, as the index puts them together.

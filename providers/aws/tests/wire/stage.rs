@@ -1,0 +1,182 @@
+//! A cluster in a corner of AWS, and an engine that serves its Services there.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::Result;
+use evenkeel_aws::{
+    Aws, Context, NAME,
+    client::{Client, Config, Keys},
+    limiter::Rates,
+};
+use evenkeel_core::{
+    Timestamp,
+    converge::NoJournal,
+    engine::{AnyProvider, Ask, Engine, Report, Request},
+    group::Group,
+    ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef, ServiceUid},
+    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TrafficPolicy},
+    net::IpFamily,
+    nodes::{Node, NodeSet, Placement},
+    ports::{PortKey, Protocol},
+    ticket::Ticket,
+};
+use evenkeel_harness::aws::{self, Counts, State, World, WorldOptions};
+
+/// A cluster with its controller's engine.
+pub(crate) struct Stage {
+    pub(crate) aws: aws::Aws,
+    pub(crate) world: World,
+    pub(crate) engine: Engine<Aws>,
+    pub(crate) nodes: Arc<NodeSet>,
+}
+
+impl Stage {
+    /// A cluster with nodes, on moto.
+    pub(crate) async fn with_nodes(nodes: usize) -> Result<Self> {
+        let aws = aws::Aws::moto().await?;
+        let options = WorldOptions {
+            nodes,
+            ..WorldOptions::default()
+        };
+        let world = World::build(aws.client(), &options).await?;
+        Ok(Self {
+            engine: engine(&aws, &world),
+            nodes: Arc::new(node_set(&world)),
+            aws,
+            world,
+        })
+    }
+
+    /// As after a restart: nothing is remembered.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.engine = engine(&self.aws, &self.world);
+        self.engine.inventory().await?;
+        Ok(())
+    }
+
+    /// Nodes that join.
+    pub(crate) async fn join(&mut self, count: usize) -> Result<()> {
+        self.world.add_nodes(self.aws.client(), count).await?;
+        self.nodes = Arc::new(node_set(&self.world));
+        Ok(())
+    }
+
+    /// One run, with what it asked.
+    pub(crate) async fn run(&self, key: &GroupKey, ask: Ask, look: bool) -> (Report, Counts) {
+        let mark = self.aws.calls().mark();
+        let request = Request {
+            key: key.clone(),
+            ask,
+            nodes: Arc::clone(&self.nodes),
+            approval: None,
+            paused: false,
+            look,
+            ticket: Ticket::unlimited(),
+            now: "2026-11-01T00:00:00Z".parse::<Timestamp>().expect("a time"),
+        };
+        let report = self.engine.run(request, &NoJournal).await;
+        (report, self.aws.calls().count_since(mark))
+    }
+
+    /// Serves a Service until all is done; what all runs asked.
+    pub(crate) async fn serve(&self, intent: &Intent) -> (Report, Counts) {
+        self.run(&key(intent), serve(intent), false).await
+    }
+
+    /// Looks at a Service whose world has not changed as far as we know.
+    pub(crate) async fn look(&self, intent: &Intent) -> (Report, Counts) {
+        self.run(&key(intent), serve(intent), true).await
+    }
+
+    /// Gives a Service up.
+    pub(crate) async fn release(&self, intent: &Intent) -> (Report, Counts) {
+        self.run(&key(intent), Ask::Release, false).await
+    }
+
+    pub(crate) async fn state(&self) -> Result<State> {
+        self.aws.state().await
+    }
+}
+
+fn engine(aws: &aws::Aws, world: &World) -> Engine<Aws> {
+    let access = aws.access_key();
+    let config = Config {
+        region: Some(aws.region().into()),
+        node: world.nodes.first().map(|node| node.provider_id().into()),
+        endpoint: Some(aws.endpoint().into()),
+        keys: Some(Keys {
+            id: access.id.into(),
+            secret: access.secret.into(),
+            token: None,
+        }),
+        instance_metadata: false,
+        rates: Rates::unlimited(),
+        ..Config::default()
+    };
+    Engine::new(Aws::new(Context::new(cluster(world)), Client::new(config)))
+}
+
+fn cluster(world: &World) -> Cluster {
+    Cluster::new("2d9f6c1e-0000-4000-8000-00000000a001", &*world.cluster)
+}
+
+fn node_set(world: &World) -> NodeSet {
+    let nodes = world.nodes.iter().map(|node| Node {
+        name: NodeName::new(&*node.private_dns_name),
+        provider_id: Some(node.provider_id().into()),
+        addresses: Vec::new(),
+        zone: Some((*node.zone).into()),
+        placement: Placement::Add,
+    });
+    NodeSet::new(nodes.collect())
+}
+
+fn key(intent: &Intent) -> GroupKey {
+    GroupKey::Service(intent.service.clone())
+}
+
+fn serve(intent: &Intent) -> Ask {
+    let cluster = Cluster::new("2d9f6c1e-0000-4000-8000-00000000a001", "kestrel");
+    Ask::Serve(Group::single(cluster, intent.clone()))
+}
+
+/// A plain Service with these TCP ports.
+pub(crate) fn service(name: &str, ports: &[u16]) -> Intent {
+    let port = |number: &u16| PortIntent {
+        key: PortKey {
+            port: *number,
+            protocol: Protocol::Tcp,
+        },
+        name: None,
+        node_port: Some(30_000 + number % 2_768),
+    };
+    Intent {
+        service: ServiceRef {
+            key: ServiceKey::new("shop", name),
+            uid: ServiceUid::new(format!("uid-{name}")),
+        },
+        profile: Default::default(),
+        ports: ports.iter().map(port).collect(),
+        families: vec![IpFamily::V4],
+        traffic_policy: TrafficPolicy::Cluster,
+        affinity: Affinity::None,
+        source_ranges: SourceRanges::All,
+        allocate_node_ports: true,
+        options: Options::default(),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// What a report must say when all is done.
+pub(crate) fn settled(report: &Report) {
+    assert!(
+        report.settled() && report.problems.is_none() && report.port_errors.is_empty(),
+        "{report:#?}"
+    );
+}
+
+/// The provider's name is part of finalizers, and never changes.
+#[test]
+fn the_name() {
+    assert_eq!(NAME, "aws");
+}
