@@ -2,4 +2,5 @@
 //! afterwards as another client sees it.
 
 mod budget;
+mod failing;
 mod stage;
