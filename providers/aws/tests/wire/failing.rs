@@ -125,10 +125,11 @@ async fn a_denial() -> Result<()> {
     let denied = "User: arn:aws:sts::123456789012:assumed-role/ek/x is not authorized to perform: \
         elasticloadbalancing:CreateLoadBalancer on resource: arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/a/*";
     let create = At::first("elbv2", "CreateLoadBalancer");
-    stage
+    let injected = stage
         .aws
         .inject(&create, Fault::answer("AccessDenied", denied));
     let (report, _) = stage.serve(&service("shop", &[80])).await;
+    injected.check(1).await?;
     let failure = report.failures.first().context("it failed")?;
     assert_eq!(
         (failure.class, failure.of_provider),
@@ -143,11 +144,12 @@ async fn a_denial() -> Result<()> {
 
     let look = At::first("ec2", "DescribeSecurityGroups");
     let stage = Stage::with_nodes(1).await?;
-    stage.aws.inject(
+    let injected = stage.aws.inject(
         &look,
         Fault::answer("UnauthorizedOperation", "You are not authorized"),
     );
     let (report, _) = stage.serve(&service("shop", &[80])).await;
+    injected.check(1).await?;
     let failure = report.failures.first().context("it failed")?;
     assert_eq!(
         failure.of_provider,
@@ -166,7 +168,7 @@ async fn a_denial() -> Result<()> {
 async fn nobody_answers() -> Result<()> {
     let stage = Stage::with_nodes(1).await?;
     let long = Fault::Refused(Duration::from_secs(3600));
-    stage
+    let _injected = stage
         .aws
         .inject(&At::first("ec2", "DescribeInstances"), long);
     let service = service("shop", &[80]);
@@ -244,12 +246,12 @@ async fn what_is_still_in_use() -> Result<()> {
     let service = service("shop", &[80]);
     settled(&stage.serve(&service).await.0);
     let delete = At::first("elbv2", "DeleteTargetGroup").times(2);
-    stage.aws.inject(
+    let groups = stage.aws.inject(
         &delete,
         Fault::answer("ResourceInUse", "in use by a listener"),
     );
     let delete = At::first("ec2", "DeleteSecurityGroup").times(2);
-    stage.aws.inject(
+    let security = stage.aws.inject(
         &delete,
         Fault::answer("DependencyViolation", "has a dependent object"),
     );
@@ -265,6 +267,8 @@ async fn what_is_still_in_use() -> Result<()> {
         !classes.is_empty() && classes.iter().all(|class| *class == ErrorClass::Transient),
         "{classes:?}"
     );
+    groups.check(2).await?;
+    security.check(2).await?;
     assert!(stage.state().await?.target_groups().is_empty());
     stage.aws.check()
 }

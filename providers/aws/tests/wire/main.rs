@@ -3,4 +3,5 @@
 
 mod budget;
 mod failing;
+mod kinds;
 mod stage;
