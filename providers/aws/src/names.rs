@@ -41,7 +41,7 @@ pub mod tag {
     pub const ATTRIBUTES: &str = "evenkeel.dev/attributes";
     /// The keys of tags that we once set for the user or the operator, as [`super::list`] writes them.
     pub const TAGS: &str = "evenkeel.dev/tags";
-    /// Of a target group: the NodePort of its targets, and after a space since when, where it was another before.
+    /// Of a target group: the NodePort of all of its targets.
     pub const NODE_PORT: &str = "evenkeel.dev/node-port";
     /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
     pub const PROBE: &str = "evenkeel.dev/probe";
@@ -52,6 +52,8 @@ pub mod tag {
     /// Of a load balancer that takes the place of another: the ARN of that one. While both are there and the other is not
     /// superseded, the other serves.
     pub const SUCCEEDS: &str = "evenkeel.dev/succeeds";
+    /// Of a load balancer: the digest of what a bulk look does not show of it (see `plan/settled.rs`), when all of that was done.
+    pub const SETTLED: &str = "evenkeel.dev/settled";
     /// What all of our tags begin with.
     pub const PREFIX: &str = "evenkeel.dev/";
 }

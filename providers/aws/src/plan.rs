@@ -18,6 +18,7 @@ mod nodes;
 mod quota;
 mod replace;
 mod security;
+mod settled;
 mod subnets;
 mod tags;
 mod target_groups;
@@ -47,6 +48,10 @@ struct View<'a> {
     nodes: &'a nodes::Instances,
     /// Those that were followed by a run before.
     followed: Option<&'a nodes::Instances>,
+    /// Whether the load balancers reach the nodes through the cluster's backend group.
+    behind_backend: bool,
+    /// The instances that do not admit it yet, as far as is known.
+    unadmitted: &'a BTreeSet<Arc<str>>,
 }
 
 impl View<'_> {
@@ -90,12 +95,20 @@ impl Stop {
 pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
     let nodes = nodes::instances(input.nodes);
     let followed = input.followed.map(nodes::instances);
+    let behind_backend = nodes::behind_backend(input.seen, input.want);
+    let unadmitted = if behind_backend {
+        nodes::unadmitted(&input.seen.facts, &nodes)
+    } else {
+        BTreeSet::new()
+    };
     let view = View {
         context,
         input,
         seen: input.seen,
         nodes: &nodes,
         followed: followed.as_deref(),
+        behind_backend,
+        unadmitted: &unadmitted,
     };
     match input.want {
         Want::Exists(desired) => exists(view, desired),
@@ -125,7 +138,7 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
     // What is not wanted by name still has its targets: it goes later, or belongs to a member that cannot be read.
     let wanted = stacks.target_groups(view, desired);
     follow_nodes(&mut plan, view, |name| !wanted.contains(name));
-    nodes::admit(&mut plan, view, desired, &stacks);
+    nodes::open(&mut plan, view);
     if view.stands_still(&plan) {
         replace::switch(&mut plan, view, desired, &stacks);
     }
@@ -134,6 +147,8 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
         delete::surplus(&mut plan, view, desired, &stacks, &wanted);
     }
     replace::lingering(&mut plan, view);
+    settled::look(&mut plan, view, desired, &stacks);
+    settled::note(&mut plan, desired, &stacks);
     plan
 }
 
@@ -168,7 +183,7 @@ fn follow_nodes(plan: &mut Plan<Step>, view: View<'_>, which: impl Fn(&Arc<str>)
         .iter()
         .filter(|(name, _)| which(name))
     {
-        targets::follow(plan, view, name, group, group.node_port().0, &limits);
+        targets::follow(plan, view, name, group, group.node_port(), &limits);
     }
 }
 

@@ -154,16 +154,12 @@ impl SeenLoadBalancer {
 }
 
 impl SeenTargetGroup {
-    /// The NodePort of its targets and since when, as its tag tells it; else the one it was created with.
-    pub fn node_port(&self) -> (u16, Option<Timestamp>) {
-        let told = self.tags.get(tag::NODE_PORT).and_then(|text| {
-            let (port, since) = match text.split_once(' ') {
-                Some((port, since)) => (port, since.parse().ok()),
-                None => (&**text, None),
-            };
-            Some((port.parse().ok()?, since))
-        });
-        told.unwrap_or((self.port, None))
+    /// The NodePort of its targets, as its tag tells it; else the one it was created with.
+    pub fn node_port(&self) -> u16 {
+        let noted = self.tags.get(tag::NODE_PORT);
+        noted
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(self.port)
     }
 
     /// The port of the listener that it was made for, as its logical id tells it.

@@ -8,10 +8,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use evenkeel_core::{
     ids::ResourceId,
     intent::Scheme,
-    plan::{Action, Change, Plan, Reason, Until},
+    plan::{Action, Change, Plan, Reason},
 };
 
-use super::View;
 use crate::{
     desired::attributes::{listener_default, load_balancer_default, target_group_default},
     model::{LoadBalancer, Object, Pairs, SeenLoadBalancer, Step, TargetProtocol, TargetType},
@@ -68,7 +67,6 @@ pub(super) fn kept(wanted: &Pairs) -> BTreeSet<Arc<str>> {
 /// Brings the attributes of a live object up to date as far as its tag allows now, and returns what its tag shall list.
 pub(super) fn follow(
     plan: &mut Plan<Step>,
-    view: View<'_>,
     object: Object,
     id: &ResourceId,
     of: Of,
@@ -79,15 +77,9 @@ pub(super) fn follow(
     listed.remove(PRIVATE_LINK);
     let asked = kept(wanted);
     let Some(known) = known else {
+        // Where none was set the tag comes first; where some were, a bulk look does not tell their values, and a closer one is asked
+        // for where these matter.
         let tagged = tags.contains_key(tag::ATTRIBUTES);
-        if listed != asked && tagged && !view.input.fresh {
-            plan.wait(
-                id.clone(),
-                format!("a fresh look at the attributes of {id}"),
-                Until::FreshRead,
-            );
-        }
-        // Where none was set the tag comes first; where some were, only a look tells what has to be reset.
         return if tagged { listed } else { asked };
     };
     if asked.difference(&listed).next().is_some() {

@@ -165,7 +165,7 @@ fn unused_target_groups(
 ) {
     for (name, group) in &view.seen.target_groups {
         if which(name, &group.marks) && !view.seen.is_used(name, group) {
-            let detail = format!("{} :{}", group.protocol, group.node_port().0);
+            let detail = format!("{} :{}", group.protocol, group.node_port());
             delete(
                 plan,
                 Object::TargetGroup(Arc::clone(name)),

@@ -74,7 +74,11 @@ fn listener(
         return;
     };
     match found {
-        None => create(plan, view, desired, stack, want, group),
+        None => {
+            if has_its_targets(plan, view, forwards_to) {
+                create(plan, view, desired, stack, want, group);
+            }
+        }
         Some(found) => {
             let moves = found.target_group.as_ref() != Some(&group);
             // The next wave sees the targets; with no node there may be none to wait for.
@@ -89,6 +93,19 @@ fn listener(
             change(plan, view, desired, stack, (want, found), group);
         }
     }
+}
+
+/// Whether a target group that nothing forwards to yet has the targets that it can have; else a wave or a look is waited for.
+fn has_its_targets(plan: &mut Plan<Step>, view: View<'_>, group: &SeenTargetGroup) -> bool {
+    if group.targets.is_none() {
+        plan.wait(
+            group.marks.id.clone(),
+            "a fresh look at the targets",
+            Until::FreshRead,
+        );
+        return false;
+    }
+    group.has_targets() || !group.not_taken.is_empty() || !view.nodes.has_targets()
 }
 
 fn new(
@@ -178,7 +195,6 @@ fn change(
     let object = || Object::Listener(Arc::clone(&stack.name), want.port);
     let kept = attributes::follow(
         plan,
-        view,
         object(),
         &want.id,
         attributes::Of::Listener,

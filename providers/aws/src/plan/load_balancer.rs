@@ -12,7 +12,7 @@ use super::{
     View, attributes, load_balancer_id, quota,
     replace::{Stacks, replacement, scheme_word},
     security::{self, Groups},
-    subnets, tags, targets,
+    settled, subnets, tags, targets,
 };
 use crate::{
     annotations::key,
@@ -114,7 +114,7 @@ fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Sta
                     .into_iter()
                     .chain(attributes::also_kept(want, None))
                     .collect(),
-                succeeds,
+                succeeds.into_iter().chain(settled::at_creation(desired)),
             ),
         })),
         change,
@@ -159,7 +159,6 @@ fn change(
     let id = load_balancer_id();
     let kept = attributes::follow(
         plan,
-        view,
         object(),
         &id,
         attributes::Of::LoadBalancer(live.scheme),

@@ -15,11 +15,12 @@ use evenkeel_core::{
     nodes::{Node, NodeSet, Placement},
     plan::{Action, Change, Plan},
     problem::{Warning, reason},
+    provider::Want,
 };
 
-use super::{View, replace::Stacks};
+use super::View;
 use crate::{
-    model::{Desired, Security, Step, facts::Instance},
+    model::{Desired, Facts, Observed, Security, Step, facts::Instance},
     names,
 };
 
@@ -133,48 +134,65 @@ fn instance_of(provider_id: &str) -> Option<(&str, Option<&str>)> {
     (id.len() > 2 && id.starts_with("i-")).then_some((id, zone))
 }
 
-/// Lets the nodes admit the backend group: those that become targets now and, after a fresh look, every node whose group is
-/// not known to.
-pub(super) fn admit(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) {
-    tell_skipped(plan, view);
-    let live = stacks.main.live;
-    let open = live.is_some_and(|lb| lb.security_groups.is_empty());
-    let behind_backend = match &desired.load_balancer.security {
+/// Whether the load balancers of a group reach the nodes through the cluster's backend group.
+pub(super) fn behind_backend(seen: &Observed, want: &Want<Desired>) -> bool {
+    let Want::Exists(desired) = want else {
+        let backend = seen.facts.backend_group.as_ref();
+        return backend.is_some_and(|backend| {
+            seen.load_balancers
+                .values()
+                .any(|lb| lb.security_groups.contains(backend))
+        });
+    };
+    let wanted = match &desired.load_balancer.security {
         Security::Managed(_) => true,
         Security::Given { backend, .. } => *backend,
     };
-    if open || !behind_backend {
+    let open = seen
+        .current()
+        .is_some_and(|(_, lb)| lb.security_groups.is_empty());
+    wanted && !open
+}
+
+/// The instances that may be targets and whose groups are not known to admit the backend group.
+pub(super) fn unadmitted(facts: &Facts, nodes: &Instances) -> BTreeSet<Arc<str>> {
+    let strange = |member: &&Member| match facts.instances.get(&member.id) {
+        Some(Instance::Group { group, .. }) => !facts.admitted.contains(group),
+        Some(Instance::Unknown | Instance::Ambiguous) => false,
+        None => true,
+    };
+    let members = nodes.members.iter();
+    members
+        .filter(|member| member.use_ == Use::Add)
+        .filter(strange)
+        .map(|member| Arc::clone(&member.id))
+        .collect()
+}
+
+/// Makes the backend group where it is missing and, after a fresh look, has every node admit it whose group is not known to.
+pub(super) fn open(plan: &mut Plan<Step>, view: View<'_>) {
+    tell_skipped(plan, view);
+    let facts = &view.seen.facts;
+    if !view.behind_backend {
         return;
     }
-    let facts = &view.seen.facts;
     if facts.backend_group.is_none() {
         create_backend_group(plan);
         return;
     }
-    let mut strange = BTreeSet::new();
-    let mut outside: Vec<&str> = Vec::new();
-    let mut ask = |id: &Arc<str>| match facts.instances.get(id) {
-        Some(Instance::Group { group, .. }) if facts.admitted.contains(group) => {}
-        None | Some(Instance::Group { .. }) => drop(strange.insert(Arc::clone(id))),
-        Some(Instance::Unknown | Instance::Ambiguous) => {}
-    };
-    if view.input.fresh {
-        let members = view.nodes.members.iter();
-        for member in members.filter(|member| member.use_ == Use::Add) {
-            ask(&member.id);
-            if facts.instances.get(&member.id) == Some(&Instance::Ambiguous) {
-                outside.push(&member.id);
-            }
-        }
-    } else {
-        for planned in &plan.steps {
-            if let Step::Register { targets, .. } = &planned.step {
-                for target in targets {
-                    ask(&target.id);
-                }
-            }
-        }
+    if !view.input.fresh {
+        return;
     }
+    let ambiguous = |member: &&Member| {
+        member.use_ == Use::Add && facts.instances.get(&member.id) == Some(&Instance::Ambiguous)
+    };
+    let outside: Vec<&str> = view
+        .nodes
+        .members
+        .iter()
+        .filter(ambiguous)
+        .map(|member| &*member.id)
+        .collect();
     if !outside.is_empty() {
         plan.warnings.push(Warning::new(
             reason::INVALID_CONFIGURATION,
@@ -186,21 +204,43 @@ pub(super) fn admit(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, st
             ),
         ));
     }
-    if strange.is_empty() {
+    if !view.unadmitted.is_empty() {
+        admit(plan, view, view.unadmitted.clone());
+    }
+}
+
+/// The kind of [`Step::AdmitNodes`] in a plan.
+const ADMISSION: &str = "node admission";
+
+/// Whether nodes cannot be admitted until somebody changes something.
+pub(super) fn admission_failed(view: View<'_>) -> bool {
+    let mut failures = view.input.failures.iter();
+    failures.any(|failure| failure.change.kind == ADMISSION && failure.class.is_hopeless())
+}
+
+/// Has these instances admit the backend group, in one step with those that are already to.
+pub(super) fn admit(plan: &mut Plan<Step>, view: View<'_>, mut instances: BTreeSet<Arc<str>>) {
+    // Without the backend group there is nothing to admit: the next wave sees it.
+    if view.seen.facts.backend_group.is_none() {
         return;
     }
-    let detail = match strange.len() {
+    let planned = plan
+        .steps
+        .iter()
+        .position(|planned| matches!(planned.step, Step::AdmitNodes(_)));
+    if let Some(index) = planned
+        && let Step::AdmitNodes(others) = plan.steps.remove(index).step
+    {
+        instances.extend(others);
+    }
+    let detail = match instances.len() {
         1 => "of 1 instance".to_owned(),
         count => format!("of {count} instances"),
     };
+    let id = ResourceId::new(names::NODES);
     plan.step(
-        Step::AdmitNodes(strange),
-        Change::new(
-            Action::Change,
-            "node admission",
-            ResourceId::new(names::NODES),
-            detail,
-        ),
+        Step::AdmitNodes(instances),
+        Change::new(Action::Change, ADMISSION, id, detail),
     );
 }
 

@@ -101,7 +101,6 @@ fn change(
     let object = || Object::TargetGroup(Arc::clone(name));
     let kept = attributes::follow(
         plan,
-        view,
         object(),
         &want.id,
         attributes::Of::TargetGroup(found.protocol, found.target_type),

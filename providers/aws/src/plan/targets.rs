@@ -1,8 +1,8 @@
 //! Which instances are the targets of a target group, and at which port (Decides).
 //!
 //! A target group that has targets is never emptied: with no node left that can be one the last ones stay, because a wrong look at
-//! the nodes must not be an outage. New targets are registered before old ones leave; when the NodePort changes, a node's old
-//! target leaves when its new one is healthy, or a minute later.
+//! the nodes must not be an outage. New targets are registered before old ones leave; when the NodePort changes, the old ones leave
+//! when the new ones were judged. A node becomes a target when its group admits the load balancers.
 //!
 //! Where targets were not read (a bulk look lists none) nothing is known to be missing: they are read in their turn.
 
@@ -12,15 +12,9 @@ use std::{
     time::Duration,
 };
 
-use evenkeel_core::{
-    plan::{Action, Change, Disturbance, Plan, Reason, Until},
-    problem::{Warning, reason},
-};
-use jiff::SignedDuration;
-
 use super::{
     View,
-    nodes::{Member, Use, some},
+    nodes::{self, Member, Use, some},
     quota::Limits,
     tags,
 };
@@ -29,9 +23,10 @@ use crate::{
     model::{Object, SeenTargetGroup, Step, Target, TargetState},
     names::tag,
 };
-
-/// How long a target at an old NodePort stays where the new one does not get healthy.
-const GRACE: SignedDuration = SignedDuration::from_secs(60);
+use evenkeel_core::{
+    plan::{Action, Change, Disturbance, Plan, Reason, Until},
+    problem::{Warning, reason},
+};
 
 /// When targets that are being judged are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -61,21 +56,21 @@ pub(super) fn follow(
         .collect();
     let wanted = wanted(plan, view, &present, limits);
     let moves = Moves::between(&wanted, &present, port, &found.not_taken);
-    remember_port(plan, view, name, found, port, &moves);
+    remember_port(plan, name, found, port, &moves);
     not_taken(plan, found);
 
     let Moves {
-        register,
+        mut register,
         mut leave,
         moved,
         served,
-        ..
     } = moves;
+    hold_back(plan, view, &mut register);
     // Never emptied: what is not wanted leaves when something wanted is there.
     if !served {
         leave.clear();
     }
-    if old_may_go(plan, view, found, &moved) {
+    if old_may_go(plan, found, &moved) {
         leave.extend(moved.into_keys());
     }
     write(
@@ -87,6 +82,21 @@ pub(super) fn follow(
         register,
         leave,
     );
+}
+
+/// Takes out the targets whose nodes do not admit the load balancers yet, and has these admitted first.
+fn hold_back(plan: &mut Plan<Step>, view: View<'_>, register: &mut BTreeSet<Target>) {
+    let strange = |target: &&Target| view.unadmitted.contains(&target.id);
+    let ids: BTreeSet<Arc<str>> = register
+        .iter()
+        .filter(strange)
+        .map(|target| Arc::clone(&target.id))
+        .collect();
+    // Where they cannot be admitted somebody may have opened the way by hand.
+    if !ids.is_empty() && !nodes::admission_failed(view) {
+        register.retain(|target| !ids.contains(&target.id));
+        nodes::admit(plan, view, ids);
+    }
 }
 
 /// Registers and deregisters.
@@ -157,7 +167,8 @@ fn follow_unread(
             Until::FreshRead,
         );
     };
-    if found.node_port().0 != port {
+    // Targets at another port may be there still.
+    if found.node_port() != port {
         return look(plan);
     }
     let Some(followed) = view.followed else {
@@ -190,9 +201,10 @@ fn follow_unread(
         id: Arc::clone(id),
         port,
     });
-    let register = come
+    let mut register: BTreeSet<Target> = come
         .filter(|target| !found.since.contains(target) && !found.not_taken.contains_key(target))
         .collect();
+    hold_back(plan, view, &mut register);
     not_taken(plan, found);
     write(plan, name, found, port, None, register, BTreeSet::new());
 }
@@ -270,8 +282,6 @@ struct Moves {
     moved: BTreeMap<Target, Option<TargetState>>,
     /// Whether anything wanted is registered, at whichever port.
     served: bool,
-    /// Whether every node has its target at the port, as far as AWS takes it.
-    complete: bool,
 }
 
 impl Moves {
@@ -313,7 +323,6 @@ impl Moves {
         moves
             .leave
             .extend(rest.iter().map(|(target, _)| (*target).clone()));
-        moves.complete = moves.register.is_empty();
         moves
     }
 }
@@ -329,55 +338,43 @@ impl Front for [(&Target, TargetState)] {
     }
 }
 
-/// Notes the port on the target group, and since when: when that is another one, its targets are there already.
+/// Notes the port on the target group when nothing is left at another one, so that a bulk look shows what was not ended.
 fn remember_port(
     plan: &mut Plan<Step>,
-    view: View<'_>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
     port: u16,
     moves: &Moves,
 ) {
-    let (noted, _) = found.node_port();
-    if noted == port || !moves.complete {
+    let noted = found.node_port();
+    if noted == port || !moves.register.is_empty() || !moves.moved.is_empty() {
         return;
     }
-    let set = [(
-        tag::NODE_PORT.into(),
-        format!("{port} {}", view.input.now).into(),
-    )];
+    let note = [(tag::NODE_PORT.into(), port.to_string().into())];
     tags::write(
         plan,
         Object::TargetGroup(Arc::clone(name)),
         found.marks.id.clone(),
-        set.into_iter().collect(),
+        note.into_iter().collect(),
         BTreeSet::new(),
         vec![Reason::new("node port", noted, port)],
     );
 }
 
-/// Whether the targets at an old port may leave; else it is waited for.
+/// Whether the targets at an old port may leave: each node has one at the new port, and it was judged. Else that is waited for.
 fn old_may_go(
     plan: &mut Plan<Step>,
-    view: View<'_>,
     found: &SeenTargetGroup,
     moved: &BTreeMap<Target, Option<TargetState>>,
 ) -> bool {
-    if moved.is_empty() {
-        return false;
-    }
-    let (_, since) = found.node_port();
-    let judged = moved
-        .values()
-        .all(|successor| matches!(successor, Some(TargetState::Healthy | TargetState::Unused)));
-    let there = moved.values().any(Option::is_some);
-    let late = there && since.is_some_and(|since| view.input.now.duration_since(since) >= GRACE);
-    if judged || late {
+    let judged =
+        |state: &Option<TargetState>| state.is_some_and(|state| state != TargetState::Initial);
+    if moved.values().all(judged) {
         return true;
     }
     plan.wait(
         found.marks.id.clone(),
-        "the targets at the new node port to be healthy",
+        "the targets at the new node port to be judged",
         Until::After(LOOK_AGAIN),
     );
     false

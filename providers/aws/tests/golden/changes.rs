@@ -63,10 +63,8 @@ fn a_replacement_is_made_before_the_old_one_goes() {
         waves,
         [
             vec!["CreateLoadBalancer", "CreateTargetGroup tg/TCP/80"],
-            vec![
-                "CreateListener TCP:80",
-                "Register i-0001:30080 i-0002:30080 i-0003:30080"
-            ],
+            vec!["Register i-0001:30080 i-0002:30080 i-0003:30080"],
+            vec!["CreateListener TCP:80"],
             vec!["Tag load balancer evenkeel.dev/superseded=2026-01-01T00:00:00Z"],
         ]
     );
@@ -170,13 +168,17 @@ fn row_024_a_tag_that_is_no_longer_asked_for_goes_everywhere() {
     let gone = |kind| format!("Tag {kind} evenkeel.dev/tags=Unit -Team");
     assert_eq!(
         waves.words(),
-        [[
-            "listener",
-            "load balancer",
-            "security group",
-            "target group"
+        [
+            [
+                "listener",
+                "load balancer",
+                "security group",
+                "target group"
+            ]
+            .map(gone)
+            .to_vec(),
+            vec!["Settled".to_owned()]
         ]
-        .map(gone)]
     );
     assert!(stage.load_balancer().tags.contains_key("Foo"));
 }
@@ -193,7 +195,10 @@ fn row_058_an_alpn_policy_that_is_no_longer_asked_for_goes() {
     let alpn = |stage: &Stage| stage.listener(8_443).tls.clone().expect("TLS").alpn;
     assert_eq!(alpn(&stage).as_deref(), Some("HTTP2Only"));
     stage.ask(&tls(A));
-    assert_eq!(stage.settle().words(), [["SetListener TLS:8443"]]);
+    assert_eq!(
+        stage.settle().words(),
+        [["SetListener TLS:8443"], ["Settled"]]
+    );
     assert_eq!(alpn(&stage), None);
 }
 
@@ -205,7 +210,8 @@ fn row_059_a_further_certificate_goes() {
         stage.settle().words(),
         [
             ["SetCertificates -b"],
-            ["Tag listener  -evenkeel.dev/further-certificates"]
+            ["Tag listener  -evenkeel.dev/further-certificates"],
+            ["Settled"]
         ]
     );
 }
@@ -214,7 +220,10 @@ fn row_059_a_further_certificate_goes() {
 fn row_060_another_default_certificate_takes_its_place() {
     let mut stage = Stage::made(&tls(&format!("{A},{B}")));
     stage.ask(&tls(&format!("{C},{B}")));
-    assert_eq!(stage.settle().words(), [["SetListener TLS:8443"]]);
+    assert_eq!(
+        stage.settle().words(),
+        [["SetListener TLS:8443"], ["Settled"]]
+    );
     let tls = stage.listener(8_443).tls.clone().expect("TLS");
     assert_eq!((&*tls.certificate, tls.further.len()), (C, 1));
 }
@@ -225,10 +234,13 @@ fn a_further_certificate_is_told_before_it_comes() {
     stage.ask(&tls(&format!("{A},{B}")));
     assert_eq!(
         stage.settle().words(),
-        [[
-            "SetCertificates +b",
-            "Tag listener evenkeel.dev/further-certificates=1"
-        ]]
+        [
+            vec![
+                "SetCertificates +b",
+                "Tag listener evenkeel.dev/further-certificates=1"
+            ],
+            vec!["Settled"]
+        ]
     );
 }
 
@@ -319,7 +331,7 @@ fn row_098_an_attribute_that_is_no_longer_asked_for_is_set_back() {
         waves[0],
         ["SetAttributes target group deregistration_delay.timeout_seconds=300"]
     );
-    assert_eq!(waves.len(), 2, "{waves:#?}");
+    assert_eq!(waves[2], ["Tag load balancer  -evenkeel.dev/settled"]);
     let tags = &stage.target_group(80).tags;
     assert!(!tags.contains_key("evenkeel.dev/attributes"), "{tags:#?}");
 
@@ -488,7 +500,7 @@ fn what_was_said_of_private_link_is_taken_back() {
     let mut stage = Stage::made(&asking());
     stage.ask(&one());
     let waves = stage.settle().words();
-    assert_eq!(waves.len(), 2, "{waves:#?}");
+    assert_eq!(waves.len(), 3, "{waves:#?}");
     assert!(waves[0][0].starts_with("SetSecurityGroups"), "{waves:#?}");
     assert!(
         waves[1][0].ends_with("-evenkeel.dev/attributes"),

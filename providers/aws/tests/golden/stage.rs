@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use evenkeel_aws::{
     Context,
     model::{
-        Desired, Facts, Observed, Pairs, SeenListener, SeenLoadBalancer, SeenTargetGroup, Step,
-        Target, TargetState,
+        Desired, Facts, Object, Observed, Pairs, SeenListener, SeenLoadBalancer, SeenTargetGroup,
+        Step, Target, TargetState,
         facts::{Instance, Subnet},
     },
+    names::tag,
     plan, predict,
 };
 use evenkeel_core::{
@@ -308,6 +309,9 @@ pub(crate) fn in_words(step: &Step) -> String {
             set,
             remove,
         } => {
+            if let (Object::LoadBalancer(_), Some(_)) = (object, set.get(tag::SETTLED)) {
+                return "Settled".to_owned();
+            }
             let remove: String = remove.iter().map(|key| format!(" -{key}")).collect();
             format!("Tag {} {}{remove}", object.kind(), pairs(set))
         }
