@@ -68,8 +68,13 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client. Makes no call, and reads nothing yet.
-    pub fn new(config: Config) -> Self {
+    /// A client. Makes no call.
+    pub fn new(mut config: Config) -> Self {
+        // What all of AWS's SDKs go by.
+        let disabled = std::env::var("AWS_EC2_METADATA_DISABLED");
+        if disabled.is_ok_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
+            config.instance_metadata = false;
+        }
         Self {
             limiter: Limiter::new(config.rates),
             config,

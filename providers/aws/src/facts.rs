@@ -28,6 +28,9 @@ const LONG: Duration = Duration::from_secs(30 * 60);
 /// For how long what Services name and is not there is not looked for again.
 const ABSENT: Duration = Duration::from_secs(30);
 
+/// More than any cluster has nodes: most of these are gone.
+const MANY_INSTANCES: usize = 20_000;
+
 /// What a group needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Need {
@@ -390,6 +393,10 @@ impl FactsDesk {
         self.learn(|facts| {
             facts.backend_group = found.backend;
             facts.admitted = found.admitted;
+            // Nobody tells which nodes are gone for good: those that are left are looked up anew.
+            if facts.instances.len() > MANY_INSTANCES {
+                facts.instances.clear();
+            }
             for (id, instance) in found.instances {
                 facts.instances.entry(id).or_insert(instance);
             }

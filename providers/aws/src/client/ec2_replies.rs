@@ -428,3 +428,6 @@ pub(crate) struct PrefixListReply {
     #[serde(rename = "maxEntries")]
     pub(crate) entries: u32,
 }
+
+#[cfg(test)]
+mod tests;

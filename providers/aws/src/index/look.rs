@@ -50,6 +50,22 @@ pub(crate) struct SharedGroups {
 }
 
 impl Look {
+    /// One that found nothing.
+    #[cfg(test)]
+    pub(crate) fn empty(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.into(),
+            load_balancers: Vec::new(),
+            target_groups: Vec::new(),
+            security_groups: Vec::new(),
+            backend: None,
+            admitted: BTreeSet::new(),
+            instances: BTreeMap::new(),
+            tags: HashMap::new(),
+            all_tags: false,
+        }
+    }
+
     /// Reads all pages.
     pub(crate) async fn bulk(aws: &Aws) -> Result<Self, CloudError> {
         let (client, cluster) = (&aws.client, &aws.context.cluster);

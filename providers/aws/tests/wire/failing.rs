@@ -272,3 +272,57 @@ async fn what_is_still_in_use() -> Result<()> {
     assert!(stage.state().await?.target_groups().is_empty());
     stage.aws.check()
 }
+
+/// An encoded denial that we may not decode says at least what was asked, and what would help.
+#[tokio::test]
+async fn a_denial_that_nobody_may_read() -> Result<()> {
+    let stage = Stage::with_nodes(1).await?;
+    let encoded = "You are not authorized to perform this operation. Encoded authorization failure message: 4GIOHlTkIaWHQD0Q";
+    let create = At::first("ec2", "CreateSecurityGroup").times(2);
+    let injected = stage
+        .aws
+        .inject(&create, Fault::answer("UnauthorizedOperation", encoded));
+    let (report, _) = stage.serve(&service("shop", &[80])).await;
+    injected.check(2).await?;
+    let failure = report.failures.first().context("it failed")?;
+    assert_eq!(failure.class, ErrorClass::Denied);
+    assert!(
+        failure.message.contains("ec2:CreateSecurityGroup")
+            && failure.message.contains("sts:DecodeAuthorizationMessage"),
+        "{failure:?}"
+    );
+    assert!(!failure.message.contains("4GIOHlTkIaWHQD0Q"), "{failure:?}");
+    Ok(())
+}
+
+/// Whoever has lost the lead makes no write.
+#[tokio::test]
+async fn without_the_right_to_write() -> Result<()> {
+    let stage = Stage::with_nodes(1).await?;
+    let (_, asked) = stage.without_a_ticket(&service("shop", &[80])).await;
+    assert_eq!(asked.writes, 0, "{asked}");
+    assert!(stage.state().await?.target_groups().is_empty());
+    Ok(())
+}
+
+/// Instances that EC2 does not know are left out, and the others admitted and registered in calls of 200.
+#[tokio::test]
+async fn many_nodes_and_some_that_are_unknown() -> Result<()> {
+    let mut stage = Stage::with_nodes(205).await?;
+    stage.add_strangers(3);
+    let service = service("shop", &[80]);
+    let (report, asked) = stage.serve(&service).await;
+    let total = report.published.and_then(|published| published.targets);
+    assert!(
+        total.is_some_and(|targets| targets.total >= 205),
+        "{total:?}"
+    );
+    assert!(asked.of_operation("elbv2:RegisterTargets") >= 2, "{asked}");
+    let state = stage.state().await?;
+    let rules = state.ingress_rules(&stage.world.node_security_group);
+    let from_group = rules
+        .iter()
+        .filter(|rule| rule.get("ReferencedGroupInfo").is_some());
+    assert!(from_group.count() >= 3, "{rules:?}");
+    Ok(())
+}

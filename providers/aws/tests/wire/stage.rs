@@ -1,6 +1,6 @@
 //! A cluster in a corner of AWS, and an engine that serves its Services there.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use evenkeel_aws::{
@@ -61,8 +61,40 @@ impl Stage {
         Ok(())
     }
 
+    /// Nodes whose instances AWS does not know.
+    pub(crate) fn add_strangers(&mut self, count: usize) {
+        let mut nodes = self.nodes.nodes().to_vec();
+        for number in 0..count {
+            nodes.push(Node {
+                name: NodeName::new(format!("stranger-{number}")),
+                provider_id: Some(format!("aws:///{}/i-{number:017x}", self.world.zones[0]).into()),
+                addresses: Vec::new(),
+                zone: None,
+                placement: Placement::Add,
+            });
+        }
+        self.nodes = Arc::new(NodeSet::new(nodes));
+    }
+
+    /// A run of one who has lost the lead.
+    pub(crate) async fn without_a_ticket(&self, intent: &Intent) -> (Report, Counts) {
+        let ended = Ticket::until(Instant::now(), Arc::default());
+        self.run_with(&key(intent), serve(intent), false, ended)
+            .await
+    }
+
     /// One run, with what it asked.
     pub(crate) async fn run(&self, key: &GroupKey, ask: Ask, look: bool) -> (Report, Counts) {
+        self.run_with(key, ask, look, Ticket::unlimited()).await
+    }
+
+    async fn run_with(
+        &self,
+        key: &GroupKey,
+        ask: Ask,
+        look: bool,
+        ticket: Ticket,
+    ) -> (Report, Counts) {
         let mark = self.aws.calls().mark();
         let request = Request {
             key: key.clone(),
@@ -71,7 +103,7 @@ impl Stage {
             approval: None,
             paused: false,
             look,
-            ticket: Ticket::unlimited(),
+            ticket,
             now: "2026-11-01T00:00:00Z".parse::<Timestamp>().expect("a time"),
         };
         let report = self.engine.run(request, &NoJournal).await;
