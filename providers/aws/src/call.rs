@@ -136,3 +136,30 @@ calls! {
     DELETE_TAGS = Ec2 "DeleteTags" Write Group;
     DECODE_MESSAGE = Sts "DecodeAuthorizationMessage" Read Group;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who writes a policy reads it there.
+    #[test]
+    fn every_call_is_in_the_readme() {
+        let readme = include_str!("../README.md");
+        for call in ALL {
+            let row = format!("| `{}` |", call.service.prefix());
+            let row = readme.lines().find(|line| line.starts_with(&row));
+            let (_, row) = row.and_then(|row| row.split_once("` | ")).expect("a row");
+            let (reads, writes) = row.split_once(" | ").expect("two columns");
+            let column = match call.access() {
+                Access::Read => reads,
+                Access::Write => writes,
+            };
+            assert!(
+                column.contains(&format!("`{}`", call.operation)),
+                "{}",
+                call.action()
+            );
+        }
+        assert_eq!(CREATE_TAGS.action(), "ec2:CreateTags");
+    }
+}

@@ -94,3 +94,25 @@ impl fmt::Debug for Keys {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Keys};
+    use crate::client::Client;
+
+    #[test]
+    fn secrets_are_in_no_text() {
+        let keys = Keys {
+            id: "AKIAEXAMPLE".into(),
+            secret: "hunter2".into(),
+            token: Some("hunter3".into()),
+        };
+        let config = Config {
+            keys: Some(keys),
+            ..Config::default()
+        };
+        let text = format!("{config:?} {:?}", Client::new(config.clone()));
+        assert!(text.contains("AKIAEXAMPLE"));
+        assert!(!text.contains("hunter"), "{text}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The provider at the wire: what it asks of AWS, counted and checked against AWS's own model, and what is there
 //! afterwards as another client sees it.
 
+mod access;
 mod budget;
 mod failing;
 mod kinds;

@@ -131,8 +131,18 @@ impl Stage {
 }
 
 fn engine(aws: &aws::Aws, world: &World) -> Engine<Aws> {
+    Engine::new(provider(world, config(aws, world)))
+}
+
+/// A provider for the cluster.
+pub(crate) fn provider(world: &World, config: Config) -> Aws {
+    Aws::new(Context::new(cluster(world)), Client::new(config))
+}
+
+/// What finds this corner of AWS, and nothing else.
+pub(crate) fn config(aws: &aws::Aws, world: &World) -> Config {
     let access = aws.access_key();
-    let config = Config {
+    Config {
         region: Some(aws.region().into()),
         node: world.nodes.first().map(|node| node.provider_id().into()),
         endpoint: Some(aws.endpoint().into()),
@@ -144,8 +154,7 @@ fn engine(aws: &aws::Aws, world: &World) -> Engine<Aws> {
         instance_metadata: false,
         rates: Rates::unlimited(),
         ..Config::default()
-    };
-    Engine::new(Aws::new(Context::new(cluster(world)), Client::new(config)))
+    }
 }
 
 fn cluster(world: &World) -> Cluster {
