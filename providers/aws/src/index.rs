@@ -92,7 +92,7 @@ impl Index {
     /// When AWS does not answer.
     pub async fn group(&self, aws: &Aws, identity: &str) -> Result<Observed, CloudError> {
         if self.state().needs_look() {
-            self.look(aws).await?;
+            self.look(aws, State::needs_look).await?;
         }
         let state = self.state();
         Ok(state.groups.get(identity).cloned().unwrap_or_default())
@@ -103,7 +103,9 @@ impl Index {
     /// # Errors
     /// When AWS does not answer.
     pub async fn all(&self, aws: &Aws) -> Result<BTreeMap<Arc<str>, Observed>, CloudError> {
-        self.look(aws).await?;
+        let asked = Instant::now();
+        let needed = |state: &State| state.looked_at.is_none_or(|looked| looked < asked);
+        self.look(aws, needed).await?;
         Ok(self.state().groups.clone())
     }
 
@@ -117,12 +119,10 @@ impl Index {
         }
     }
 
-    /// Looks, once for all who ask meanwhile: a look that began after one asked is that one's too.
-    async fn look(&self, aws: &Aws) -> Result<(), CloudError> {
-        let asked = Instant::now();
+    /// Looks, unless it is no longer needed once it would be one's turn: others have looked.
+    async fn look(&self, aws: &Aws, needed: impl Fn(&State) -> bool) -> Result<(), CloudError> {
         let _looking = self.looking.lock().await;
-        let looked_at = self.state().looked_at;
-        if looked_at.is_some_and(|looked| looked >= asked) {
+        if !needed(&self.state()) {
             return Ok(());
         }
         let began = Instant::now();

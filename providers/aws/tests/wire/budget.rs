@@ -73,3 +73,37 @@ async fn a_restart() -> Result<()> {
     assert!(asked.reads <= 12, "{asked}");
     stage.aws.check()
 }
+
+/// Many Services at once on a cold cluster: what all share is looked at and made once.
+#[tokio::test]
+async fn many_at_once() -> Result<()> {
+    const MANY: usize = 20;
+    let stage = Stage::with_nodes(5).await?;
+    let services: Vec<_> = (0..MANY)
+        .map(|n| service(&format!("s{n}"), &[80]))
+        .collect();
+    let mark = stage.aws.calls().mark();
+    let reports = futures::future::join_all(services.iter().map(|one| stage.serve(one))).await;
+    for (report, _) in &reports {
+        settled(report);
+    }
+    let made = stage.aws.calls().count_since(mark);
+    // The backend group, and its admission by the one node group.
+    assert_eq!(made.writes, 6 * MANY + 2, "{made}");
+    assert_eq!(
+        made.of_operation("elbv2:DescribeLoadBalancers"),
+        1,
+        "{made}"
+    );
+    assert_eq!(made.of_operation("elbv2:DescribeTargetGroups"), 1, "{made}");
+    assert_eq!(made.of_operation("ec2:DescribeSubnets"), 1, "{made}");
+    assert!(made.reads <= 12, "{made}");
+
+    let mark = stage.aws.calls().mark();
+    let reports = futures::future::join_all(services.iter().map(|one| stage.release(one))).await;
+    assert!(reports.iter().all(|(report, _)| report.gone));
+    let gone = stage.aws.calls().count_since(mark);
+    assert_eq!(gone.writes, 3 * MANY, "{gone}");
+    assert!(gone.reads <= 2 * MANY, "{gone}");
+    stage.aws.check()
+}
