@@ -81,6 +81,9 @@ pub struct RunArgs {
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
+    /// The `aws` provider.
+    #[command(flatten)]
+    pub aws: AwsArgs,
     /// The `local` provider.
     #[command(flatten)]
     pub local: LocalArgs,
@@ -109,11 +112,11 @@ pub struct ClusterArgs {
 /// Which Services are served, and by whom.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ClaimArgs {
-    /// Provider to run; repeatable, or a list with commas [known: local]
+    /// Provider to run; repeatable, or a list with commas [known: aws, local]
     #[arg(long, env = "EVENKEEL_PROVIDER", value_name = "NAME")]
     pub provider: Vec<String>,
-    /// Provider of Services without a class [default: none, such Services are left alone]
-    #[arg(long, env = "EVENKEEL_DEFAULT_PROVIDER", value_name = "NAME")]
+    /// Provider of Services without a class, and whose defaults they get [default: none, such Services are left alone]
+    #[arg(long, env = "EVENKEEL_DEFAULT_PROVIDER", value_name = "NAME[:PROFILE]")]
     pub default_provider: Option<String>,
     /// One more class: CLASS=PROVIDER, or CLASS=PROVIDER:PROFILE with neutral, ccm, lbc or azure; repeatable
     #[arg(long, env = "EVENKEEL_CLASS", value_name = "CLASS=PROVIDER[:PROFILE]")]
@@ -152,6 +155,32 @@ pub struct LogArgs {
     /// `text` or `json` [default: text]
     #[arg(long, env = "EVENKEEL_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<String>,
+}
+
+/// The `aws` provider. Credentials, profiles, proxies and FIPS endpoints are read as AWS's own tools read them.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AwsArgs {
+    /// Region of the load balancers [default: AWS_REGION, else the profile's, else the one of the nodes]
+    #[arg(long, env = "EVENKEEL_AWS_REGION", value_name = "REGION")]
+    pub aws_region: Option<String>,
+    /// VPC of the load balancers [default: the one of the nodes]
+    #[arg(long, env = "EVENKEEL_AWS_VPC_ID", value_name = "ID")]
+    pub aws_vpc_id: Option<String>,
+    /// URL of all of AWS's APIs, for emulators [default: AWS itself]
+    #[arg(long, env = "EVENKEEL_AWS_ENDPOINT", value_name = "URL")]
+    pub aws_endpoint: Option<String>,
+    /// ARN of a role to assume, for load balancers in another account
+    #[arg(long, env = "EVENKEEL_AWS_ASSUME_ROLE", value_name = "ARN")]
+    pub aws_assume_role: Option<String>,
+    /// Tag of every object made in AWS; repeatable, or a list with commas
+    #[arg(long, env = "EVENKEEL_AWS_TAG", value_name = "KEY=VALUE")]
+    pub aws_tag: Vec<String>,
+    /// Security policy of TLS listeners where a Service names none [default: ELBSecurityPolicy-TLS13-1-2-2021-06]
+    #[arg(long, env = "EVENKEEL_AWS_SSL_POLICY", value_name = "NAME")]
+    pub aws_ssl_policy: Option<String>,
+    /// The API server's --service-node-port-range [default: 30000-32767]
+    #[arg(long, env = "EVENKEEL_AWS_NODE_PORTS", value_name = "FIRST-LAST")]
+    pub aws_node_ports: Option<String>,
 }
 
 /// The `local` provider.

@@ -4,6 +4,7 @@
 //! pass and names the option, its value, what is allowed and what to do. A [`Config`] holds valid values only, and no
 //! `Option` that has a default.
 
+mod aws;
 mod file;
 mod home;
 mod local;
@@ -23,6 +24,7 @@ use evenkeel_core::{
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+pub use aws::AwsConfig;
 pub use home::HomeConfig;
 pub use local::{LocalConfig, Start, Surroundings};
 pub use sources::File;
@@ -31,7 +33,7 @@ use sources::{Given, Sources};
 use crate::args::{DataplaneArgs, RunArgs};
 
 /// The providers that this program has.
-pub const KNOWN_PROVIDERS: [&str; 1] = ["local"];
+pub const KNOWN_PROVIDERS: [&str; 2] = ["aws", "local"];
 
 /// Changes of nodes are gathered for at most this many times the debounce: a cluster where nodes come and go all the
 /// time must be served too.
@@ -62,6 +64,8 @@ pub struct Config {
     pub resync: Duration,
     /// What is logged.
     pub log: LogConfig,
+    /// The `aws` provider.
+    pub aws: AwsConfig,
     /// The `local` provider.
     pub local: LocalConfig,
 }
@@ -127,6 +131,7 @@ impl Config {
             node_debounce_longest: debounce * LONGEST_DEBOUNCE,
             resync: duration(&sources, "resync", Duration::from_secs(600), &mut problems),
             log: log(&sources, &mut problems),
+            aws: AwsConfig::read(&sources, &mut problems),
             local: LocalConfig::read(&sources, around, &mut problems),
         };
         problems.check()?;
@@ -176,9 +181,9 @@ fn claim_rules(sources: &Sources, problems: &mut Problems) -> ClaimRules {
     }
     let mut rules = ClaimRules::new(enabled);
     if let Some(Given { place, text }) = sources.given("default-provider")
-        && let Some(provider) = problems.take(enabled_provider(place, text, text, &rules))
+        && let Some(rule) = problems.take(class_rule(place, text, text, &rules))
     {
-        rules = rules.with_default(ClassRule::neutral(provider));
+        rules = rules.with_default(rule);
     }
     let mut places: BTreeMap<&str, &str> = BTreeMap::new();
     for Given { place, text } in sources.texts("class") {
@@ -258,11 +263,21 @@ fn class<'a>(
             advice,
         ));
     };
+    Ok((class.trim(), class_rule(place, text, rule, rules)?))
+}
+
+/// Reads `PROVIDER[:PROFILE]`, a part of `value`.
+fn class_rule(
+    place: &str,
+    value: &str,
+    rule: &str,
+    rules: &ClaimRules,
+) -> Result<ClassRule, Problem> {
     let (provider, profile) = match rule.split_once(':') {
         Some((provider, profile)) => (provider, profile),
         None => (rule, "neutral"),
     };
-    let provider = enabled_provider(place, text, provider, rules)?;
+    let provider = enabled_provider(place, value, provider, rules)?;
     let names = PROFILES.map(|(name, _)| name);
     let Some((_, profile)) = PROFILES.into_iter().find(|(name, _)| *name == profile) else {
         let advice = match nearest(profile, names) {
@@ -271,12 +286,12 @@ fn class<'a>(
         };
         return Err(Problem::new(
             place,
-            text,
+            value,
             format!("must name one of the profiles {}", names.join(", ")),
             advice,
         ));
     };
-    Ok((class.trim(), ClassRule { provider, profile }))
+    Ok(ClassRule { provider, profile })
 }
 
 fn listen(sources: &Sources, problems: &mut Problems) -> Option<SocketAddr> {

@@ -8,11 +8,11 @@ use evenkeel_core::problem::Problems;
 
 use super::file;
 use crate::args::{
-    ClaimArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs, RunArgs,
+    AwsArgs, ClaimArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs, RunArgs,
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 20] = [
+pub(super) const OPTIONS: [(&str, bool); 27] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),
@@ -29,6 +29,13 @@ pub(super) const OPTIONS: [(&str, bool); 20] = [
     ("resync", false),
     ("log", false),
     ("log-format", false),
+    ("aws-region", false),
+    ("aws-vpc-id", false),
+    ("aws-endpoint", false),
+    ("aws-assume-role", false),
+    ("aws-tag", true),
+    ("aws-ssl-policy", false),
+    ("aws-node-ports", false),
     ("local-socket", false),
     ("local-state-dir", false),
     ("local-pool", true),
@@ -68,6 +75,7 @@ impl Sources {
             claim,
             process,
             log,
+            aws,
             local,
         } = args;
         let mut typed = Self::default();
@@ -75,6 +83,7 @@ impl Sources {
         typed.claim(claim);
         typed.process(process);
         typed.log(log);
+        typed.aws(aws);
         typed.local(local);
         typed.over(file, problems)
     }
@@ -147,6 +156,25 @@ impl Sources {
         let LogArgs { log, log_format } = args;
         self.flag("log", log);
         self.flag("log-format", log_format);
+    }
+
+    fn aws(&mut self, args: &AwsArgs) {
+        let AwsArgs {
+            aws_region,
+            aws_vpc_id,
+            aws_endpoint,
+            aws_assume_role,
+            aws_tag,
+            aws_ssl_policy,
+            aws_node_ports,
+        } = args;
+        self.flag("aws-region", aws_region);
+        self.flag("aws-vpc-id", aws_vpc_id);
+        self.flag("aws-endpoint", aws_endpoint);
+        self.flag("aws-assume-role", aws_assume_role);
+        self.flag("aws-tag", aws_tag);
+        self.flag("aws-ssl-policy", aws_ssl_policy);
+        self.flag("aws-node-ports", aws_node_ports);
     }
 
     fn local(&mut self, args: &LocalArgs) {

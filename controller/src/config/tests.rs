@@ -158,7 +158,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--provider",
-                "must name at least one of local",
+                "must name at least one of aws, local",
                 "--provider local.",
             ],
         ),
@@ -167,14 +167,54 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--provider: \"lokal\"",
-                "must be one of local",
+                "must be one of aws, local",
                 "Did you mean local?",
             ],
         ),
         (
             "--provider local --default-provider aws",
             "",
-            ["--default-provider: \"aws\"", "must be one of local", "."],
+            [
+                "--default-provider: \"aws\"",
+                "aws, which does not run here",
+                "Add --provider aws",
+            ],
+        ),
+        (
+            "--provider aws --default-provider aws:cmm",
+            "",
+            [
+                "--default-provider: \"aws:cmm\"",
+                "neutral, ccm, lbc, azure",
+                "Did you mean ccm?",
+            ],
+        ),
+        (
+            "--provider aws --aws-region eu-west-1a",
+            "",
+            [
+                "--aws-region: \"eu-west-1a\"",
+                "the name of a region",
+                "eu-west-1;",
+            ],
+        ),
+        (
+            "--provider aws --aws-node-ports 32767-30000",
+            "",
+            [
+                "--aws-node-ports: \"32767-30000\"",
+                "FIRST-LAST",
+                "30000-32767.",
+            ],
+        ),
+        (
+            "--provider aws --aws-tag evenkeel.dev/cluster=x",
+            "",
+            [
+                "--aws-tag: \"evenkeel.dev/cluster=x\"",
+                "must not begin with aws: or evenkeel.dev/",
+                "Choose another key.",
+            ],
         ),
         (
             "--provider local --class a/b",

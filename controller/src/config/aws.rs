@@ -1,0 +1,203 @@
+//! Options of the `aws` provider (Decides).
+//!
+//! What AWS's own tools read from the environment (credentials, profiles, FIPS and dual-stack endpoints, proxies) is read
+//! from there and has no option here.
+
+use std::ops::RangeInclusive;
+
+use evenkeel_aws::{SSL_POLICY, model::Pairs};
+use evenkeel_core::problem::{Problem, Problems};
+
+use super::sources::{Given, Sources};
+
+/// The API server's default of `--service-node-port-range`.
+const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
+
+/// What the `aws` provider runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsConfig {
+    /// The region. None: as AWS's tools find it, else the one of the nodes.
+    pub region: Option<String>,
+    /// The VPC. None: the one of the nodes.
+    pub vpc: Option<String>,
+    /// Where all of AWS's APIs are, for emulators. None: where AWS says.
+    pub endpoint: Option<String>,
+    /// ARN of a role to assume, for load balancers in another account.
+    pub role: Option<String>,
+    /// Tags for every object.
+    pub tags: Pairs,
+    /// The security policy of TLS listeners where a Service names none.
+    pub ssl_policy: String,
+    /// The API server's `--service-node-port-range`.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+impl AwsConfig {
+    pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
+        let text = |key| sources.text(key).map(str::to_owned);
+        Self {
+            region: checked(sources, "aws-region", problems, region),
+            vpc: checked(sources, "aws-vpc-id", problems, vpc),
+            endpoint: checked(sources, "aws-endpoint", problems, endpoint),
+            role: checked(sources, "aws-assume-role", problems, role),
+            tags: tags(sources.texts("aws-tag"), problems),
+            ssl_policy: text("aws-ssl-policy").unwrap_or_else(|| SSL_POLICY.to_owned()),
+            node_ports: node_ports(sources, problems),
+        }
+    }
+}
+
+/// A text that has the right form.
+fn checked(
+    sources: &Sources,
+    key: &'static str,
+    problems: &mut Problems,
+    wrong: fn(&str) -> Option<(&'static str, &'static str)>,
+) -> Option<String> {
+    let Given { place, text } = sources.given(key)?;
+    if let Some((message, advice)) = wrong(text) {
+        problems.push(Problem::new(place, text, message, advice));
+        return None;
+    }
+    Some(text.clone())
+}
+
+fn region(text: &str) -> Option<(&'static str, &'static str)> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let lower = |part: &&str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let ends = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let good = parts.len() >= 3 && parts.iter().all(lower) && parts.last().is_some_and(ends);
+    (!good).then_some((
+        "must be the name of a region",
+        "Write it as eu-west-1; a zone (eu-west-1a) is none.",
+    ))
+}
+
+fn vpc(text: &str) -> Option<(&'static str, &'static str)> {
+    let good = text
+        .strip_prefix("vpc-")
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    (!good).then_some((
+        "must be the id of a VPC",
+        "Write it as vpc-0a1b2c3d4e5f60718, or leave it out for the VPC of the nodes.",
+    ))
+}
+
+fn endpoint(text: &str) -> Option<(&'static str, &'static str)> {
+    let good = text.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
+    (!good).then_some((
+        "must be a URL with http or https",
+        "Write it as http://127.0.0.1:5555, or leave it out for AWS itself.",
+    ))
+}
+
+fn role(text: &str) -> Option<(&'static str, &'static str)> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let good = matches!(&parts[..], ["arn", partition, "iam", "", account, name]
+        if partition.starts_with("aws")
+            && account.len() == 12
+            && account.bytes().all(|byte| byte.is_ascii_digit())
+            && name.strip_prefix("role/").is_some_and(|name| !name.is_empty()));
+    (!good).then_some((
+        "must be the ARN of a role",
+        "Write it as arn:aws:iam::123456789012:role/evenkeel.",
+    ))
+}
+
+/// Reads `Team=edge`.
+fn tags(given: &[Given], problems: &mut Problems) -> Pairs {
+    let mut tags = Pairs::new();
+    for Given { place, text } in given {
+        match text.split_once('=') {
+            Some((key, _)) if key.trim().starts_with("aws:") || key.trim().starts_with("evenkeel.dev/") => {
+                problems.push(Problem::new(
+                    place,
+                    text,
+                    "must not begin with aws: or evenkeel.dev/, which are AWS's and ours",
+                    "Choose another key.",
+                ));
+            }
+            Some((key, value)) if !key.trim().is_empty() => {
+                tags.insert(key.trim().into(), value.trim().into());
+            }
+            _ => problems.push(Problem::new(
+                place,
+                text,
+                "must be KEY=VALUE",
+                "Write it as Team=edge.",
+            )),
+        }
+    }
+    tags
+}
+
+/// Reads `30000-32767`.
+fn node_ports(sources: &Sources, problems: &mut Problems) -> RangeInclusive<u16> {
+    let Some(Given { place, text }) = sources.given("aws-node-ports") else {
+        return NODE_PORTS;
+    };
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (first > 0 && first <= last).then_some(first..=last)
+    });
+    range.unwrap_or_else(|| {
+        problems.push(Problem::new(
+            place,
+            text,
+            "must be a range of ports, FIRST-LAST",
+            "Write it as the API server's --service-node-port-range, whose default is 30000-32767.",
+        ));
+        NODE_PORTS
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_told_from_what_is_none() {
+        type Form = fn(&str) -> Option<(&'static str, &'static str)>;
+        let table: [(Form, &[&str], &[&str]); 4] = [
+            (
+                region,
+                &["eu-west-1", "us-gov-east-1", "cn-north-1", "us-iso-east-1"],
+                &["eu-west-1a", "eu-west", "EU-WEST-1", "", "eu--1"],
+            ),
+            (vpc, &["vpc-0a1b2c3d"], &["vpc-", "subnet-0a", "vpc-xyz"]),
+            (
+                endpoint,
+                &["http://127.0.0.1:5555", "https://vpce.example.com"],
+                &["127.0.0.1:5555", "ftp://a", "http://"],
+            ),
+            (
+                role,
+                &[
+                    "arn:aws:iam::123456789012:role/evenkeel",
+                    "arn:aws-us-gov:iam::123456789012:role/path/name",
+                ],
+                &[
+                    "evenkeel",
+                    "arn:aws:iam::12:role/a",
+                    "arn:aws:iam::123456789012:user/a",
+                    "arn:aws:iam::123456789012:role/",
+                ],
+            ),
+        ];
+        for (form, good, bad) in table {
+            for text in good {
+                assert_eq!(form(text), None, "{text}");
+            }
+            for text in bad {
+                assert!(form(text).is_some(), "{text}");
+            }
+        }
+    }
+}
