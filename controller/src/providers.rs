@@ -1,5 +1,6 @@
 //! The providers that this program has, by name (wiring only).
 
+pub mod aws;
 pub mod local;
 
 use std::sync::Arc;
@@ -46,6 +47,9 @@ impl std::fmt::Debug for Installed {
 pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
     let mut installed = Vec::new();
     for name in &config.rules.enabled {
+        if name.as_str() == evenkeel_aws::NAME {
+            installed.push(aws::install(&config.aws, cluster));
+        }
         if name.as_str() == evenkeel_local::NAME {
             let local = LocalConfig::new(&config.local.socket, cluster.clone());
             installed.push(Installed {

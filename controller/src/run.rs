@@ -221,9 +221,11 @@ async fn live(
         writer.run(quiet).await;
         ("events", Ok(()))
     });
+    let mut config = shared.config.clone();
+    providers::aws::find_node(&mut config, &shared.client).await;
     let reconciler = Arc::new(Reconciler::new(Parts {
         rules: shared.config.rules.clone(),
-        providers: install(&shared.config, &cluster),
+        providers: install(&config, &cluster),
         cluster,
         publisher: Publisher::new(
             shared.client.clone(),

@@ -79,7 +79,10 @@ fn annotations() -> String {
 }
 
 /// The keys of each provider's own.
-const TABLES: [(&str, &KeyTable); 1] = [("local", &evenkeel_local::annotations::TABLE)];
+const TABLES: [(&str, &KeyTable); 2] = [
+    ("aws", &evenkeel_aws::annotations::TABLE),
+    ("local", &evenkeel_local::annotations::TABLE),
+];
 
 /// A row for each key.
 fn rows(page: &mut String, keys: impl Iterator<Item = &'static annotation::KeyDoc>) {

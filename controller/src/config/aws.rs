@@ -20,6 +20,8 @@ pub struct AwsConfig {
     pub region: Option<String>,
     /// The VPC. None: the one of the nodes.
     pub vpc: Option<String>,
+    /// `spec.providerID` of one of the nodes, once it was found; no option.
+    pub node: Option<String>,
     /// Where all of AWS's APIs are, for emulators. None: where AWS says.
     pub endpoint: Option<String>,
     /// ARN of a role to assume, for load balancers in another account.
@@ -38,6 +40,7 @@ impl AwsConfig {
         Self {
             region: checked(sources, "aws-region", problems, region),
             vpc: checked(sources, "aws-vpc-id", problems, vpc),
+            node: None,
             endpoint: checked(sources, "aws-endpoint", problems, endpoint),
             role: checked(sources, "aws-assume-role", problems, role),
             tags: tags(sources.texts("aws-tag"), problems),

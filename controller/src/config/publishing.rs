@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use evenkeel_core::claim::{ClaimRules, ClassRule};
 use jiff::SignedDuration;
 
-use super::{Config, LocalConfig, PROFILES, Start};
+use super::{AwsConfig, Config, LocalConfig, PROFILES, Start};
 
 impl Config {
     /// The options that say what load balancers get, with all their values, defaults too. Given as a configuration file,
@@ -27,6 +27,7 @@ impl Config {
             node_debounce_longest: _,
             resync,
             log: _,
+            aws,
             local,
         } = self;
         let ClaimRules {
@@ -40,6 +41,16 @@ impl Config {
             pools,
             start,
         } = local;
+        let AwsConfig {
+            region,
+            vpc,
+            node: _,
+            endpoint,
+            role,
+            tags,
+            ssl_policy,
+            node_ports,
+        } = aws;
         let own = ClaimRules::new(enabled.iter().cloned());
         let added = classes
             .iter()
@@ -62,7 +73,7 @@ impl Config {
                 "default-provider",
                 default_provider
                     .iter()
-                    .map(|rule| rule.provider.to_string())
+                    .map(rule_text)
                     .collect(),
             ),
             (
@@ -71,6 +82,21 @@ impl Config {
             ),
             ("node-debounce", vec![duration_text(*node_debounce)]),
             ("resync", vec![duration_text(*resync)]),
+            ("aws-region", region.iter().cloned().collect()),
+            ("aws-vpc-id", vpc.iter().cloned().collect()),
+            ("aws-endpoint", endpoint.iter().cloned().collect()),
+            ("aws-assume-role", role.iter().cloned().collect()),
+            (
+                "aws-tag",
+                tags.iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect(),
+            ),
+            ("aws-ssl-policy", one(ssl_policy)),
+            (
+                "aws-node-ports",
+                one(&format!("{}-{}", node_ports.start(), node_ports.end())),
+            ),
             ("local-socket", one(&socket.to_string_lossy())),
             ("local-state-dir", one(&state_dir.to_string_lossy())),
             ("local-pool", pools.clone()),
@@ -84,12 +110,22 @@ impl Config {
     }
 }
 
+fn rule_text(rule: &ClassRule) -> String {
+    match profile_text(rule) {
+        "neutral" => rule.provider.to_string(),
+        profile => format!("{}:{profile}", rule.provider),
+    }
+}
+
 fn class_text(class: &str, rule: &ClassRule) -> String {
-    let profile = PROFILES
+    format!("{class}={}:{}", rule.provider, profile_text(rule))
+}
+
+fn profile_text(rule: &ClassRule) -> &'static str {
+    PROFILES
         .iter()
         .find(|(_, profile)| *profile == rule.profile)
-        .map_or("neutral", |(name, _)| name);
-    format!("{class}={}:{profile}", rule.provider)
+        .map_or("neutral", |(name, _)| name)
 }
 
 fn duration_text(time: Duration) -> String {

@@ -1,0 +1,78 @@
+//! The `aws` provider of a configuration (wiring; Reads one node where the configuration leaves something to be found).
+
+use std::sync::Arc;
+
+use evenkeel_aws::{
+    Aws, Context,
+    client::{self, Client},
+};
+use evenkeel_core::{engine::Engine, ids::Cluster};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, api::ListParams};
+use tracing::{debug, warn};
+
+use super::Installed;
+use crate::config::{AwsConfig, Config};
+
+/// How many nodes are looked at for one that is an instance of EC2: nodes of other kinds are few where there is any.
+const NODES_LOOKED_AT: u32 = 100;
+
+/// The provider, with a memory. Makes no call.
+pub(super) fn install(config: &AwsConfig, cluster: &Cluster) -> Installed {
+    let context = Context {
+        tags: config.tags.clone(),
+        ssl_policy: config.ssl_policy.as_str().into(),
+        node_ports: config.node_ports.clone(),
+        ..Context::new(cluster.clone())
+    };
+    let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+    let client = Client::new(client::Config {
+        region: text(&config.region),
+        vpc: text(&config.vpc),
+        node: text(&config.node),
+        endpoint: text(&config.endpoint),
+        role: text(&config.role).map(|arn| client::Role {
+            arn,
+            external_id: None,
+        }),
+        ..client::Config::default()
+    });
+    Installed {
+        name: evenkeel_aws::NAME.into(),
+        engine: Arc::new(Engine::new(Aws::new(context, client))),
+        nodes: evenkeel_aws::NODE_RULES,
+        probes_kube_proxy: true,
+        measures: None,
+    }
+}
+
+/// Takes down one of the cluster's nodes, where the configuration leaves region or VPC to be found: a node tells both.
+pub async fn find_node(config: &mut Config, client: &kube::Client) {
+    let named = config.aws.region.is_some() && config.aws.vpc.is_some();
+    let runs = config
+        .rules
+        .enabled
+        .iter()
+        .any(|name| name.as_str() == evenkeel_aws::NAME);
+    if named || !runs {
+        return;
+    }
+    let few = ListParams::default().limit(NODES_LOOKED_AT);
+    let scheme = evenkeel_aws::NODE_RULES.provider_id_scheme.unwrap_or(evenkeel_aws::NAME);
+    match Api::<Node>::all(client.clone()).list(&few).await {
+        Ok(nodes) => {
+            let ids = nodes
+                .items
+                .into_iter()
+                .filter_map(|node| node.spec?.provider_id);
+            config.aws.node = ids
+                .into_iter()
+                .find(|id| id.split(':').next() == Some(scheme));
+            debug!(node = config.aws.node, "a node that tells region and VPC");
+        }
+        Err(error) => warn!(
+            %error,
+            "no node could be asked for region and VPC; set --aws-region and --aws-vpc-id where AWS's environment does not tell them"
+        ),
+    }
+}
