@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn a_configuration_that_cannot_be_used_says_whose_it_is() {
-        let found = found(&[("provider", &["aws"])]);
+        let found = found(&[("provider", &["gcp"])]);
         let error =
-            configure(&LookArgs::default(), Some(&found), &mut Vec::new()).expect_err("no aws");
+            configure(&LookArgs::default(), Some(&found), &mut Vec::new()).expect_err("no gcp");
         let text = format!("{error:#}");
         assert!(
             text.contains("the ConfigMap kube-system/evenkeel"),
             "{text}"
         );
-        assert!(text.contains("aws"), "{text}");
+        assert!(text.contains("gcp"), "{text}");
     }
 }

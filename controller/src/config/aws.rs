@@ -34,6 +34,21 @@ pub struct AwsConfig {
     pub node_ports: RangeInclusive<u16>,
 }
 
+impl Default for AwsConfig {
+    fn default() -> Self {
+        Self {
+            region: None,
+            vpc: None,
+            node: None,
+            endpoint: None,
+            role: None,
+            tags: Pairs::new(),
+            ssl_policy: SSL_POLICY.to_owned(),
+            node_ports: NODE_PORTS,
+        }
+    }
+}
+
 impl AwsConfig {
     pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
         let text = |key| sources.text(key).map(str::to_owned);
@@ -119,7 +134,9 @@ fn tags(given: &[Given], problems: &mut Problems) -> Pairs {
     let mut tags = Pairs::new();
     for Given { place, text } in given {
         match text.split_once('=') {
-            Some((key, _)) if key.trim().starts_with("aws:") || key.trim().starts_with("evenkeel.dev/") => {
+            Some((key, _))
+                if key.trim().starts_with("aws:") || key.trim().starts_with("evenkeel.dev/") =>
+            {
                 problems.push(Problem::new(
                     place,
                     text,

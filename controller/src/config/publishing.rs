@@ -71,10 +71,7 @@ impl Config {
             ),
             (
                 "default-provider",
-                default_provider
-                    .iter()
-                    .map(rule_text)
-                    .collect(),
+                default_provider.iter().map(rule_text).collect(),
             ),
             (
                 "class",
@@ -180,6 +177,8 @@ mod tests {
             "{provider: local, class: {a/b: 'local:lbc', service.k8s.aws/nlb: local, evenkeel.dev/local: 'local:ccm'}}",
             "{provider: local, class: 'example.com/x=local:azure', resync: 1h 30m, node-debounce: 2500ms}",
             "{provider: local, resync: 90s, node-debounce: 1ms, namespace: lb, instance: other}",
+            "{provider: aws, default-provider: 'aws:ccm', aws-region: eu-west-1, aws-vpc-id: vpc-0a1b, aws-tag: {Team: edge}}",
+            "{provider: [aws, local], aws-endpoint: 'http://127.0.0.1:1', aws-assume-role: 'arn:aws:iam::123456789012:role/lb', aws-node-ports: 30000-31000}",
             "{provider: local, local-socket: /s/x.sock, local-state-dir: /d, local-pool: [127.1.0.0/24, 127.2.0.1], local-start-dataplane: never}",
         ] {
             let config = read(yaml);

@@ -58,7 +58,9 @@ pub async fn find_node(config: &mut Config, client: &kube::Client) {
         return;
     }
     let few = ListParams::default().limit(NODES_LOOKED_AT);
-    let scheme = evenkeel_aws::NODE_RULES.provider_id_scheme.unwrap_or(evenkeel_aws::NAME);
+    let scheme = evenkeel_aws::NODE_RULES
+        .provider_id_scheme
+        .unwrap_or(evenkeel_aws::NAME);
     match Api::<Node>::all(client.clone()).list(&few).await {
         Ok(nodes) => {
             let ids = nodes

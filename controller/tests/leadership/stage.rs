@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use evenkeel::{
-    config::{Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
+    config::{AwsConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
     providers::Installed,
     run::run_with,
 };
@@ -227,6 +227,7 @@ impl Stage {
                 filter: "off".into(),
                 format: LogFormat::Text,
             },
+            aws: AwsConfig::default(),
             local: LocalConfig {
                 socket: "/none".into(),
                 state_dir: "/none".into(),

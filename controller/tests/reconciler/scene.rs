@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel::{
     clock::Clock,
-    config::{Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
+    config::{AwsConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
     providers::Installed,
     run::{Ties, run_with},
 };
@@ -168,6 +168,7 @@ impl Scene {
                 filter: "off".into(),
                 format: LogFormat::Text,
             },
+            aws: AwsConfig::default(),
             local: LocalConfig {
                 socket: "/none".into(),
                 state_dir: "/none".into(),
