@@ -162,4 +162,44 @@ mod tests {
         }
         assert_eq!(CREATE_TAGS.action(), "ec2:CreateTags");
     }
+
+    /// What ELB, by its guide, asks EC2 and IAM in the caller's name.
+    const IN_OUR_NAME: [&str; 5] = [
+        "ec2:DescribeAccountAttributes",
+        "ec2:DescribeAddresses",
+        "ec2:DescribeInternetGateways",
+        "ec2:GetSecurityGroupsForVpc",
+        "iam:CreateServiceLinkedRole",
+    ];
+
+    /// A call that the policy forgets fails in a real account only.
+    #[test]
+    fn the_policy_allows_what_is_called_and_nothing_else() {
+        let policy = include_str!("../../../deploy/aws/iam-policy.json");
+        let policy: serde_json::Value = serde_json::from_str(policy).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("a list");
+        let mut allowed = std::collections::BTreeSet::new();
+        for statement in statements {
+            assert_eq!(statement["Effect"], "Allow");
+            let actions = match &statement["Action"] {
+                serde_json::Value::Array(actions) => actions.clone(),
+                one => vec![one.clone()],
+            };
+            let actions = actions
+                .iter()
+                .map(|action| action.as_str().expect("a text").to_owned());
+            allowed.extend(actions);
+            // Whatever changes something is bound to a mark, save in which VPC a group is made.
+            let changes = statement["Action"].to_string().contains("Delete")
+                || statement["Action"].to_string().contains("Modify");
+            assert!(
+                !changes || statement["Condition"].is_object(),
+                "{statement}"
+            );
+        }
+        let mut needed: std::collections::BTreeSet<String> =
+            ALL.iter().map(|call| call.action()).collect();
+        needed.extend(IN_OUR_NAME.map(str::to_owned));
+        assert_eq!(allowed, needed);
+    }
 }
