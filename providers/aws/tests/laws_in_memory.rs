@@ -190,7 +190,10 @@ struct Broken(CloudError);
 impl From<Fault> for Broken {
     fn from(fault: Fault) -> Self {
         let (class, text) = match fault {
-            Fault::Unreachable | Fault::KilledBefore => (ErrorClass::Transient, "refused"),
+            // A call in memory is never late; `Rig::faults` leaves that out.
+            Fault::Unreachable | Fault::KilledBefore | Fault::Late => {
+                (ErrorClass::Transient, "refused")
+            }
             Fault::Throttled => (ErrorClass::Throttled { after: None }, "rate exceeded"),
             Fault::Rejected => (ErrorClass::Rejected, "not allowed"),
             Fault::Conflict | Fault::LostAnswer | Fault::KilledAfter => {
