@@ -85,6 +85,7 @@ impl Stage {
             run: OPTIONS.map(str::to_owned).to_vec(),
             data_plane: true,
             controller: false,
+            cloud: None,
         };
         let mut world = World::start(options).await?;
         let door = Door::open(&world.plane).await?;

@@ -1,10 +1,11 @@
 //! A world to test in: control plane, nodes, data plane and controller, each of them the real program.
 //!
 //! [`World`] starts and stops them; [`look`] reads what is there, [`load`] sends requests, [`alone`] is for tests of
-//! `evenkeel run` by itself,
+//! `evenkeel run` by itself, [`aws`] puts the cluster on AWS,
 //! [`rolling`] replaces nodes and pods under them. The end-to-end tests, the demo and the benches share it.
 
 pub mod alone;
+pub mod aws;
 pub mod load;
 pub mod look;
 mod make;
@@ -13,4 +14,4 @@ pub mod user;
 mod world;
 
 pub use make::load_balancer;
-pub use world::{World, WorldOptions, own_pool};
+pub use world::{Cloud, World, WorldOptions, own_pool};

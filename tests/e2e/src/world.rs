@@ -32,6 +32,19 @@ pub struct WorldOptions {
     pub data_plane: bool,
     /// Whether the controller runs from the start.
     pub controller: bool,
+    /// The cloud that the controller serves Services in; None for the provider `local`.
+    pub cloud: Option<Cloud>,
+}
+
+/// A cloud's provider in the place of `local`.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// Its name.
+    pub provider: &'static str,
+    /// Arguments of `evenkeel run`, and of every other command that asks the cloud.
+    pub args: Vec<String>,
+    /// The environment of these commands: credentials.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for WorldOptions {
@@ -43,6 +56,7 @@ impl Default for WorldOptions {
             run: Vec::new(),
             data_plane: true,
             controller: true,
+            cloud: None,
         }
     }
 }
@@ -75,6 +89,8 @@ pub struct World {
     pub pools: Vec<String>,
     /// Who the controller is, from its next start on; None is the administrator.
     pub kubeconfig: Option<PathBuf>,
+    /// The cloud that the controller serves Services in, from its next start on; None for the provider `local`.
+    pub cloud: Option<Cloud>,
     state: PathBuf,
     run: Vec<String>,
 }
@@ -103,6 +119,7 @@ impl World {
             plane,
             pools: options.pools,
             kubeconfig: None,
+            cloud: options.cloud,
             run: options.run,
         };
         if options.data_plane {
@@ -201,19 +218,33 @@ impl World {
     }
 
     async fn launch(&mut self, ready: Option<SocketAddr>) -> Result<()> {
-        let args = run_arguments(
-            self.admin,
-            &self.socket,
-            &self.state,
-            &self.pools,
-            &self.run,
-        );
         self.clear_lease().await;
         let kubeconfig = self.kubeconfig.as_deref();
         let kubeconfig = kubeconfig.unwrap_or_else(|| self.plane.kubeconfig());
         let logs = self.plane.log_dir();
-        self.controller = Some(Evenkeel::run_as(kubeconfig, logs, args, ready).await?);
+        self.controller = Some(self.run(kubeconfig, logs, self.admin, ready).await?);
         Ok(())
+    }
+
+    async fn run(
+        &self,
+        kubeconfig: &Path,
+        logs: &Path,
+        admin: SocketAddr,
+        ready: Option<SocketAddr>,
+    ) -> Result<Supervised> {
+        let environment = self.cloud.iter().flat_map(|cloud| &cloud.environment);
+        let environment: Vec<_> = environment.cloned().collect();
+        let mut args: Vec<OsString> = vec!["--listen".into(), admin.to_string().into()];
+        match &self.cloud {
+            Some(cloud) => {
+                args.extend(["--provider".into(), cloud.provider.into()]);
+                args.extend(cloud.args.iter().map(OsString::from));
+            }
+            None => args.extend(local_arguments(&self.socket, &self.state, &self.pools)),
+        }
+        args.extend(self.run.iter().map(OsString::from));
+        Evenkeel::run_in(kubeconfig, logs, &environment, args, ready).await
     }
 
     /// Deletes the Lease of a controller before this one. The world knows that it is dead, and nobody has to wait for its end.
@@ -237,8 +268,7 @@ impl World {
     /// When it does not get ready: with the end of its log.
     pub async fn start_replica(&self, kubeconfig: &Path, logs: &Path) -> Result<Supervised> {
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let args = run_arguments(admin, &self.socket, &self.state, &self.pools, &self.run);
-        Evenkeel::run_as(kubeconfig, logs, args, Some(admin)).await
+        self.run(kubeconfig, logs, admin, Some(admin)).await
     }
 
     /// Kills the controller, as a crash would.
@@ -286,17 +316,10 @@ impl World {
 }
 
 /// The arguments of `evenkeel run` for a data plane that runs already.
-fn run_arguments(
-    admin: SocketAddr,
-    socket: &Path,
-    state: &Path,
-    pools: &[String],
-    further: &[String],
-) -> Vec<OsString> {
+fn local_arguments(socket: &Path, state: &Path, pools: &[String]) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["--provider", "local", "--local-start-dataplane", "never"]
         .map(OsString::from)
         .into();
-    args.extend(["--listen".into(), admin.to_string().into()]);
     args.extend(["--local-socket".into(), socket.into()]);
     args.extend(["--local-state-dir".into(), state.into()]);
     args.extend(
@@ -304,6 +327,5 @@ fn run_arguments(
             .iter()
             .flat_map(|pool| ["--local-pool".into(), pool.into()]),
     );
-    args.extend(further.iter().map(OsString::from));
     args
 }

@@ -159,14 +159,31 @@ impl Evenkeel {
         args: impl IntoIterator<Item = S>,
         admin: Option<SocketAddr>,
     ) -> Result<Supervised> {
+        Self::run_in(kubeconfig, log_dir, &[], args, admin).await
+    }
+
+    /// The same with more in its environment, such as the credentials of a cloud.
+    ///
+    /// # Errors
+    /// As [`Evenkeel::run`].
+    pub async fn run_in<S: AsRef<OsStr>>(
+        kubeconfig: &Path,
+        log_dir: &Path,
+        environment: &[(String, String)],
+        args: impl IntoIterator<Item = S>,
+        admin: Option<SocketAddr>,
+    ) -> Result<Supervised> {
         let binary = tokio::task::spawn_blocking(evenkeel_binary).await??;
         let log = log_dir.join(format!("evenkeel-{}.log", random::hex(3)));
-        let mut process = Supervised::builder(binary)
+        let builder = Supervised::builder(binary)
             .arg("run")
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(args)
-            .log_file(log)
+            .log_file(log);
+        let mut process = environment
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.env(name, value))
             .spawn()?;
         if let Some(admin) = admin {
             await_ready(&mut process, admin).await?;
