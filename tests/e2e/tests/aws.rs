@@ -3,14 +3,19 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::aws::AwsWorld;
 use evenkeel_e2e::look::{LIMIT, ingress};
-use evenkeel_harness::aws::State;
+use evenkeel_harness::aws::{Call, State};
+use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{DeleteParams, PostParams};
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
+const ANNOTATIONS: &str = "service.beta.kubernetes.io/aws-load-balancer-";
 const NAMESPACE: &str = "default";
 const CLASS: &str = "evenkeel.dev/aws";
+const FINALIZER: &str = "evenkeel.dev/aws";
 
 async fn create(
     world: &AwsWorld,
@@ -29,6 +34,15 @@ async fn create(
     let services = world.world.services(NAMESPACE);
     let service = serde_json::from_value(service)?;
     Ok(services.create(&PostParams::default(), &service).await?)
+}
+
+async fn annotate(world: &AwsWorld, name: &str, annotations: Value) -> Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    let services = world.world.services(NAMESPACE);
+    services
+        .patch(name, &PatchParams::default(), &patch)
+        .await?;
+    Ok(())
 }
 
 async fn delete(world: &AwsWorld, name: &str) -> Result<()> {
@@ -111,27 +125,317 @@ async fn expected_targets(world: &AwsWorld, name: &str) -> Result<Vec<String>> {
     Ok(all)
 }
 
+/// What was written to AWS, of calls.
+fn writes(calls: &[Call]) -> Vec<String> {
+    let writes = calls.iter().filter(|call| !call.is_read());
+    writes.map(Call::name).collect()
+}
+
+/// The ids of a load balancer's subnets, in order.
+fn subnets(balancer: &Value) -> Vec<&str> {
+    let zones = balancer["AvailabilityZones"].as_array();
+    let zones = zones.into_iter().flatten();
+    let mut all: Vec<_> = zones.filter_map(|zone| zone["SubnetId"].as_str()).collect();
+    all.sort_unstable();
+    all
+}
+
+fn sorted(ids: &[String]) -> Vec<&str> {
+    let mut all: Vec<_> = ids.iter().map(String::as_str).collect();
+    all.sort_unstable();
+    all
+}
+
+/// The only Services of a cluster live here, one story after another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_of_the_class_gets_a_load_balancer_and_leaves_nothing() -> Result<()> {
-    let world = AwsWorld::start(3, &[], true).await?;
-    create(&world, "shop", Some(CLASS), json!({})).await?;
-    let hostname = served(&world, "shop").await?;
+    let mut world = AwsWorld::start(3, &[], true).await?;
+    what_is_asked_for_is_made(&world).await.context("create")?;
+    a_changed_annotation_is_followed(&world)
+        .await
+        .context("annotation")?;
+    a_new_node_becomes_a_target(&mut world)
+        .await
+        .context("node added")?;
+    a_node_that_leaves_is_no_target(&mut world)
+        .await
+        .context("node removed")?;
+    mistakes_are_told_at_once_and_nothing_is_called(&world)
+        .await
+        .context("mistakes")?;
+    plan_and_status_tell_what_is_there(&world)
+        .await
+        .context("plan and status")?;
+    a_restart_writes_nothing(&mut world)
+        .await
+        .context("restart")?;
+    a_deletion_leaves_nothing(&world)
+        .await
+        .context("deletion")?;
+    world.stop().await
+}
+
+async fn what_is_asked_for_is_made(world: &AwsWorld) -> Result<()> {
+    create(world, "shop", Some(CLASS), json!({})).await?;
+    let hostname = served(world, "shop").await?;
+    let service = world.world.services(NAMESPACE).get("shop").await?;
+    let finalizers = service.finalizers();
+    ensure!(finalizers == [FINALIZER], "{finalizers:?}");
+    world
+        .world
+        .event(NAMESPACE, "shop", "EnsuredLoadBalancer")
+        .await?;
 
     let state = world.aws.state().await?;
     let (balancer, group) = only(&state)?;
     ensure!(balancer["DNSName"] == *hostname, "{hostname}: {balancer:#}");
     ensure!(balancer["Type"] == "network", "{balancer:#}");
+    ensure!(balancer["Scheme"] == "internet-facing", "{balancer:#}");
+    ensure!(
+        subnets(balancer) == sorted(&world.site.public_subnets),
+        "{balancer:#}"
+    );
+    ensure!(
+        balancer["Tags"]["evenkeel.dev/service"] == "default/shop",
+        "{balancer:#}"
+    );
+    let listeners = balancer["Listeners"].as_array().context("listeners")?;
+    ensure!(
+        listeners.len() == 1 && listeners[0]["Port"] == 80 && listeners[0]["Protocol"] == "TCP",
+        "{balancer:#}"
+    );
+    ensure!(
+        targets(group) == expected_targets(world, "shop").await?,
+        "{group:#}"
+    );
+    let given = balancer["SecurityGroups"].as_array().context("groups")?;
+    let rules: Vec<_> = given
+        .iter()
+        .filter_map(Value::as_str)
+        .flat_map(|id| state.ingress_rules(id))
+        .collect();
+    ensure!(
+        rules
+            .iter()
+            .any(|rule| rule["FromPort"] == 80 && rule["CidrIpv4"] == "0.0.0.0/0"),
+        "clients are admitted: {rules:#?}"
+    );
+    let admitted = state.ingress_rules(&world.site.node_security_group);
+    ensure!(
+        admitted.iter().any(|rule| {
+            let from = &rule["ReferencedGroupInfo"]["GroupId"];
+            given.contains(from) && rule["FromPort"] == 30_000
+        }),
+        "the load balancer reaches the nodes: {admitted:#?}"
+    );
+    Ok(())
+}
+
+async fn a_changed_annotation_is_followed(world: &AwsWorld) -> Result<()> {
+    let cross_zone = "load_balancing.cross_zone.enabled";
+    let attributes = format!("{ANNOTATIONS}attributes");
+    annotate(
+        world,
+        "shop",
+        json!({(&*attributes): format!("{cross_zone}=true")}),
+    )
+    .await?;
+    until(world, "cross-zone load balancing", |state| {
+        let (balancer, _) = only(state)?;
+        ensure!(balancer["Attributes"][cross_zone] == "true");
+        Ok(())
+    })
+    .await?;
+    annotate(world, "shop", json!({(&*attributes): null})).await?;
+    until(world, "AWS's default again", |state| {
+        let (balancer, _) = only(state)?;
+        ensure!(balancer["Attributes"][cross_zone] == "false");
+        Ok(())
+    })
+    .await?;
+    served(world, "shop").await?;
+    Ok(())
+}
+
+async fn a_new_node_becomes_a_target(world: &mut AwsWorld) -> Result<()> {
+    let mark = world.aws.calls().mark();
+    world.add_node().await?;
+    let expected = expected_targets(world, "shop").await?;
+    until(world, "four targets", |state| {
+        let (_, group) = only(state)?;
+        ensure!(targets(group) == expected, "expected {expected:?}");
+        Ok(())
+    })
+    .await?;
+    let written = writes(&world.aws.calls().since(mark));
+    ensure!(written == ["elbv2:RegisterTargets"], "{written:?}");
+    Ok(())
+}
+
+async fn a_node_that_leaves_is_no_target(world: &mut AwsWorld) -> Result<()> {
+    let leaver = world.site.nodes.last().context("a node")?.clone();
+    let mark = world.aws.calls().mark();
+    world.remove_node(&leaver).await?;
+    let expected = expected_targets(world, "shop").await?;
+    until(world, "three targets", |state| {
+        let (_, group) = only(state)?;
+        ensure!(targets(group) == expected, "expected {expected:?}");
+        Ok(())
+    })
+    .await?;
+    let written = writes(&world.aws.calls().since(mark));
+    ensure!(written == ["elbv2:DeregisterTargets"], "{written:?}");
+    Ok(())
+}
+
+async fn mistakes_are_told_at_once_and_nothing_is_called(world: &AwsWorld) -> Result<()> {
+    served(world, "shop").await?;
+    let before = world.aws.state().await?;
+    let mark = world.aws.calls().mark();
+    let scheme = format!("{ANNOTATIONS}scheme");
+    let interval = format!("{ANNOTATIONS}healthcheck-interval");
+    let wrong = json!({(&*scheme): "sideways", (&*interval): "soon"});
+    annotate(world, "shop", wrong).await?;
+    let told = world
+        .world
+        .condition(NAMESPACE, "shop", "evenkeel.dev/Degraded", "True")
+        .await?;
+    ensure!(told.reason == "InvalidConfiguration", "{told}");
+    for part in [&*scheme, "sideways", &*interval, "soon"] {
+        ensure!(told.message.contains(part), "{part:?} is not in {told}");
+    }
+    let note = world
+        .world
+        .event(NAMESPACE, "shop", "InvalidConfiguration")
+        .await?;
+    ensure!(note == told.message, "{note}");
+    let calls = world.aws.calls().since(mark);
+    ensure!(calls.is_empty(), "{calls:?}");
+    ensure!(world.aws.state().await? == before, "something changed");
+
+    annotate(world, "shop", json!({(&*scheme): null, (&*interval): null})).await?;
+    world
+        .world
+        .condition(NAMESPACE, "shop", "evenkeel.dev/Degraded", "False")
+        .await?;
+    served(world, "shop").await?;
+    Ok(())
+}
+
+/// Somebody with a kubeconfig and credentials, who has the controller's configuration from the cluster.
+async fn evenkeel(world: &AwsWorld, args: &[&str]) -> Result<(Option<i32>, String)> {
+    let program = tokio::task::spawn_blocking(evenkeel_binary).await??;
+    let cloud = world.world.cloud.as_ref().context("a cloud")?;
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env("KUBECONFIG", world.world.plane.kubeconfig())
+        .envs(cloud.environment.iter().cloned())
+        .kill_on_drop(true);
+    let ran = tokio::time::timeout(LIMIT, command.output()).await;
+    let ran = ran.with_context(|| format!("{args:?} does not end"))??;
+    let said = [ran.stdout, ran.stderr].concat();
+    Ok((ran.status.code(), String::from_utf8(said)?))
+}
+
+async fn plan_and_status_tell_what_is_there(world: &AwsWorld) -> Result<()> {
+    let mark = world.aws.calls().mark();
+    let (code, said) = evenkeel(world, &["plan", "shop"]).await?;
+    ensure!(code == Some(0), "{said}");
+    ensure!(
+        said.contains("default/shop on aws: nothing to do"),
+        "{said}"
+    );
+
+    let file = world.world.plane.directory().join("second.json");
+    let second = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "second", "namespace": NAMESPACE},
+        "spec": {"type": "LoadBalancer", "loadBalancerClass": CLASS, "ports": [{"port": 443}]},
+    });
+    std::fs::write(&file, second.to_string())?;
+    let file = file.display().to_string();
+    let (code, said) = evenkeel(world, &["plan", "-f", &file]).await?;
+    ensure!(code == Some(2), "{said}");
+    // Security group, target group, load balancer, listener; what the cluster shares is there. Rules and targets are changes of these.
+    for kind in [
+        "+ load balancer",
+        "+ target group",
+        "+ listener",
+        "+ security group",
+    ] {
+        ensure!(said.contains(kind), "{kind:?} is not in {said}");
+    }
+
+    let hostname = served(world, "shop").await?;
+    let (code, said) = evenkeel(world, &["status", "-o", "wide"]).await?;
+    ensure!(code == Some(0), "{said}");
+    for part in ["shop", "Active", &hostname] {
+        ensure!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let written = writes(&world.aws.calls().since(mark));
+    ensure!(written.is_empty(), "{written:?}");
+    Ok(())
+}
+
+async fn a_restart_writes_nothing(world: &mut AwsWorld) -> Result<()> {
+    let before = served(world, "shop").await?;
+    let mark = world.aws.calls().mark();
+    world.world.kill_controller()?;
+    world.world.start_controller().await?;
+    eventually("the Service to be gone through", LIMIT, || async {
+        let (_, said) = evenkeel(world, &["status", "shop"]).await?;
+        ensure!(said.contains("Active"), "{said}");
+        let runs = world.world.metric("evenkeel_reconcile_total").await?;
+        ensure!(runs > 0.0, "no run yet");
+        Ok(())
+    })
+    .await?;
+    ensure!(served(world, "shop").await? == before);
+    let written = writes(&world.aws.calls().since(mark));
+    ensure!(written.is_empty(), "{written:?}");
+    Ok(())
+}
+
+async fn a_deletion_leaves_nothing(world: &AwsWorld) -> Result<()> {
+    delete(world, "shop").await?;
+    // What the cluster's Services share stays: the nodes admit it once for all.
+    until(world, "nothing of the Service to be left", |state| {
+        ensure!(state.load_balancers().is_empty());
+        ensure!(state.target_groups().is_empty());
+        let of_services = |group: &&Value| !group["Tags"]["evenkeel.dev/group"].is_null();
+        let left: Vec<_> = state.security_groups().iter().filter(of_services).collect();
+        ensure!(left.is_empty(), "{left:#?}");
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// The manifest of AWS's own documentation, for the controller that was built into Kubernetes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_a_class_gets_an_internal_load_balancer() -> Result<()> {
+    let world = AwsWorld::start(2, &["--default-provider", "aws"], true).await?;
+    let annotations = json!({
+        (&*format!("{ANNOTATIONS}type")): "nlb",
+        (&*format!("{ANNOTATIONS}internal")): "true",
+    });
+    create(&world, "shop", None, annotations).await?;
+    let hostname = served(&world, "shop").await?;
+    let state = world.aws.state().await?;
+    let (balancer, group) = only(&state)?;
+    ensure!(balancer["DNSName"] == *hostname, "{hostname}: {balancer:#}");
+    ensure!(balancer["Scheme"] == "internal", "{balancer:#}");
+    ensure!(
+        subnets(balancer) == sorted(&world.site.private_subnets),
+        "{balancer:#}"
+    );
+    ensure!(group["TargetType"] == "instance", "{group:#}");
     ensure!(
         targets(group) == expected_targets(&world, "shop").await?,
         "{group:#}"
     );
-
-    delete(&world, "shop").await?;
-    until(&world, "nothing to be left", |state| {
-        ensure!(state.load_balancers().is_empty());
-        ensure!(state.target_groups().is_empty());
-        Ok(())
-    })
-    .await?;
+    a_deletion_leaves_nothing(&world).await?;
     world.stop().await
 }
