@@ -8,7 +8,7 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo bench --bench dataplane --", version)]
 pub struct Args {
-    /// Write docs/performance.md anew.
+    /// Write the part of docs/performance.md that is about this anew.
     #[arg(long, conflicts_with_all = ["short", "only"])]
     pub write: bool,
     /// A quick look at whether everything works: two alternations of a fifth of a second each.

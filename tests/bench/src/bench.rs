@@ -1,9 +1,7 @@
-//! The whole bench, top to bottom. Writes: the table to standard output, docs/performance.md when asked.
+//! The whole bench, top to bottom. Writes: the table to standard output, its part of docs/performance.md when asked.
 #![expect(clippy::print_stdout, reason = "printing figures is the purpose")]
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser as _;
 use evenkeel_harness::{evenkeel::evenkeel_release_binary, progress::Progress};
 
@@ -12,6 +10,7 @@ use crate::{
     balancer::{Plan, is_on_path},
     packages::{HaProxy, Nginx},
     page::{Setup, render, shortfalls, table},
+    performance,
     run::{idle_connections, run},
     system::{Cpus, Machine, raise_open_files},
     target::Targets,
@@ -55,16 +54,8 @@ pub fn main() -> Result<()> {
     drop(targets);
     println!("{}\n{}", table(&results), shortfalls(&results));
     if args.write {
-        let path = page_path();
-        std::fs::write(&path, render(&results, &setup))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let path = performance::write(&render(&results, &setup))?;
         println!("wrote {}", path.display());
     }
     Ok(())
-}
-
-/// Where the page is in the source tree.
-#[must_use]
-pub fn page_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md")
 }

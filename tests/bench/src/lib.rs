@@ -1,17 +1,22 @@
-//! The data plane of `local`, measured beside HAProxy and nginx: `cargo bench --bench dataplane`.
+//! Two benches, each with a part of docs/performance.md of its own ([`performance`]).
 //!
-//! [`figure`] names what is measured, [`ratio`] compares, [`page`] writes docs/performance.md; these decide. [`run`] alternates between
+//! `cargo bench --bench dataplane`: the data plane of `local`, measured beside HAProxy and nginx.
+//! [`figure`] names what is measured, [`ratio`] compares, [`page`] writes the part; these decide. [`run`] alternates between
 //! the balancers that [`balancer`] starts, with clients from [`load`] on one side of them and [`target`] on the other, all on
 //! loopback. [`packages`] finds the peers, [`system`] reads what a process costs.
+//!
+//! `cargo bench --bench calls -- aws`: [`calls`], what a provider asks of its cloud.
 #![cfg(target_os = "linux")]
 
 pub mod args;
 pub mod balancer;
 pub mod bench;
+pub mod calls;
 pub mod figure;
 pub mod load;
 pub mod packages;
 pub mod page;
+pub mod performance;
 mod poll;
 pub mod ratio;
 pub mod run;

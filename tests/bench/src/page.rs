@@ -1,4 +1,4 @@
-//! The table, and docs/performance.md around it. Decides.
+//! The table, and the part of docs/performance.md around it. Decides.
 
 use std::fmt::Write as _;
 
@@ -115,7 +115,7 @@ pub fn shortfalls(results: &Results) -> String {
     text
 }
 
-/// The whole of docs/performance.md.
+/// The data plane's part of docs/performance.md.
 #[must_use]
 pub fn render(results: &Results, setup: &Setup) -> String {
     let Machine {

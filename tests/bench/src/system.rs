@@ -1,9 +1,10 @@
 //! What the system says of processes and of itself, and where threads run. Reads: /proc. Writes: this process's limits.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 /// The processors that something may run on. Empty: all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,6 +130,38 @@ fn parse_stat(stat: &str) -> Option<(u32, Duration)> {
     let group = u32::try_from(number(2)?).ok()?;
     let ticks = number(11)? + number(12)?;
     Some((group, Duration::from_millis(ticks * 10)))
+}
+
+/// What a process has cost since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Processor time, in user mode and in the kernel.
+    pub cpu: Duration,
+    /// The greatest resident set, in KiB.
+    pub peak: u64,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = self.peak as f64 / 1024.0;
+        write!(
+            f,
+            "{mebibytes:.1} MiB at most, {:.2} s of processor time",
+            self.cpu.as_secs_f64()
+        )
+    }
+}
+
+/// What this process has cost since its start.
+///
+/// # Errors
+/// When /proc does not say.
+pub fn own_cost() -> Result<Cost> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, cpu) = parse_stat(&stat).context("/proc/self/stat has no times")?;
+    let peak = field(&std::fs::read_to_string("/proc/self/status")?, "VmHWM:")
+        .context("/proc/self/status has no VmHWM")?;
+    Ok(Cost { cpu, peak })
 }
 
 fn memory(process: &Path) -> Result<u64> {

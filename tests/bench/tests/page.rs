@@ -1,10 +1,10 @@
-//! docs/performance.md is what the bench writes: the same words and rows, with whatever numbers.
+//! The data plane's part of docs/performance.md is what the bench writes: the same words and rows, with whatever numbers.
 #![cfg(target_os = "linux")]
 
 use evenkeel_bench::{
-    bench::page_path,
     figure::Figure,
     page::{Setup, render, shape, shortfalls, table},
+    performance,
     ratio::Pair,
     run::{Results, Series},
     system::Machine,
@@ -47,12 +47,10 @@ fn results() -> Results {
 
 #[test]
 fn the_committed_page_has_the_shape_that_the_bench_writes() {
-    let path = page_path();
-    let committed = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let written = render(&results(), &setup());
     assert_eq!(
-        shape(&committed),
-        shape(&render(&results(), &setup())),
+        shape(&performance::committed(&written)),
+        shape(&written),
         "write it anew: cargo bench --bench dataplane -- --write"
     );
 }

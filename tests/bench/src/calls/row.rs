@@ -1,0 +1,230 @@
+//! What is counted: the rows of the table, with what the peer asks there and what we allow ourselves. Decides.
+
+use std::{fmt, time::Duration};
+
+/// How many Services and nodes the rows about many have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Services of one port each.
+    pub services: usize,
+    /// Nodes, in one security group; also those of the rows about one Service.
+    pub nodes: usize,
+}
+
+impl Scale {
+    /// What the peer was measured with.
+    pub const FULL: Self = Self {
+        services: 200,
+        nodes: 200,
+    };
+    /// For a quick look.
+    pub const SHORT: Self = Self {
+        services: 10,
+        nodes: 5,
+    };
+}
+
+/// An amount of something: what was measured, or what is allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// Calls to the cloud.
+    Calls {
+        /// Those that change something.
+        writes: usize,
+        /// Those that change nothing.
+        reads: usize,
+    },
+    /// The greatest resident set, in KiB.
+    Memory(u64),
+    /// Processor time.
+    Cpu(Duration),
+}
+
+impl Amount {
+    /// Whether it is no more than this.
+    #[must_use]
+    pub fn is_within(&self, most: &Self) -> bool {
+        match (self, most) {
+            (
+                Self::Calls { writes, reads },
+                Self::Calls {
+                    writes: most_writes,
+                    reads: most_reads,
+                },
+            ) => writes <= most_writes && reads <= most_reads,
+            (Self::Memory(kib), Self::Memory(most)) => kib <= most,
+            (Self::Cpu(time), Self::Cpu(most)) => time <= most,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |count: &usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        match self {
+            Self::Calls { writes, reads } => write!(
+                f,
+                "{}, {}",
+                counted(writes, "write"),
+                counted(reads, "read")
+            ),
+            Self::Memory(kib) => write!(f, "{:.1} MiB", *kib as f64 / 1024.0),
+            Self::Cpu(time) => write!(f, "{:.2} s", time.as_secs_f64()),
+        }
+    }
+}
+
+/// One row of the table. Those about one Service tell its number of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// A Service is created in a cluster that has others.
+    Create(usize),
+    /// An event that changes nothing.
+    Nothing(usize),
+    /// A look whether all is as it was left.
+    Look(usize),
+    /// A node is added.
+    Join(usize),
+    /// The Service is deleted.
+    Delete(usize),
+    /// Many Services are created in a cluster that has none.
+    CreateAll,
+    /// The controller ends and starts again.
+    Restart,
+    /// A node is added to all.
+    JoinAll,
+    /// All are deleted.
+    DeleteAll,
+    /// What creating all took of memory.
+    Memory,
+    /// What creating all took of the processors.
+    Cpu,
+}
+
+impl Row {
+    /// Every row, in the table's order.
+    pub const ALL: [Self; 16] = [
+        Self::Create(1),
+        Self::Create(3),
+        Self::Nothing(1),
+        Self::Nothing(3),
+        Self::Look(1),
+        Self::Look(3),
+        Self::Join(1),
+        Self::Join(3),
+        Self::Delete(1),
+        Self::Delete(3),
+        Self::CreateAll,
+        Self::Restart,
+        Self::JoinAll,
+        Self::DeleteAll,
+        Self::Memory,
+        Self::Cpu,
+    ];
+
+    /// What the row is called.
+    #[must_use]
+    pub fn title(self, scale: Scale) -> String {
+        let ports = |what: &str, ports: usize| match ports {
+            1 => format!("{what}, 1 port"),
+            _ => format!("{what}, {ports} ports"),
+        };
+        let Scale { services, nodes } = scale;
+        let all = |what: &str| format!("{services} Services on {nodes} nodes: {what}");
+        match self {
+            Self::Create(p) => ports("create, warm", p),
+            Self::Nothing(p) => ports("an annotation that changes nothing", p),
+            Self::Look(p) => ports("periodic look, per Service", p),
+            Self::Join(p) => ports("a node added", p),
+            Self::Delete(p) => ports("delete", p),
+            Self::CreateAll => all("create all"),
+            Self::Restart => all("restart"),
+            Self::JoinAll => all("one node added"),
+            Self::DeleteAll => all("delete all"),
+            Self::Memory => all("memory to create all, peak"),
+            Self::Cpu => all("processor time to create all"),
+        }
+    }
+
+    /// What aws-load-balancer-controller 3.5.0 needs: measured with its default settings and security groups on, on a real API
+    /// server beside moto, all calls counted at the wire.
+    #[must_use]
+    pub fn peer(self) -> &'static str {
+        match self {
+            Self::Create(1) => "26 calls (8 of them writes)",
+            Self::Create(_) => "48 calls",
+            Self::Nothing(1) => "12 to 15 calls",
+            Self::Nothing(_) => "18 calls",
+            Self::Look(1) => "13 calls",
+            Self::Look(_) => "19.5 calls",
+            Self::Join(1) => "3 to 7 calls",
+            Self::Join(_) => "8 to 10 calls",
+            Self::Delete(1) => "10 calls",
+            Self::Delete(_) => "20 calls",
+            Self::CreateAll => "4,611 calls",
+            Self::Restart => "2,832 calls",
+            Self::JoinAll => "432 calls",
+            Self::DeleteAll => "2,023 calls",
+            Self::Memory => "123 MiB",
+            Self::Cpu => "9.3 s",
+        }
+    }
+
+    /// The most that we allow ourselves.
+    #[must_use]
+    pub fn goal(self, scale: Scale) -> Amount {
+        let calls = |writes, reads| Amount::Calls { writes, reads };
+        let n = scale.services;
+        match self {
+            // A security group with its rules, a load balancer; per port a target group with its targets, a listener.
+            Self::Create(p) => calls(3 + 3 * p, 1),
+            Self::Nothing(_) => calls(0, 0),
+            // The listeners of the load balancer; per port the targets of a target group.
+            Self::Look(p) => calls(0, 1 + p),
+            Self::Join(p) => calls(p, 1),
+            // Listeners go with their load balancer. What is to go is proven ours first, and gone last.
+            Self::Delete(p) => calls(2 + p, 2),
+            // Beside each Service's own: the backend group and its admission by the one node group.
+            Self::CreateAll => calls(6 * n + 2, PAGES),
+            // Tags are told of 20 load balancers, or target groups, at a time.
+            Self::Restart => calls(0, PAGES + 2 * n.div_ceil(20)),
+            Self::JoinAll => calls(n, PAGES),
+            Self::DeleteAll => calls(3 * n, 2 * n),
+            Self::Memory => Amount::Memory(48 * 1024),
+            Self::Cpu => Amount::Cpu(Duration::from_secs(3)),
+        }
+    }
+}
+
+/// What all Services share, in pages: VPC, zones, subnets, instances; load balancers and target groups by 400; security
+/// groups, those of nodes apart.
+const PAGES: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::{Amount, Duration};
+
+    #[test]
+    fn amounts_are_within_their_likes() {
+        let calls = |writes, reads| Amount::Calls { writes, reads };
+        for (amount, most, within) in [
+            (calls(6, 1), calls(6, 1), true),
+            (calls(7, 0), calls(6, 1), false),
+            (calls(0, 2), calls(6, 1), false),
+            (Amount::Memory(10), Amount::Memory(10), true),
+            (Amount::Memory(11), Amount::Memory(10), false),
+            (
+                Amount::Cpu(Duration::from_secs(2)),
+                Amount::Cpu(Duration::from_secs(1)),
+                false,
+            ),
+            (Amount::Memory(1), calls(6, 1), false),
+        ] {
+            assert_eq!(amount.is_within(&most), within, "{amount}, {most}");
+        }
+    }
+}
