@@ -22,7 +22,7 @@ pub fn table(results: &Results, scale: Scale) -> String {
                 text,
                 "| {} | {} | **{amount}** | {} |",
                 row.title(scale),
-                row.peer(),
+                row.peer(scale),
                 row.goal(scale),
             );
         }
@@ -54,6 +54,10 @@ pub fn render(results: &Results, machine: &Machine) -> String {
         kernel,
     } = machine;
     let evenkeel = env!("CARGO_PKG_VERSION");
+    let build = match cfg!(debug_assertions) {
+        true => "development build",
+        false => "release build",
+    };
     let shortfalls = match shortfalls(results, scale) {
         none if none.is_empty() => "Every goal is reached.\n".to_owned(),
         some => some,
@@ -69,8 +73,8 @@ account, and what a controller does not ask, others can.
 {shortfalls}
 ## How it is counted
 - machine: {processors} processors, {memory} GiB of memory, Linux {kernel}
-- versions: evenkeel {evenkeel}, built as releases are; aws-load-balancer-controller 3.5.0
-- nodes: {nodes}, also where one Service is counted, in one security group
+- versions: evenkeel {evenkeel} ({build}), aws-load-balancer-controller 3.5.0
+- nodes: up to {nodes}, also where one Service is counted; all in one security group
 
 Each row is what passed between the provider and moto, an emulator of AWS, through a proxy that checks each request against AWS's own model
 of it; repeated calls count again. Services are plain ones: TCP ports, no annotation, targets by instance, a security group of their own.

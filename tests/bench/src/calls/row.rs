@@ -2,12 +2,14 @@
 
 use std::{fmt, time::Duration};
 
+use crate::page::thousands;
+
 /// How many Services and nodes the rows about many have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// Services of one port each.
     pub services: usize,
-    /// Nodes, in one security group; also those of the rows about one Service.
+    /// Nodes, in one security group; the rows about one Service end with as many.
     pub nodes: usize,
 }
 
@@ -63,7 +65,7 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = |count: &usize, what: &str| match count {
             1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
+            _ => format!("{} {what}s", thousands(&count.to_string())),
         };
         match self {
             Self::Calls { writes, reads } => write!(
@@ -151,9 +153,12 @@ impl Row {
     }
 
     /// What aws-load-balancer-controller 3.5.0 needs: measured with its default settings and security groups on, on a real API
-    /// server beside moto, all calls counted at the wire.
+    /// server beside moto, all calls counted at the wire; of many, at [`Scale::FULL`] only.
     #[must_use]
-    pub fn peer(self) -> &'static str {
+    pub fn peer(self, scale: Scale) -> &'static str {
+        if self >= Self::CreateAll && scale != Scale::FULL {
+            return "";
+        }
         match self {
             Self::Create(1) => "26 calls (8 of them writes)",
             Self::Create(_) => "48 calls",

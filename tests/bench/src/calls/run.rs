@@ -104,10 +104,12 @@ impl Bench<'_> {
 
     /// The lives of single Services.
     async fn lives(&mut self) -> Result<()> {
-        let mut stage = Stage::new(self.scale.nodes).await?;
+        const PORTS: [usize; 2] = [1, 3];
+        // One node joins in each life.
+        let mut stage = Stage::new(self.scale.nodes - PORTS.len()).await?;
         // What all share is there with the first.
         stage.counted(&[serve(&[Service::new("first", 1)])]).await?;
-        for ports in [1, 3] {
+        for ports in PORTS {
             let mut service = Service::new(format!("shop-{ports}"), ports);
             let of = |service: &Service| [service.clone()];
             self.count(Row::Create(ports), &mut stage, &[serve(&of(&service))])
