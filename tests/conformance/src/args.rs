@@ -29,6 +29,8 @@ pub struct Args {
 pub enum Provider {
     /// This machine's own data plane.
     Local,
+    /// AWS, as moto plays it.
+    Aws,
 }
 
 /// The API servers that there are.

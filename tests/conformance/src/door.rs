@@ -80,7 +80,9 @@ impl Call {
     pub(crate) fn publishes(&self, namespace: &str, name: &str) -> bool {
         self.patches(namespace, name)
             && self.query.contains("force=true")
-            && self.body.contains(r#""ip":"#)
+            && [r#""ip":"#, r#""hostname":"#]
+                .iter()
+                .any(|key| self.body.contains(key))
     }
 
     pub(crate) fn access(&self) -> Access {

@@ -6,10 +6,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The kinds of objects, as the API lists them and as its paths name them; what refers comes before what is referred to.
-pub(crate) const KINDS: [(&str, &str); 3] = [
+pub(crate) const KINDS: [(&str, &str); 4] = [
     ("listeners", "listeners"),
     ("backend_sets", "backendsets"),
     ("leases", "leases"),
+    // Of a cloud that has them.
+    ("security_groups", ""),
 ];
 
 /// The objects of one Service.

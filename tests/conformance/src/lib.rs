@@ -7,6 +7,7 @@
 
 mod account;
 mod args;
+mod aws_side;
 mod door;
 mod etcd;
 mod holding;
@@ -115,34 +116,41 @@ impl Grounds {
     /// # Errors
     /// When there is nothing that a row could run on.
     async fn verdict(&mut self, provider: Provider, row: &Row) -> Result<Verdict> {
-        Ok(match (&row.run, provider) {
-            (Run::NotWithLocal(reason), Provider::Local) => Verdict::NotApplicable(reason),
-            (Run::Check(check), Provider::Local) => match self.on_stage(*check).await? {
-                Ok(()) => Verdict::Passed,
-                Err(error) => Verdict::Failed(error),
-            },
-            (Run::Toy(check), _) => match self.on_toy_stage(*check).await? {
-                Ok(()) => Verdict::PassedToy,
-                Err(error) => Verdict::Failed(error),
-            },
-            (Run::Both(check, toy), Provider::Local) => {
-                let ran = self.on_stage(*check).await?;
-                let ran = match ran {
-                    Ok(()) => self.on_toy_stage(*toy).await?.context("with the toy"),
-                    failed => failed,
-                };
-                match ran {
-                    Ok(()) => Verdict::PassedToy,
-                    Err(error) => Verdict::Failed(error),
-                }
+        let why_not = match (provider, &row.run) {
+            (Provider::Aws, _) => aws_side::why_not(row.number),
+            (Provider::Local, Run::NotWithLocal(reason)) => Some(*reason),
+            (Provider::Local, _) => None,
+        };
+        let (check, toy) = match (&row.run, why_not) {
+            (Run::Toy(toy), _) | (Run::Both(_, toy), Some(_)) => (None, Some(*toy)),
+            (_, Some(reason)) => return Ok(Verdict::NotApplicable(reason)),
+            (Run::Check(check), None) => (Some(*check), None),
+            (Run::Both(check, toy), None) => (Some(*check), Some(*toy)),
+            (Run::NotWithLocal(_), None) => (None, None),
+        };
+        let mut verdict = Verdict::NotApplicable("nothing checks it");
+        if let Some(check) = check {
+            if let Err(error) = self.on_stage(provider, check).await? {
+                return Ok(Verdict::Failed(error));
             }
-        })
+            verdict = Verdict::Passed;
+        }
+        if let Some(toy) = toy {
+            if let Err(error) = self.on_toy_stage(toy).await? {
+                return Ok(Verdict::Failed(error.context("with the toy")));
+            }
+            verdict = Verdict::PassedToy;
+        }
+        Ok(verdict)
     }
 
-    async fn on_stage(&mut self, check: Check) -> Result<Result<()>> {
+    async fn on_stage(&mut self, provider: Provider, check: Check) -> Result<Result<()>> {
         let stage = match &mut self.stage {
             Some(stage) => stage,
-            None => self.stage.insert(Stage::build(self.kubernetes).await?),
+            None => self.stage.insert(match provider {
+                Provider::Local => Stage::build(self.kubernetes).await?,
+                Provider::Aws => Stage::build_on_aws(self.kubernetes).await?,
+            }),
         };
         let namespace = stage.enter().await?;
         let ran = in_time(check(stage)).await;
@@ -176,7 +184,7 @@ impl Grounds {
 
     async fn stop(self) -> Result<()> {
         match self.stage {
-            Some(stage) => stage.world.stop().await,
+            Some(stage) => stage.stop().await,
             None => Ok(()),
         }
     }

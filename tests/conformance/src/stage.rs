@@ -1,16 +1,15 @@
 //! What rows play on: one world for all, a namespace for each. Writes Services, and restarts parts.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use evenkeel_e2e::aws::AwsWorld;
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_e2e::{World, WorldOptions, own_pool};
 use evenkeel_harness::binaries::Kubernetes;
 use evenkeel_harness::control_plane::{Options, TestNamespace};
-use evenkeel_harness::evenkeel::Evenkeel;
 use evenkeel_harness::nodes::{NodesKind, NodesOptions, PodAnswer, http_get, namespaces_possible};
 use evenkeel_harness::wait::eventually;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -23,11 +22,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::account;
+use crate::aws_side::AwsSide;
 use crate::door::Door;
 use crate::holding::{Holding, KINDS};
 
-/// Class and finalizer of the local provider.
-pub(crate) const OURS: &str = "evenkeel.dev/local";
+/// What classes and finalizers of ours begin with.
+const OURS: &str = "evenkeel.dev/";
 /// The port of a Service that names none.
 pub(crate) const PORT: u16 = 8080;
 /// The label that takes a node out of load balancers.
@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) namespace: String,
     /// The controller's way to the API server.
     pub(crate) door: Door,
+    /// The cloud, where it is not the data plane.
+    aws: Option<AwsSide>,
     takes_classless: bool,
 }
 
@@ -87,7 +89,22 @@ impl Stage {
             controller: false,
             cloud: None,
         };
-        let mut world = World::start(options).await?;
+        Self::of(World::start(options).await?, None).await
+    }
+
+    /// The same with nodes that are instances in moto; without pods.
+    pub(crate) async fn build_on_aws(kubernetes: Kubernetes) -> Result<Self> {
+        let plane = Options {
+            kubernetes,
+            dual_stack: true,
+            ..Options::default()
+        };
+        let AwsWorld { world, aws, site } =
+            AwsWorld::without_controller(plane, NODES, &OPTIONS).await?;
+        Self::of(world, Some(AwsSide { aws, site })).await
+    }
+
+    async fn of(mut world: World, aws: Option<AwsSide>) -> Result<Self> {
         let door = Door::open(&world.plane).await?;
         let kubeconfig = world.plane.directory().join("controller.kubeconfig");
         let token = account::token(&world.plane).await?;
@@ -98,8 +115,36 @@ impl Stage {
             world,
             namespace: String::new(),
             door,
+            aws,
             takes_classless: false,
         })
+    }
+
+    /// Takes everything down.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.world.stop().await?;
+        self.aws.map_or(Ok(()), |side| side.aws.check())
+    }
+
+    /// The provider whose load balancers are checked.
+    pub(crate) fn provider(&self) -> &'static str {
+        match &self.aws {
+            Some(_) => "aws",
+            None => "local",
+        }
+    }
+
+    /// Its class and its finalizer.
+    pub(crate) fn ours(&self) -> String {
+        format!("{OURS}{}", self.provider())
+    }
+
+    /// All that there is in the cloud, in the data plane's form.
+    pub(crate) async fn objects(&self) -> Result<Value> {
+        match &self.aws {
+            Some(side) => side.objects().await,
+            None => self.world.objects().await,
+        }
     }
 
     /// Goes to a namespace of its own.
@@ -122,7 +167,7 @@ impl Stage {
         }
         self.door.reset();
         self.world.plane.start_api_server().await?;
-        if self.world.data_plane.is_none() {
+        if self.aws.is_none() && self.world.data_plane.is_none() {
             self.world.start_data_plane().await?;
         }
         if self.world.controller.is_none() {
@@ -139,7 +184,7 @@ impl Stage {
         for service in &services {
             self.gone(&service.name_any()).await?;
         }
-        let objects = self.world.objects().await?;
+        let objects = self.objects().await?;
         for service in &services {
             let left = Holding::of(&objects, &service.uid().context("a UID")?);
             ensure!(left.is_empty(), "{} left {left:?}", service.name_any());
@@ -153,8 +198,10 @@ impl Stage {
     /// Asks for the deletion of a Service; nobody but us holds it up.
     async fn take_away(&self, service: &Service) -> Result<()> {
         let name = service.name_any();
-        let (ours, foreign): (Vec<_>, Vec<_>) =
-            service.finalizers().iter().partition(|name| *name == OURS);
+        let (ours, foreign): (Vec<_>, Vec<_>) = service
+            .finalizers()
+            .iter()
+            .partition(|name| **name == self.ours());
         if !foreign.is_empty() {
             self.patch(&name, json!({"metadata": {"finalizers": ours}}))
                 .await?;
@@ -164,7 +211,7 @@ impl Stage {
 
     /// Makes every node a target again; returns when the controller knows.
     async fn restore_nodes(&self) -> Result<()> {
-        let nodes = self.world.nodes()?.nodes();
+        let nodes = self.nodes()?;
         for name in &nodes {
             let whole = json!({
                 "metadata": {"labels": {EXCLUDE: null}},
@@ -184,35 +231,25 @@ impl Stage {
         .await
     }
 
+    /// The names of the nodes.
+    pub(crate) fn nodes(&self) -> Result<BTreeSet<String>> {
+        Ok(match &self.aws {
+            Some(side) => side.nodes(),
+            None => self.world.nodes()?.nodes().into_iter().collect(),
+        })
+    }
+
     /// Restarts the controller; it takes Services without a class or leaves them alone.
     pub(crate) async fn restart(&mut self, takes_classless: bool) -> Result<()> {
         if let Some(process) = self.world.controller.take() {
             process.stop()?;
         }
+        self.world.run = OPTIONS.map(str::to_owned).to_vec();
         if takes_classless {
-            let socket = self.world.socket.clone();
-            let mut args: Vec<OsString> = ["--provider", "local", "--default-provider", "local"]
-                .map(OsString::from)
-                .into();
-            args.extend(["--local-start-dataplane", "never"].map(OsString::from));
-            args.extend(OPTIONS.map(OsString::from));
-            args.extend(["--listen".into(), self.world.admin.to_string().into()]);
-            args.extend([
-                "--local-state-dir".into(),
-                socket.with_file_name("state").into(),
-            ]);
-            args.extend(["--local-socket".into(), socket.into()]);
-            for pool in &self.world.pools {
-                args.extend(["--local-pool".into(), pool.into()]);
-            }
-            let admin = Some(self.world.admin);
-            let kubeconfig = self.world.kubeconfig.clone().context("a kubeconfig")?;
-            let logs = self.world.plane.log_dir().to_owned();
-            let controller = Evenkeel::run_as(&kubeconfig, &logs, args, admin).await?;
-            self.world.controller = Some(controller);
-        } else {
-            self.world.start_controller().await?;
+            let more = ["--default-provider", self.provider()];
+            self.world.run.extend(more.map(str::to_owned));
         }
+        self.world.start_controller().await?;
         self.takes_classless = takes_classless;
         Ok(())
     }
@@ -231,7 +268,7 @@ impl Stage {
             "metadata": {"name": name},
             "spec": {
                 "type": "LoadBalancer",
-                "loadBalancerClass": OURS,
+                "loadBalancerClass": self.ours(),
                 "selector": {"app": name},
                 "ports": [{"name": "http", "port": PORT, "targetPort": "http"}],
             },
@@ -334,7 +371,7 @@ impl Stage {
 
     pub(crate) async fn holding_of(&self, service: &Service) -> Result<Holding> {
         let uid = service.uid().context("a UID")?;
-        Ok(Holding::of(&self.world.objects().await?, &uid))
+        Ok(Holding::of(&self.objects().await?, &uid))
     }
 
     /// Whatever was to happen to anything before has happened when a later Service is served.
@@ -441,6 +478,9 @@ impl Stage {
 
     /// Takes a Service's objects out of the data plane behind the controller's back.
     pub(crate) async fn remove_objects(&self, holding: &Holding) -> Result<()> {
+        if let Some(side) = &self.aws {
+            return side.remove(holding).await;
+        }
         for (kind, path) in KINDS {
             for object in holding.kind(kind) {
                 let name = object["name"].as_str().context("a name")?;
@@ -521,14 +561,17 @@ pub(crate) fn is_served(service: &Service) -> bool {
 }
 
 pub(crate) fn is_ours(service: &Service) -> bool {
-    service.finalizers().iter().any(|name| name == OURS)
+    service
+        .finalizers()
+        .iter()
+        .any(|name| name.starts_with(OURS))
 }
 
-/// The published addresses.
+/// The published addresses, or the names that stand for them.
 pub(crate) fn ips(service: &Service) -> Vec<String> {
     ingress(service)
         .into_iter()
-        .filter_map(|entry| entry.ip)
+        .filter_map(|entry| entry.ip.or(entry.hostname))
         .collect()
 }
 

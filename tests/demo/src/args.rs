@@ -1,6 +1,6 @@
 //! What the user typed. Reads the command line.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::steps::STEPS;
 
@@ -8,6 +8,9 @@ use crate::steps::STEPS;
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo", version)]
 pub(crate) struct Args {
+    /// Whose load balancers are shown. Of `aws`, which moto plays, what is made, without traffic; it ends by itself.
+    #[arg(long, value_enum, default_value_t = Provider::Local, conflicts_with_all = ["step", "list"])]
+    pub(crate) provider: Provider,
     /// End by itself with `N passed, M failed`, also on a terminal.
     #[arg(long)]
     pub(crate) once: bool,
@@ -17,6 +20,15 @@ pub(crate) struct Args {
     /// Name the steps and end.
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+/// The providers that can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Provider {
+    /// This machine's own data plane.
+    Local,
+    /// AWS, as moto plays it.
+    Aws,
 }
 
 impl Args {

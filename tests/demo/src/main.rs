@@ -10,6 +10,7 @@ mod args;
 mod balancer;
 mod inside;
 mod manifest;
+mod on_aws;
 mod scene;
 mod show;
 mod stay;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use args::Args;
+use args::{Args, Provider};
 use scene::{NODES, Scene};
 use show::Show;
 
@@ -30,10 +31,12 @@ fn main() -> ExitCode {
         steps::list();
         return ExitCode::SUCCESS;
     }
-    match inside::enter_if_needed() {
-        Ok(Some(code)) => return code,
-        Ok(None) => {}
-        Err(error) => return failed(&error),
+    if args.provider == Provider::Local {
+        match inside::enter_if_needed() {
+            Ok(Some(code)) => return code,
+            Ok(None) => {}
+            Err(error) => return failed(&error),
+        }
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -56,6 +59,12 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Whether every check passed.
 async fn run(args: &Args) -> Result<bool> {
+    if args.provider == Provider::Aws {
+        return tokio::select! {
+            shown = on_aws::run() => shown,
+            _ = tokio::signal::ctrl_c() => Ok(false),
+        };
+    }
     let stays = !args.once && args.step.is_none() && std::io::stdout().is_terminal();
     println!("A control plane, {NODES} nodes, the data plane and the controller are started ...");
     let mut show = Show::new();

@@ -21,11 +21,25 @@ pub struct AwsWorld {
 }
 
 impl AwsWorld {
-    /// A cluster of this many nodes, with a controller that has further arguments; it runs from the start, or later.
+    /// A cluster of this many nodes, with a controller that has further arguments.
     ///
     /// # Errors
     /// When a part does not come up: with the end of its log.
-    pub async fn start(nodes: usize, run: &[&str], controller: bool) -> Result<Self> {
+    pub async fn start(nodes: usize, run: &[&str]) -> Result<Self> {
+        let plane = Options {
+            controller_manager: false,
+            ..Options::default()
+        };
+        let mut all = Self::without_controller(plane, nodes, run).await?;
+        all.world.start_controller().await?;
+        Ok(all)
+    }
+
+    /// The same on a control plane of the caller's choice; the controller is not started.
+    ///
+    /// # Errors
+    /// As [`AwsWorld::start`].
+    pub async fn without_controller(plane: Options, nodes: usize, run: &[&str]) -> Result<Self> {
         let aws = Aws::moto().await?;
         let options = aws::WorldOptions {
             nodes,
@@ -33,10 +47,7 @@ impl AwsWorld {
         };
         let site = aws::World::build(aws.client(), &options).await?;
         let world = World::start(WorldOptions {
-            plane: Options {
-                controller_manager: false,
-                ..Options::default()
-            },
+            plane,
             nodes: None,
             run: run.iter().map(ToString::to_string).collect(),
             data_plane: false,
@@ -45,14 +56,10 @@ impl AwsWorld {
             ..WorldOptions::default()
         })
         .await?;
-        let mut world = Self { world, aws, site };
-        for node in &world.site.nodes {
-            join(world.world.client(), node).await?;
+        for node in &site.nodes {
+            join(world.client(), node).await?;
         }
-        if controller {
-            world.world.start_controller().await?;
-        }
-        Ok(world)
+        Ok(Self { world, aws, site })
     }
 
     /// Starts an instance that joins the cluster.
@@ -119,7 +126,8 @@ async fn join(client: Client, node: &aws::Node) -> Result<()> {
         }},
         "spec": {"providerID": node.provider_id()},
         "status": {
-            "addresses": [{"type": "InternalIP", "address": node.private_ip}],
+            // No InternalIP, where the controller would ask for kube-proxy's health: nobody is there.
+            "addresses": [{"type": "Hostname", "address": name}],
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "set by the test",
                 "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         },

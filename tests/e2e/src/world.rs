@@ -91,8 +91,9 @@ pub struct World {
     pub kubeconfig: Option<PathBuf>,
     /// The cloud that the controller serves Services in, from its next start on; None for the provider `local`.
     pub cloud: Option<Cloud>,
+    /// Further arguments of `evenkeel run`, from its next start on.
+    pub run: Vec<String>,
     state: PathBuf,
-    run: Vec<String>,
 }
 
 impl World {

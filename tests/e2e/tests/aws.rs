@@ -149,7 +149,7 @@ fn sorted(ids: &[String]) -> Vec<&str> {
 /// The only Services of a cluster live here, one story after another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_of_the_class_gets_a_load_balancer_and_leaves_nothing() -> Result<()> {
-    let mut world = AwsWorld::start(3, &[], true).await?;
+    let mut world = AwsWorld::start(3, &[]).await?;
     what_is_asked_for_is_made(&world).await.context("create")?;
     a_changed_annotation_is_followed(&world)
         .await
@@ -416,7 +416,7 @@ async fn a_deletion_leaves_nothing(world: &AwsWorld) -> Result<()> {
 /// The manifest of AWS's own documentation, for the controller that was built into Kubernetes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_a_class_gets_an_internal_load_balancer() -> Result<()> {
-    let world = AwsWorld::start(2, &["--default-provider", "aws"], true).await?;
+    let world = AwsWorld::start(2, &["--default-provider", "aws"]).await?;
     let annotations = json!({
         (&*format!("{ANNOTATIONS}type")): "nlb",
         (&*format!("{ANNOTATIONS}internal")): "true",

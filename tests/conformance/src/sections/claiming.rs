@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::row::{Row, row};
-use crate::stage::{OURS, Stage, ips, is_ours};
+use crate::stage::{Stage, ips, is_ours};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -157,7 +157,7 @@ async fn class_set(stage: &mut Stage) -> Result<()> {
         .serve("plain", json!({"spec": {"loadBalancerClass": null}}))
         .await?;
     let before = stage.holding_of(&service).await?.generations();
-    for class in [OURS, "example.com/lb"] {
+    for class in [&*stage.ours(), "example.com/lb"] {
         stage
             .refused("plain", json!({"spec": {"loadBalancerClass": class}}))
             .await?;
@@ -170,7 +170,7 @@ async fn class_case(stage: &mut Stage) -> Result<()> {
     let made = stage
         .create(
             "loud",
-            json!({"spec": {"loadBalancerClass": "evenkeel.dev/Local"}}),
+            json!({"spec": {"loadBalancerClass": format!("evenkeel.dev/{}", stage.provider().to_uppercase())}}),
         )
         .await?;
     stage.settle().await?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::door::{Act, Gate};
 use crate::row::{Row, row};
-use crate::stage::{OURS, Stage, ips, is_ours};
+use crate::stage::{Stage, ips, is_ours};
 
 /// A finalizer of somebody else.
 const FOREIGN: &str = "example.com/hold";
@@ -122,15 +122,23 @@ async fn classless(stage: &mut Stage) -> Result<()> {
     let service = stage
         .serve("plain", json!({"spec": {"loadBalancerClass": null}}))
         .await?;
-    ensure!(service.finalizers() == [OURS], "{:?}", service.finalizers());
+    ensure!(
+        service.finalizers() == [stage.ours()],
+        "{:?}",
+        service.finalizers()
+    );
     Ok(())
 }
 
 async fn already_present(stage: &mut Stage) -> Result<()> {
     let service = stage
-        .serve("web", json!({"metadata": {"finalizers": [OURS]}}))
+        .serve("web", json!({"metadata": {"finalizers": [stage.ours()]}}))
         .await?;
-    ensure!(service.finalizers() == [OURS], "{:?}", service.finalizers());
+    ensure!(
+        service.finalizers() == [stage.ours()],
+        "{:?}",
+        service.finalizers()
+    );
     let wrote = service.managed_fields().iter().find(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         entry.manager.as_deref() == Some("evenkeel")
@@ -145,7 +153,7 @@ async fn foreign_finalizers(stage: &mut Stage) -> Result<()> {
         .serve("web", json!({"metadata": {"finalizers": [FOREIGN]}}))
         .await?;
     ensure!(
-        service.finalizers() == [FOREIGN, OURS],
+        service.finalizers() == [FOREIGN, &*stage.ours()],
         "{:?}",
         service.finalizers()
     );
@@ -211,7 +219,7 @@ async fn back_again(stage: &mut Stage) -> Result<()> {
     stage
         .patch(
             "web",
-            json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": OURS}}),
+            json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": stage.ours()}}),
         )
         .await?;
     let service = stage.served("web").await?;

@@ -223,7 +223,10 @@ async fn metrics(stage: &mut Stage) -> Result<()> {
     })
     .await?;
     for (state, expected) in [("active", 1.0), ("releasing", 0.0)] {
-        let series = format!(r#"evenkeel_services{{provider="local",state="{state}"}}"#);
+        let series = format!(
+            r#"evenkeel_services{{provider="{}",state="{state}"}}"#,
+            stage.provider()
+        );
         let seen = stage.world.metric(&series).await?;
         ensure!(seen == expected, "{seen} are {state}");
     }

@@ -114,7 +114,7 @@ async fn five_hundred(stage: &mut Stage) -> Result<()> {
         },
     )
     .await?;
-    let (before, objects) = (versions(stage).await?, stage.world.objects().await?);
+    let (before, objects) = (versions(stage).await?, stage.objects().await?);
     stage.world.kill_controller()?;
     let mark = stage.door.mark();
     stage.world.start_controller().await?;
@@ -134,7 +134,7 @@ async fn five_hundred(stage: &mut Stage) -> Result<()> {
     ensure!(now == before, "a Service was written");
     let written = stage.world.metric("evenkeel_writes_total").await?;
     ensure!(written == 0.0, "{written} cloud writes");
-    let same = specifications(&stage.world.objects().await?) == specifications(&objects);
+    let same = specifications(&stage.objects().await?) == specifications(&objects);
     ensure!(same, "the data plane was written");
     // Who the cluster is, and a list and a watch of two kinds, begun anew at most once; not a read per Service.
     ensure!(calls.len() <= 9, "{} requests: {calls:?}", calls.len());

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use crate::row::{Row, row};
-use crate::stage::{OURS, PORT, Stage, address, ips, node_port};
+use crate::stage::{PORT, Stage, address, ips, node_port};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -97,7 +97,7 @@ async fn from_node_port(stage: &mut Stage) -> Result<()> {
     stage
         .patch(
             "web",
-            json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": OURS}}),
+            json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": stage.ours()}}),
         )
         .await?;
     let service = stage.served("web").await?;

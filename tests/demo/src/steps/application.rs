@@ -13,7 +13,7 @@ use crate::scene::{FRONT, SHOP, Scene};
 use crate::show::Show;
 
 /// The application that is served.
-const MANIFEST: &str = include_str!("../../../../deploy/examples/shop.yaml");
+pub(crate) const MANIFEST: &str = include_str!("../../../../deploy/examples/shop.yaml");
 
 /// The label of the front end's pods.
 pub(super) const FRONT_PODS: &str = "tier=frontend";

@@ -1,0 +1,169 @@
+//! AWS as the rows see it: what there is in the data plane's form, so that one check serves both; and which rows say nothing about it.
+//! Reads and Writes moto, through a client that is not ours.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use evenkeel_harness::aws::{Aws, Call, State, World};
+use serde_json::{Value, json};
+
+use crate::holding::Holding;
+
+/// The corner of AWS that the cluster is in.
+pub(crate) struct AwsSide {
+    pub(crate) aws: Aws,
+    pub(crate) site: World,
+}
+
+/// Why a row says nothing about AWS.
+pub(crate) fn why_not(row: u16) -> Option<&'static str> {
+    Some(match row {
+        32 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 65..=69 => "moto forwards no traffic",
+        15 => "moto is not stopped for a row; row 97 has deletes that fail",
+        31 => "moto makes everything at once; row 25 has a cloud that takes its time",
+        50 | 72 | 97 => "the toy checks what calls that fail lead to",
+        21 => "it publishes a host name, which has no ipMode; row 22 checks that",
+        47 => "AWS takes no timeout; its golden cases check the warning",
+        51 => "an address is asked for by annotation; its golden cases check that",
+        61..=64 => "its golden cases check its health checks",
+        75 => "its end-to-end test adds and removes nodes, one call each",
+        90 | 91 => "the VPC has no IPv6",
+        108 => "AWS's rates let nobody make 500 load balancers within a row",
+        _ => return None,
+    })
+}
+
+impl AwsSide {
+    /// The names of the nodes.
+    pub(crate) fn nodes(&self) -> BTreeSet<String> {
+        let nodes = self.site.nodes.iter();
+        nodes.map(|node| node.private_dns_name.clone()).collect()
+    }
+
+    /// Load balancers as leases, target groups as backend sets, listeners, front-end security groups. Names are ARNs or ids; a generation is
+    /// the place of the last write that names the object.
+    pub(crate) async fn objects(&self) -> Result<Value> {
+        let state = self.aws.quick_state().await?;
+        let writes = Writes(self.aws.calls().all());
+        let balancers = state.load_balancers();
+        let leases = balancers.iter().map(|balancer| {
+            let (arn, name) = (&balancer["LoadBalancerArn"], &balancer["LoadBalancerName"]);
+            let generation = writes.last(arn, |call| call["Name"] == *name);
+            object(
+                arn,
+                generation,
+                balancer,
+                json!({}),
+                json!({"address": balancer["DNSName"]}),
+            )
+        });
+        let listeners = balancers.iter().flat_map(|balancer| {
+            let listeners = balancer["Listeners"].as_array().into_iter().flatten();
+            listeners.map(|listener| {
+                let (arn, port) = (&listener["ListenerArn"], &listener["Port"]);
+                let generation = writes.last(arn, |call| {
+                    call["LoadBalancerArn"] == balancer["LoadBalancerArn"] && call["Port"] == *port
+                });
+                let ranges = source_ranges(&state, balancer, port);
+                let spec = json!({"port": port, "protocol": listener["Protocol"], "source_ranges": ranges});
+                object(arn, generation, listener, spec, json!({}))
+            })
+        });
+        let sets = state.target_groups().iter().map(|group| {
+            let (arn, name) = (&group["TargetGroupArn"], &group["TargetGroupName"]);
+            let generation = writes.last(arn, |call| call["Name"] == *name);
+            let targets = group["Targets"].as_array().into_iter().flatten();
+            let targets: Vec<_> = targets
+                .filter(|target| target["TargetHealth"]["State"] != "draining")
+                .map(|target| {
+                    let at = &target["Target"];
+                    json!({"node": self.node(&at["Id"]), "port": at["Port"]})
+                })
+                .collect();
+            object(
+                arn,
+                generation,
+                group,
+                json!({"targets": targets}),
+                json!({}),
+            )
+        });
+        let groups = state.security_groups().iter().map(|group| {
+            let (id, name) = (&group["GroupId"], &group["GroupName"]);
+            let generation = writes.last(id, |call| call["GroupName"] == *name);
+            object(id, generation, group, json!({}), json!({}))
+        });
+        Ok(json!({
+            "leases": leases.collect::<Vec<_>>(),
+            "listeners": listeners.collect::<Vec<_>>(),
+            "backend_sets": sets.collect::<Vec<_>>(),
+            "security_groups": groups.collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Takes load balancers with their listeners, and target groups, away behind the controller's back.
+    pub(crate) async fn remove(&self, holding: &Holding) -> Result<()> {
+        for (kind, operation, parameter) in [
+            ("leases", "DeleteLoadBalancer", "LoadBalancerArn"),
+            ("backend_sets", "DeleteTargetGroup", "TargetGroupArn"),
+        ] {
+            for object in holding.kind(kind) {
+                let parameters = json!({parameter: object["name"]});
+                let client = self.aws.client();
+                client.call("elbv2", operation, parameters).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The node of an instance.
+    fn node(&self, instance: &Value) -> Value {
+        let mut nodes = self.site.nodes.iter();
+        let node = nodes.find(|node| *instance == *node.instance_id);
+        node.map_or_else(|| instance.clone(), |node| json!(node.private_dns_name))
+    }
+}
+
+/// What was written, in order.
+struct Writes(Vec<Call>);
+
+impl Writes {
+    /// The place of the last write that has an id among its parameters, or that made the object.
+    fn last(&self, id: &Value, made: impl Fn(&Value) -> bool) -> usize {
+        let id = id.to_string();
+        let names =
+            |call: &Call| call.parameters.to_string().contains(&id) || made(&call.parameters);
+        let last = self
+            .0
+            .iter()
+            .rposition(|call| !call.is_read() && call.error.is_none() && names(call));
+        last.map_or(0, |place| place + 1)
+    }
+}
+
+fn object(name: &Value, generation: usize, of: &Value, spec: Value, status: Value) -> Value {
+    let mark = |key: &str| &of["Tags"][format!("evenkeel.dev/{key}")];
+    json!({
+        "name": name,
+        "generation": generation,
+        "marks": {"group": mark("group"), "member": mark("member")},
+        "spec": spec,
+        "status": status,
+    })
+}
+
+/// Whom a load balancer's security groups let in on a port; null is everyone.
+fn source_ranges(state: &State, balancer: &Value, port: &Value) -> Value {
+    let groups = balancer["SecurityGroups"].as_array().into_iter().flatten();
+    let rules = groups
+        .filter_map(Value::as_str)
+        .flat_map(|id| state.ingress_rules(id))
+        .filter(|rule| rule["FromPort"] == *port);
+    let ranges: BTreeSet<_> = rules
+        .filter_map(|rule| rule["CidrIpv4"].as_str().or(rule["CidrIpv6"].as_str()))
+        .collect();
+    match ranges.contains("0.0.0.0/0") {
+        true => Value::Null,
+        false => json!(ranges),
+    }
+}
