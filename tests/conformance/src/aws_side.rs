@@ -18,7 +18,7 @@ pub(crate) struct AwsSide {
 /// Why a row says nothing about AWS.
 pub(crate) fn why_not(row: u16) -> Option<&'static str> {
     Some(match row {
-        32 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 65..=69 => "moto forwards no traffic",
+        32 | 34 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 65..=69 | 74 => "moto forwards no traffic",
         15 => "moto is not stopped for a row; row 97 has deletes that fail",
         31 => "moto makes everything at once; row 25 has a cloud that takes its time",
         50 | 72 | 97 => "the toy checks what calls that fail lead to",
