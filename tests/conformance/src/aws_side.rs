@@ -21,6 +21,9 @@ pub(crate) fn why_not(row: u16) -> Option<&'static str> {
         32 | 34 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 65..=69 | 74 => "moto forwards no traffic",
         15 => "moto is not stopped for a row; row 97 has deletes that fail",
         31 => "moto makes everything at once; row 25 has a cloud that takes its time",
+        49 => {
+            "AWS takes three writes: the tag that says whose the attribute is, the attribute, the mark that all is done"
+        }
         50 | 72 | 97 => "the toy checks what calls that fail lead to",
         21 => "it publishes a host name, which has no ipMode; row 22 checks that",
         47 => "AWS takes no timeout; its golden cases check the warning",
