@@ -1,9 +1,8 @@
 //! The golden rows: what two former controllers do in 157 situations, and what we do.
 //!
 //! A row whose expectation holds here as it stands (that of the former controllers, or the better one that the table asks for) has one
-//! test, `row_NNN_…`, in any file of `golden/`. A row where we do something else on purpose stands in `golden/changed.md` with the
-//! reason, and may have a test `changed_NNN_…` of what we do. `golden/pending.txt` lists the rows that nobody has got to yet. Each number is in exactly
-//! one of the three. Everything runs under the profile `lbc` unless a test says otherwise.
+//! test, `row_NNN_…`, in any file of `golden/` or, where it can be seen at the wire alone, of `wire/`. A row where we do something else on purpose stands in `golden/changed.md` with the
+//! reason, and may have a test `changed_NNN_…` of what we do. Each number is in exactly one of the two. Everything runs under the profile `lbc` unless a test says otherwise.
 
 mod golden {
     mod addresses;
@@ -29,13 +28,17 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 /// How many rows there are.
 const ROWS: u32 = 157;
 
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+fn directory(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
 }
 
 /// The numbers of the tests of this kind, each as often as it stands in the files.
 fn tests(kind: &str) -> Vec<u32> {
-    let files = fs::read_dir(directory()).expect("the directory of the rows");
+    let files = ["golden", "wire"]
+        .into_iter()
+        .flat_map(|name| fs::read_dir(directory(name)).expect("a directory of rows"));
     let mut numbers = Vec::new();
     for file in files {
         let path = file.expect("a file").path();
@@ -57,29 +60,17 @@ fn tests(kind: &str) -> Vec<u32> {
 
 /// The numbers of the table of changed rows.
 fn changed() -> Vec<u32> {
-    let text = fs::read_to_string(directory().join("changed.md")).expect("the changed rows");
+    let text =
+        fs::read_to_string(directory("golden").join("changed.md")).expect("the changed rows");
     text.lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next()?.parse().ok())
         .collect()
 }
 
-fn pending() -> Vec<u32> {
-    let text = fs::read_to_string(directory().join("pending.txt")).unwrap_or_default();
-    let number = |line: &str| {
-        line.parse()
-            .unwrap_or_else(|_| panic!("{line:?} is no number"))
-    };
-    text.lines().map(number).collect()
-}
-
 #[test]
 fn every_row_is_in_exactly_one_place() {
     let mut places: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-    for (place, numbers) in [
-        ("a test", tests("row_")),
-        ("changed.md", changed()),
-        ("pending.txt", pending()),
-    ] {
+    for (place, numbers) in [("a test", tests("row_")), ("changed.md", changed())] {
         for number in numbers {
             places.entry(number).or_default().push(place);
         }

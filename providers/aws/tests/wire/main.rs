@@ -5,4 +5,5 @@ mod access;
 mod budget;
 mod failing;
 mod kinds;
+mod rows;
 mod stage;
