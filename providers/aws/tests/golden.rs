@@ -15,6 +15,7 @@ mod golden {
     mod naming;
     mod nodes;
     pub(crate) mod rig;
+    mod scale;
     mod security;
     pub(crate) mod stage;
     mod subnets;
