@@ -2,6 +2,8 @@
 //!
 //! Reads and writes pass the tap as one call each, so every step is broken in every way.
 
+mod asks;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,11 +14,9 @@ use async_trait::async_trait;
 use evenkeel_aws::{
     Context, desired, model,
     model::{
-        CloudId, Desired, Effect, Facts, Object as Named, Observed, Pairs, Phase, Step,
-        TargetState, Told,
+        CloudId, Desired, Effect, Facts, Object as Named, Observed, Pairs, Step, Told,
         facts::{Instance, Subnet},
     },
-    names::tag,
     plan, predict,
 };
 use evenkeel_core::{
@@ -414,11 +414,6 @@ fn admitted(number: u8) -> (Arc<str>, Instance) {
     (format!("i-{number}").into(), group)
 }
 
-fn annotate(intent: &mut Intent, suffix: &str, value: &str) {
-    let key = format!("service.beta.kubernetes.io/aws-load-balancer-{suffix}");
-    intent.annotations.insert(key.into(), value.into());
-}
-
 #[async_trait]
 impl Rig for Memory {
     type Provider = InMemory;
@@ -434,7 +429,7 @@ impl Rig for Memory {
     }
 
     fn normalise(&self, seen: Observed) -> Observed {
-        normal(seen)
+        asks::normal(seen)
     }
 
     fn node(&self, number: u8) -> Node {
@@ -446,33 +441,24 @@ impl Rig for Memory {
     }
 
     fn service(&self, name: &str) -> Intent {
-        let mut intent = samples::service(name);
-        annotate(&mut intent, "scheme", "internet-facing");
-        intent
+        asks::service(name)
     }
 
     fn change(&self, intent: &mut Intent) {
-        annotate(
-            intent,
-            "target-group-attributes",
-            "deregistration_delay.timeout_seconds=60",
-        );
-        annotate(intent, "healthcheck-interval", "20");
-        annotate(intent, "additional-resource-tags", "Team=harbour");
+        asks::change(intent);
     }
 
     fn break_annotation(&self, intent: &mut Intent) {
-        annotate(intent, "healthcheck-interval", "soon");
+        asks::annotate(intent, "healthcheck-interval", "soon");
     }
 
     fn replace(&self, intent: &mut Intent) -> bool {
-        annotate(intent, "scheme", "internal");
+        asks::annotate(intent, "scheme", "internal");
         true
     }
 
     fn add_unservable_port(&self, intent: &mut Intent) -> bool {
-        let port = samples::port(self.another_port(), Protocol::Sctp);
-        intent.ports.push(port);
+        asks::add_sctp(intent, self.another_port());
         true
     }
 }
@@ -499,7 +485,7 @@ impl World for MemoryWorld {
         let state = self.cloud.state();
         let mut objects = Vec::new();
         for group in state.groups.values() {
-            let own = normal(group.clone());
+            let own = asks::normal(group.clone());
             let mut object = |kind: &str, name: String, marks: &model::Marks, body: String| {
                 objects.push(Object {
                     kind: kind.to_owned(),
@@ -550,7 +536,7 @@ impl World for MemoryWorld {
 
     async fn advance(&self) {
         for group in self.cloud.state().groups.values_mut() {
-            ready(group);
+            asks::ready(group);
         }
         self.tap.saw(self.cloud.picture());
     }
@@ -592,74 +578,4 @@ impl World for MemoryWorld {
         let at = (twin.uid, group.key.identity());
         self.cloud.state().groups.insert(at, seen);
     }
-}
-
-/// What takes time has come to its end.
-fn ready(group: &mut Observed) {
-    for lb in group.load_balancers.values_mut() {
-        lb.phase = Phase::Active;
-    }
-    for group in group.target_groups.values_mut() {
-        for state in group.targets.iter_mut().flatten() {
-            *state.1 = TargetState::Healthy;
-        }
-    }
-}
-
-/// Without all that AWS chooses, and without times.
-fn normal(mut seen: Observed) -> Observed {
-    seen.facts = Arc::default();
-    ready(&mut seen);
-    let arns: BTreeMap<CloudId, CloudId> = seen
-        .load_balancers
-        .iter()
-        .map(|(name, lb)| (lb.arn.clone(), CloudId::foretold(name)))
-        .collect();
-    let groups: BTreeMap<CloudId, CloudId> = seen
-        .security_groups
-        .iter()
-        .map(|(name, group)| (group.id.clone(), CloudId::foretold(name)))
-        .collect();
-    for (name, lb) in &mut seen.load_balancers {
-        lb.arn = CloudId::foretold(name);
-        lb.dns_name = None;
-        lb.security_groups = lb
-            .security_groups
-            .iter()
-            .map(|id| groups.get(id).unwrap_or(id).clone())
-            .collect();
-        for key in [tag::SUCCEEDS, tag::SUPERSEDED] {
-            lb.tags.remove(key);
-        }
-    }
-    for (name, group) in &mut seen.security_groups {
-        group.id = CloudId::foretold(name);
-    }
-    for (name, group) in &mut seen.target_groups {
-        group.arn = CloudId::foretold(name);
-        for arn in &mut group.load_balancers {
-            *arn = arns.get(arn).unwrap_or(arn).clone();
-        }
-        // One that was set back is as one that was never set.
-        if let Some(known) = &mut group.attributes {
-            known.retain(|key, value| {
-                let default = desired::attributes::target_group_default(
-                    key,
-                    group.protocol,
-                    group.target_type,
-                );
-                default != Some(&**value)
-            });
-        }
-        let port = group.node_port();
-        // The port of its creation is nobody's any more.
-        group.port = port;
-        group
-            .tags
-            .insert(tag::NODE_PORT.into(), port.to_string().into());
-    }
-    for ((lb, port), listener) in &mut seen.listeners {
-        listener.arn = CloudId::foretold(&format!("{lb}:{port}"));
-    }
-    seen
 }
