@@ -8,7 +8,7 @@ mod rig;
 
 use rig::AwsRig;
 
-evenkeel_laws::all_laws! { @each AwsRig::default();
+evenkeel_laws::all_laws! { @each AwsRig::that_breaks_in_turn();
     settles
     repeatable
     deterministic

@@ -85,7 +85,10 @@ impl Line {
             Fault::Conflict => aws::Fault::answer("RevisionIdNotFound", "it has changed"),
             Fault::Rejected if ec2 => aws::Fault::answer("InvalidParameterValue", "not so"),
             Fault::Rejected => aws::Fault::answer("InvalidConfigurationRequest", "not so"),
-            Fault::LostAnswer => one_of(&[aws::Fault::ReplyLost, aws::Fault::ErrorAfter]),
+            // None is late here: the harness has an answer lost at once or not at all.
+            Fault::LostAnswer | Fault::Late => {
+                one_of(&[aws::Fault::ReplyLost, aws::Fault::ErrorAfter])
+            }
             Fault::KilledBefore => aws::Fault::HoldBefore,
             Fault::KilledAfter => aws::Fault::HoldAfter,
             Fault::Expired if ec2 => aws::Fault::answer("RequestExpired", "expired"),

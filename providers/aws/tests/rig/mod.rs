@@ -5,6 +5,7 @@ mod provider;
 mod sight;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -29,7 +30,7 @@ use evenkeel_harness::aws::{Aws, World as Place, WorldOptions};
 use evenkeel_laws::{
     rig::{Object, Picture, Rig, World},
     samples,
-    tap::Tap,
+    tap::{Fault, Tap},
 };
 use serde_json::json;
 
@@ -43,16 +44,34 @@ const TWIN: &str = "2d9f6c1e-0000-4000-8000-00000000c002";
 /// More than any law has.
 const NODES: usize = 8;
 
+/// How many calls of a run are broken, one after the other.
+const POINTS: usize = 2;
+
+/// The same of the first run of a law.
+const FIRST_POINTS: usize = 8;
+
 /// The rig of one test.
 #[derive(Debug, Default)]
 pub(crate) struct AwsRig {
     /// How many runs were broken so far.
     turns: AtomicUsize,
+    /// How many calls.
+    broken: AtomicUsize,
+    /// Whether each call is broken in one way, and the next one in another.
+    breaks_in_turn: bool,
     /// Whether every process begins with all nodes admitted.
     nodes_admitted: bool,
 }
 
 impl AwsRig {
+    /// One that breaks each call in one way, and the next one in another.
+    pub(crate) fn that_breaks_in_turn() -> Self {
+        Self {
+            breaks_in_turn: true,
+            ..Self::default()
+        }
+    }
+
     /// One whose processes begin with all nodes admitted.
     pub(crate) fn with_nodes_admitted() -> Self {
         Self {
@@ -105,12 +124,21 @@ impl Rig for AwsRig {
         true
     }
 
-    /// One of each run, and another one each time.
+    /// A few of each run, and other ones each time; more of the first.
     fn fault_points(&self, calls: usize) -> Vec<usize> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-        match calls {
-            0 => Vec::new(),
-            calls => vec![(turn * 5 + 3) % calls],
+        let points = if turn == 0 { FIRST_POINTS } else { POINTS };
+        let point = |number: usize| (turn * 5 + 3 + number * calls.div_ceil(points)) % calls;
+        let points: BTreeSet<_> = (0..points.min(calls)).map(point).collect();
+        points.into_iter().collect()
+    }
+
+    /// One for each call that is broken, and another one each time.
+    fn faults(&self) -> Vec<Fault> {
+        let broken = self.broken.fetch_add(1, Ordering::Relaxed);
+        match self.breaks_in_turn {
+            true => vec![Fault::ALL[broken % Fault::ALL.len()]],
+            false => Fault::ALL.to_vec(),
         }
     }
 
