@@ -45,7 +45,7 @@ const TWIN: &str = "2d9f6c1e-0000-4000-8000-00000000c002";
 const NODES: usize = 8;
 
 /// How many calls of a run are broken, one after the other.
-const POINTS: usize = 2;
+const POINTS: usize = 1;
 
 /// The same of the first run of a law.
 const FIRST_POINTS: usize = 8;
