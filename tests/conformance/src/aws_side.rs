@@ -18,7 +18,9 @@ pub(crate) struct AwsSide {
 /// Why a row says nothing about AWS.
 pub(crate) fn why_not(row: u16) -> Option<&'static str> {
     Some(match row {
-        32 | 34 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 65..=69 | 74 => "moto forwards no traffic",
+        32 | 34 | 35 | 37 | 38 | 45 | 46 | 52..=55 | 59 | 65..=69 | 74 => {
+            "moto forwards no traffic"
+        }
         15 => "moto is not stopped for a row; row 97 has deletes that fail",
         31 => "moto makes everything at once; row 25 has a cloud that takes its time",
         49 => {
@@ -75,6 +77,8 @@ impl AwsSide {
         let sets = state.target_groups().iter().map(|group| {
             let (arn, name) = (&group["TargetGroupArn"], &group["TargetGroupName"]);
             let generation = writes.last(arn, |call| call["Name"] == *name);
+            let port = group["HealthCheckPort"].as_str();
+            let port = port.and_then(|port| port.parse::<u16>().ok());
             let targets = group["Targets"].as_array().into_iter().flatten();
             let targets: Vec<_> = targets
                 .filter(|target| target["TargetHealth"]["State"] != "draining")
@@ -87,7 +91,7 @@ impl AwsSide {
                 arn,
                 generation,
                 group,
-                json!({"targets": targets}),
+                json!({"targets": targets, "health_check": {"port": port}}),
                 json!({}),
             )
         });
@@ -104,16 +108,22 @@ impl AwsSide {
         }))
     }
 
-    /// Takes load balancers with their listeners, and target groups, away behind the controller's back.
+    /// Takes load balancers with their listeners, target groups and security groups away behind the controller's back.
     pub(crate) async fn remove(&self, holding: &Holding) -> Result<()> {
-        for (kind, operation, parameter) in [
-            ("leases", "DeleteLoadBalancer", "LoadBalancerArn"),
-            ("backend_sets", "DeleteTargetGroup", "TargetGroupArn"),
+        for (kind, service, operation, parameter) in [
+            ("leases", "elbv2", "DeleteLoadBalancer", "LoadBalancerArn"),
+            (
+                "backend_sets",
+                "elbv2",
+                "DeleteTargetGroup",
+                "TargetGroupArn",
+            ),
+            ("security_groups", "ec2", "DeleteSecurityGroup", "GroupId"),
         ] {
             for object in holding.kind(kind) {
                 let parameters = json!({parameter: object["name"]});
                 let client = self.aws.client();
-                client.call("elbv2", operation, parameters).await?;
+                client.call(service, operation, parameters).await?;
             }
         }
         Ok(())
