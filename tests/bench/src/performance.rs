@@ -1,4 +1,4 @@
-//! docs/performance.md: a part per bench, each with a heading of the first level (Decides; [`write`] and [`committed`] touch the file).
+//! docs/performance.md: a part per bench, each with a heading of the first level (Decides; [`write()`] and [`committed`] touch the file).
 //!
 //! A bench writes its own part and leaves the others as they are, so that none must be run for another's sake.
 
