@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::aws::AwsWorld;
 use evenkeel_e2e::look::{LIMIT, ingress};
-use evenkeel_harness::aws::{Call, State};
+use evenkeel_harness::aws::{Call, Mark, State};
 use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::Service;
@@ -131,6 +131,16 @@ fn writes(calls: &[Call]) -> Vec<String> {
     writes.map(Call::name).collect()
 }
 
+/// Waits until these writes were answered, and no other. What a write did can be seen before its answer is.
+async fn written(world: &AwsWorld, since: Mark, expected: &[&str]) -> Result<()> {
+    eventually("the expected writes", LIMIT, || async {
+        let written = writes(&world.aws.calls().since(since));
+        ensure!(written == expected, "{written:?}");
+        Ok(())
+    })
+    .await
+}
+
 /// The ids of a load balancer's subnets, in order.
 fn subnets(balancer: &Value) -> Vec<&str> {
     let zones = balancer["AvailabilityZones"].as_array();
@@ -234,6 +244,7 @@ async fn what_is_asked_for_is_made(world: &AwsWorld) -> Result<()> {
 async fn a_changed_annotation_is_followed(world: &AwsWorld) -> Result<()> {
     let cross_zone = "load_balancing.cross_zone.enabled";
     let attributes = format!("{ANNOTATIONS}attributes");
+    let mark = world.aws.calls().mark();
     annotate(
         world,
         "shop",
@@ -253,8 +264,14 @@ async fn a_changed_annotation_is_followed(world: &AwsWorld) -> Result<()> {
         Ok(())
     })
     .await?;
-    served(world, "shop").await?;
-    Ok(())
+    // The attribute's tag comes before it and goes after it; another one says that all of it is done.
+    let (tag, modify, untag) = (
+        "elbv2:AddTags",
+        "elbv2:ModifyLoadBalancerAttributes",
+        "elbv2:RemoveTags",
+    );
+    let all = [tag, modify, tag, modify, untag, untag];
+    written(world, mark, &all).await
 }
 
 async fn a_new_node_becomes_a_target(world: &mut AwsWorld) -> Result<()> {
@@ -267,9 +284,7 @@ async fn a_new_node_becomes_a_target(world: &mut AwsWorld) -> Result<()> {
         Ok(())
     })
     .await?;
-    let written = writes(&world.aws.calls().since(mark));
-    ensure!(written == ["elbv2:RegisterTargets"], "{written:?}");
-    Ok(())
+    written(world, mark, &["elbv2:RegisterTargets"]).await
 }
 
 async fn a_node_that_leaves_is_no_target(world: &mut AwsWorld) -> Result<()> {
@@ -283,9 +298,7 @@ async fn a_node_that_leaves_is_no_target(world: &mut AwsWorld) -> Result<()> {
         Ok(())
     })
     .await?;
-    let written = writes(&world.aws.calls().since(mark));
-    ensure!(written == ["elbv2:DeregisterTargets"], "{written:?}");
-    Ok(())
+    written(world, mark, &["elbv2:DeregisterTargets"]).await
 }
 
 async fn mistakes_are_told_at_once_and_nothing_is_called(world: &AwsWorld) -> Result<()> {

@@ -5,8 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use aws_sdk_elasticloadbalancingv2::types;
+use aws_sdk_elasticloadbalancingv2::{
+    operation::describe_load_balancers::builders::DescribeLoadBalancersFluentBuilder as DescribeLoadBalancers,
+    types,
+};
 use evenkeel_core::error::CloudError;
+use futures::TryFutureExt as _;
 
 use super::{
     Client,
@@ -28,26 +32,23 @@ impl Client {
     /// Every Network Load Balancer of the region, those of others too.
     pub(crate) async fn load_balancers(&self) -> Result<Vec<LoadBalancerReply>, CloudError> {
         let api = self.apis().await?;
-        let (mut all, mut marker) = (Vec::new(), None);
-        loop {
+        let found = pages(|marker| {
             let request = api
                 .elb
                 .describe_load_balancers()
                 .page_size(PAGE)
                 .set_marker(marker);
-            let page = self
-                .read(&call::DESCRIBE_LOAD_BALANCERS, request.send())
-                .await?;
-            let network = |lb: &types::LoadBalancer| {
-                lb.r#type() == Some(&types::LoadBalancerTypeEnum::Network)
-            };
-            let found = page.load_balancers.unwrap_or_default();
-            all.extend(found.into_iter().filter(network).map(LoadBalancerReply));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+            self.read(&call::DESCRIBE_LOAD_BALANCERS, request.send())
+                .map_ok(|page| (page.load_balancers, page.next_marker))
+        })
+        .await?;
+        let network =
+            |lb: &types::LoadBalancer| lb.r#type() == Some(&types::LoadBalancerTypeEnum::Network);
+        Ok(found
+            .into_iter()
+            .filter(network)
+            .map(LoadBalancerReply)
+            .collect())
     }
 
     /// The load balancer of this ARN, if there is one.
@@ -55,11 +56,23 @@ impl Client {
         &self,
         arn: &CloudId,
     ) -> Result<Option<LoadBalancerReply>, CloudError> {
-        let api = self.apis().await?;
-        let request = api
-            .elb
-            .describe_load_balancers()
-            .load_balancer_arns(arn.as_str());
+        self.one_load_balancer(|request| request.load_balancer_arns(arn.as_str()))
+            .await
+    }
+
+    /// The load balancer of this name, if there is one.
+    pub(crate) async fn load_balancer_of_name(
+        &self,
+        name: &str,
+    ) -> Result<Option<LoadBalancerReply>, CloudError> {
+        self.one_load_balancer(|request| request.names(name)).await
+    }
+
+    async fn one_load_balancer(
+        &self,
+        which: impl FnOnce(DescribeLoadBalancers) -> DescribeLoadBalancers,
+    ) -> Result<Option<LoadBalancerReply>, CloudError> {
+        let request = which(self.apis().await?.elb.describe_load_balancers());
         let found = self
             .read(&call::DESCRIBE_LOAD_BALANCERS, request.send())
             .await;
@@ -72,23 +85,17 @@ impl Client {
     /// Every target group of the region, those of others too.
     pub(crate) async fn target_groups(&self) -> Result<Vec<TargetGroupReply>, CloudError> {
         let api = self.apis().await?;
-        let (mut all, mut marker) = (Vec::new(), None);
-        loop {
+        let found = pages(|marker| {
             let request = api
                 .elb
                 .describe_target_groups()
                 .page_size(PAGE)
                 .set_marker(marker);
-            let page = self
-                .read(&call::DESCRIBE_TARGET_GROUPS, request.send())
-                .await?;
-            let found = page.target_groups.unwrap_or_default();
-            all.extend(found.into_iter().map(TargetGroupReply));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
+            self.read(&call::DESCRIBE_TARGET_GROUPS, request.send())
+                .map_ok(|page| (page.target_groups, page.next_marker))
+        })
+        .await?;
+        Ok(found.into_iter().map(TargetGroupReply).collect())
     }
 
     /// The target group of this name, if there is one.
@@ -107,47 +114,24 @@ impl Client {
             .map(TargetGroupReply))
     }
 
-    /// The load balancer of this name, if there is one.
-    pub(crate) async fn load_balancer_of_name(
-        &self,
-        name: &str,
-    ) -> Result<Option<LoadBalancerReply>, CloudError> {
-        let api = self.apis().await?;
-        let request = api.elb.describe_load_balancers().names(name);
-        let found = self
-            .read(&call::DESCRIBE_LOAD_BALANCERS, request.send())
-            .await;
-        let found = absent(found, code::NO_LOAD_BALANCER)?;
-        Ok(found
-            .and_then(|reply| reply.load_balancers?.into_iter().next())
-            .map(LoadBalancerReply))
-    }
-
     /// The listeners of a load balancer; None where that is gone.
     pub(crate) async fn listeners(
         &self,
         load_balancer: &CloudId,
     ) -> Result<Option<Vec<ListenerReply>>, CloudError> {
         let api = self.apis().await?;
-        let (mut all, mut marker) = (Vec::new(), None);
-        loop {
+        let found = pages(|marker| {
             let request = api
                 .elb
                 .describe_listeners()
                 .load_balancer_arn(load_balancer.as_str())
                 .page_size(PAGE)
                 .set_marker(marker);
-            let page = self.read(&call::DESCRIBE_LISTENERS, request.send()).await;
-            let Some(page) = absent(page, code::NO_LOAD_BALANCER)? else {
-                return Ok(None);
-            };
-            let found = page.listeners.unwrap_or_default();
-            all.extend(found.into_iter().map(ListenerReply));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                return Ok(Some(all));
-            }
-        }
+            self.read(&call::DESCRIBE_LISTENERS, request.send())
+                .map_ok(|page| (page.listeners, page.next_marker))
+        });
+        let found = absent(found.await, code::NO_LOAD_BALANCER)?;
+        Ok(found.map(|all| all.into_iter().map(ListenerReply).collect()))
     }
 
     /// The certificates of a listener beside its default one, ascending; None where it is gone.
@@ -156,30 +140,26 @@ impl Client {
         listener: &CloudId,
     ) -> Result<Option<Vec<Arc<str>>>, CloudError> {
         let api = self.apis().await?;
-        let (mut all, mut marker) = (BTreeSet::new(), None);
-        loop {
+        let found = pages(|marker| {
             let request = api
                 .elb
                 .describe_listener_certificates()
                 .listener_arn(listener.as_str())
                 .page_size(PAGE)
                 .set_marker(marker);
-            let page = self
-                .read(&call::DESCRIBE_LISTENER_CERTIFICATES, request.send())
-                .await;
-            let Some(page) = absent(page, code::NO_LISTENER)? else {
-                return Ok(None);
-            };
-            let found = page.certificates.unwrap_or_default();
+            self.read(&call::DESCRIBE_LISTENER_CERTIFICATES, request.send())
+                .map_ok(|page| (page.certificates, page.next_marker))
+        });
+        let further = |found: Vec<types::Certificate>| {
             let further = found
                 .into_iter()
                 .filter(|certificate| certificate.is_default != Some(true));
-            all.extend(further.filter_map(|certificate| certificate.certificate_arn));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                return Ok(Some(all.into_iter().map(Arc::from).collect()));
-            }
-        }
+            let arns: BTreeSet<_> = further
+                .filter_map(|certificate| certificate.certificate_arn)
+                .collect();
+            arns.into_iter().map(Arc::from).collect()
+        };
+        Ok(absent(found.await, code::NO_LISTENER)?.map(further))
     }
 
     /// The targets of a target group; None where it is gone. A target that is being deregistered is `Draining`.
@@ -295,6 +275,22 @@ impl Client {
             .await;
         let found = absent(found, code::NO_LISTENER)?;
         Ok(found.map(|reply| attributes(reply.attributes, |a| (a.key, a.value))))
+    }
+}
+
+/// A whole list. `page` asks for what comes at a marker, and gives the marker of the next page.
+async fn pages<T, P>(page: impl Fn(Option<String>) -> P) -> Result<Vec<T>, CloudError>
+where
+    P: Future<Output = Result<(Option<Vec<T>>, Option<String>), CloudError>>,
+{
+    let (mut all, mut marker) = (Vec::new(), None);
+    loop {
+        let (found, next) = page(marker).await?;
+        all.extend(found.unwrap_or_default());
+        marker = next.filter(|marker| !marker.is_empty());
+        if marker.is_none() {
+            return Ok(all);
+        }
     }
 }
 

@@ -117,16 +117,7 @@ async fn a_removed_target_drains_and_then_closes() {
         .await
         .done();
     talk.closed().await;
-    until("nothing drains any more", async || {
-        client
-            .backend_set("set")
-            .await
-            .status
-            .draining
-            .is_empty()
-            .then_some(())
-    })
-    .await;
+    client.drained("set", "nothing drains any more").await;
     plane.stop().await;
 }
 

@@ -265,6 +265,15 @@ impl Client {
         self.get(&format!("/v1/backendsets/{name}")).await.object()
     }
 
+    /// Waits until no target of a backend set drains any more.
+    pub async fn drained(&self, name: &str, what: &str) {
+        until(what, async || {
+            let draining = self.backend_set(name).await.status.draining;
+            draining.is_empty().then_some(())
+        })
+        .await;
+    }
+
     pub async fn metric(&self, line: &str) -> u64 {
         let text =
             String::from_utf8(self.get("/v1/metrics").await.done().bytes.to_vec()).expect("text");

@@ -434,19 +434,9 @@ async fn a_removed_target_drains_and_then_loses_its_flows() {
         .done();
     drain(0).await;
     assert_eq!(old.ask().await, "b", "the next datagram finds another");
-    until(
-        "also the flow of a client that says nothing ends",
-        async || {
-            client
-                .backend_set("set")
-                .await
-                .status
-                .draining
-                .is_empty()
-                .then_some(())
-        },
-    )
-    .await;
+    client
+        .drained("set", "also the flow of a client that says nothing ends")
+        .await;
     assert_eq!(quiet.ask().await, "b");
     plane.stop().await;
 }
