@@ -181,6 +181,9 @@ pub struct AwsArgs {
     /// The API server's --service-node-port-range [default: 30000-32767]
     #[arg(long, env = "EVENKEEL_AWS_NODE_PORTS", value_name = "FIRST-LAST")]
     pub aws_node_ports: Option<String>,
+    /// Calls a second that AWS is asked for at most, by class; repeatable, or a list with commas [default: read=8,write=3,register=3]
+    #[arg(long, env = "EVENKEEL_AWS_RATE", value_name = "CLASS=NUMBER")]
+    pub aws_rate: Vec<String>,
 }
 
 /// The `local` provider.

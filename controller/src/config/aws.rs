@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use evenkeel_aws::{SSL_POLICY, model::Pairs};
+use evenkeel_aws::{SSL_POLICY, limiter::Rates, model::Pairs};
 use evenkeel_core::problem::{Problem, Problems};
 
 use super::sources::{Given, Sources};
@@ -13,8 +13,11 @@ use super::sources::{Given, Sources};
 /// The API server's default of `--service-node-port-range`.
 const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
+/// The rates that may be asked for, calls a second.
+const RATES: RangeInclusive<f64> = 0.1..=10_000.0;
+
 /// What the `aws` provider runs with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AwsConfig {
     /// The region. None: as AWS's tools find it, else the one of the nodes.
     pub region: Option<String>,
@@ -32,6 +35,8 @@ pub struct AwsConfig {
     pub ssl_policy: String,
     /// The API server's `--service-node-port-range`.
     pub node_ports: RangeInclusive<u16>,
+    /// How many calls a second AWS is asked for.
+    pub rates: Rates,
 }
 
 impl Default for AwsConfig {
@@ -45,6 +50,7 @@ impl Default for AwsConfig {
             tags: Pairs::new(),
             ssl_policy: SSL_POLICY.to_owned(),
             node_ports: NODE_PORTS,
+            rates: Rates::default(),
         }
     }
 }
@@ -61,6 +67,7 @@ impl AwsConfig {
             tags: tags(sources.texts("aws-tag"), problems),
             ssl_policy: text("aws-ssl-policy").unwrap_or_else(|| SSL_POLICY.to_owned()),
             node_ports: node_ports(sources, problems),
+            rates: rates(sources.texts("aws-rate"), problems),
         }
     }
 }
@@ -176,6 +183,28 @@ fn node_ports(sources: &Sources, problems: &mut Problems) -> RangeInclusive<u16>
         ));
         NODE_PORTS
     })
+}
+
+/// Reads `write=10`.
+fn rates(given: &[Given], problems: &mut Problems) -> Rates {
+    let mut rates = Rates::default();
+    for Given { place, text } in given {
+        let read = text.split_once('=').and_then(|(class, number)| {
+            let number = number.trim().parse().ok()?;
+            let allowed = RATES.contains(&number);
+            allowed.then_some((rates.named(class.trim())?, number))
+        });
+        match read {
+            Some((rate, per_second)) => *rate = rate.at(per_second),
+            None => problems.push(Problem::new(
+                place,
+                text,
+                "must be read, write or register with a number of calls a second from 0.1 to 10000",
+                "Write it as write=10; keep to a part of what AWS allows your account, which others use too.",
+            )),
+        }
+    }
+    rates
 }
 
 #[cfg(test)]

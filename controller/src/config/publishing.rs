@@ -50,6 +50,7 @@ impl Config {
             tags,
             ssl_policy,
             node_ports,
+            rates: _,
         } = aws;
         let own = ClaimRules::new(enabled.iter().cloned());
         let added = classes

@@ -12,7 +12,7 @@ use crate::args::{
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 27] = [
+pub(super) const OPTIONS: [(&str, bool); 28] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),
@@ -36,6 +36,7 @@ pub(super) const OPTIONS: [(&str, bool); 27] = [
     ("aws-tag", true),
     ("aws-ssl-policy", false),
     ("aws-node-ports", false),
+    ("aws-rate", true),
     ("local-socket", false),
     ("local-state-dir", false),
     ("local-pool", true),
@@ -167,6 +168,7 @@ impl Sources {
             aws_tag,
             aws_ssl_policy,
             aws_node_ports,
+            aws_rate,
         } = args;
         self.flag("aws-region", aws_region);
         self.flag("aws-vpc-id", aws_vpc_id);
@@ -175,6 +177,7 @@ impl Sources {
         self.flag("aws-tag", aws_tag);
         self.flag("aws-ssl-policy", aws_ssl_policy);
         self.flag("aws-node-ports", aws_node_ports);
+        self.flag("aws-rate", aws_rate);
     }
 
     fn local(&mut self, args: &LocalArgs) {

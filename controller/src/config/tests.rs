@@ -116,6 +116,24 @@ fn every_option_can_be_typed_or_written() {
 }
 
 #[test]
+fn rates_are_told_by_class() {
+    let default = AwsConfig::default().rates;
+    for (line, yaml) in [
+        ("--aws-rate write=30,read=0.5", ""),
+        ("", "{aws-rate: {write: 30, read: 0.5}}"),
+    ] {
+        let rates = read(&format!("--provider aws {line}"), yaml);
+        let rates = rates.expect("reads").aws.rates;
+        assert_eq!(
+            (rates.write.per_second, rates.write.burst),
+            (30.0, default.write.burst * 10.0)
+        );
+        assert_eq!((rates.read.per_second, rates.read.burst), (0.5, 2.0));
+        assert_eq!(rates.register, default.register);
+    }
+}
+
+#[test]
 fn what_is_typed_wins_over_the_file() {
     let config = read(
         "--provider local --workers 3 --local-pool 127.1.0.1",
@@ -206,6 +224,24 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
                 "--aws-node-ports: \"32767-30000\"",
                 "FIRST-LAST",
                 "30000-32767.",
+            ],
+        ),
+        (
+            "--provider aws --aws-rate writes=10",
+            "",
+            [
+                "--aws-rate: \"writes=10\"",
+                "must be read, write or register",
+                "Write it as write=10",
+            ],
+        ),
+        (
+            "--provider aws",
+            "{aws-rate: {write: 0}}",
+            [
+                "aws-rate in evenkeel.yaml: \"write=0\"",
+                "from 0.1 to 10000",
+                "write=10",
             ],
         ),
         (

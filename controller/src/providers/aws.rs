@@ -35,6 +35,7 @@ pub(super) fn install(config: &AwsConfig, cluster: &Cluster) -> Installed {
             arn,
             external_id: None,
         }),
+        rates: config.rates,
         ..client::Config::default()
     });
     Installed {

@@ -49,6 +49,18 @@ pub struct Rate {
     pub burst: f64,
 }
 
+impl Rate {
+    /// The same at another number of calls a second: a rest is worth as many seconds as before.
+    #[must_use]
+    pub fn at(self, per_second: f64) -> Self {
+        Self {
+            per_second,
+            // A bucket must hold the one call that takes its turn.
+            burst: (self.burst / self.per_second * per_second).max(1.0),
+        }
+    }
+}
+
 /// The rates that buckets begin with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
@@ -73,6 +85,16 @@ impl Default for Rates {
 }
 
 impl Rates {
+    /// A class by its name: `read`, `write`, `register`.
+    pub fn named(&mut self, class: &str) -> Option<&mut Rate> {
+        match class {
+            "read" => Some(&mut self.read),
+            "write" => Some(&mut self.write),
+            "register" => Some(&mut self.register),
+            _ => None,
+        }
+    }
+
     /// As good as no limit, for an emulator.
     pub fn unlimited() -> Self {
         let rate = Rate {
