@@ -30,6 +30,8 @@ pub struct Installed {
     pub nodes: NodeRules,
     /// Whether it may have its load balancers probe kube-proxy's health, so that a node is asked before whether that answers.
     pub probes_kube_proxy: bool,
+    /// Whether targets may be endpoints of a Service.
+    pub follows_endpoints: bool,
     /// Where it is a process of our own: what that measures.
     pub measures: Option<Measures>,
 }
@@ -55,6 +57,7 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
             installed.push(Installed {
                 measures: Some(data_plane(&local)),
                 probes_kube_proxy: true,
+                follows_endpoints: false,
                 name: name.clone(),
                 engine: Arc::new(Engine::new(Local::new(local))),
                 nodes: evenkeel_local::NODE_RULES,

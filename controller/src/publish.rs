@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use evenkeel_core::{
     claim::finalizer,
-    ids::{ProviderName, ServiceRef},
+    endpoints::{SERVICE_NAME_LABEL, SliceFacts},
+    ids::{ProviderName, ServiceKey, ServiceRef},
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client,
-    api::{GetParams, Patch, PatchParams},
+    api::{GetParams, ListParams, Patch, PatchParams},
     core::{Request, Resource as _},
 };
 use serde_json::Value;
@@ -94,6 +95,25 @@ impl Publisher {
         let found = self.api(service).get_opt(&service.key.name).await;
         let found = self.allowed("get services", found)?;
         Ok(found.filter(|found| found.meta.uid.as_deref() == Some(service.uid.as_str())))
+    }
+
+    /// Reads the EndpointSlices of a Service, and the version of that list.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn slices(
+        &self,
+        service: &ServiceKey,
+    ) -> Result<(Option<u64>, Vec<Item<SliceFacts>>), WriteError> {
+        let api = Api::<Item<SliceFacts>>::namespaced(self.client.clone(), &service.namespace);
+        // No resourceVersion: the server answers with what is stored, not with what it remembers.
+        let all = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", service.name));
+        let listed = self.allowed("list endpointslices", api.list(&all).await)?;
+        let version = listed.metadata.resource_version.as_deref();
+        Ok((
+            version.and_then(|version| version.parse().ok()),
+            listed.items,
+        ))
     }
 
     /// Makes sure that a provider's finalizer is on the Service. Returns the Service when it was written.

@@ -14,6 +14,7 @@
 //! again by looking.
 
 mod census;
+mod endpoints;
 mod following;
 pub(crate) mod foresee;
 mod memory;
@@ -38,6 +39,7 @@ use evenkeel_core::{
     ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
@@ -48,7 +50,7 @@ use crate::{
     queue::{Next, Shared, Turn, Why},
     standing::ControllerStanding,
     sweep::sweep,
-    watch::{item::Item, nodes::NodeCache, services::ServiceCache},
+    watch::{endpoints::EndpointCache, item::Item, nodes::NodeCache, services::ServiceCache},
 };
 use census::Census;
 use memory::Memory;
@@ -97,6 +99,9 @@ pub(crate) struct Reconciler {
     /// Foreign hands that were told of.
     hands: Mutex<HashMap<ServiceUid, String>>,
     census: Mutex<Census>,
+    endpoints: Mutex<EndpointCache>,
+    /// Done when somebody's targets are endpoints.
+    follows_endpoints: CancellationToken,
     kube_proxy_asked: Mutex<following::Asked>,
     /// Providers that have not answered the last look at the whole of them.
     unseen: Mutex<BTreeSet<ProviderName>>,
@@ -152,6 +157,8 @@ impl Reconciler {
             arrived: Mutex::default(),
             hands: Mutex::default(),
             census: Mutex::default(),
+            endpoints: Mutex::default(),
+            follows_endpoints: CancellationToken::new(),
             kube_proxy_asked: Mutex::default(),
             unseen: Mutex::default(),
         }

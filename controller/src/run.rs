@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use evenkeel_core::{
+    endpoints::SliceFacts,
     ids::{Cluster, ProviderName},
     nodes::NodeFacts,
 };
@@ -245,6 +246,7 @@ async fn live(
 
     let services = watch_services(shared, &reconciler, tasks);
     let nodes = watch_nodes(shared, &reconciler, tasks);
+    watch_endpoints(shared, &reconciler, tasks);
     let caches = async {
         tokio::join!(
             services.cancelled(),
@@ -438,6 +440,24 @@ fn watch_nodes(
         }
     });
     listed
+}
+
+/// Watches EndpointSlices, from when somebody's targets are endpoints.
+fn watch_endpoints(shared: &Arc<Shared>, reconciler: &Arc<Reconciler>, tasks: &mut Tasks) {
+    let (shared, reconciler) = (shared.clone(), reconciler.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = shared.stop.cancelled() => return ("watch of endpointslices", Ok(())),
+            () = reconciler.endpoints_are_followed() => {}
+        }
+        let watched = watch::<SliceFacts>(
+            shared.client.clone(),
+            &shared.metrics,
+            &shared.stop,
+            |event| reconciler.hear_of_endpoints(event),
+        );
+        ("watch of endpointslices", watched.await)
+    });
 }
 
 /// Never ends.

@@ -4,6 +4,7 @@
 //! read is named in the log, counted, and stops nothing. While the API server is away the caches stay as they are and
 //! the watch is tried again; when it is back they catch up by themselves.
 
+pub mod endpoints;
 pub mod item;
 pub mod nodes;
 pub mod services;
@@ -45,6 +46,10 @@ pub async fn watch<T: Trim>(
     let paged = watcher::Config::default()
         .timeout(WATCH_SECONDS)
         .page_size(PAGE);
+    let paged = match T::LABELS {
+        Some(labels) => paged.labels(labels),
+        None => paged,
+    };
     let mut config = paged.clone().streaming_lists();
     let mut away = Away::new(T::PLURAL);
     'streams: loop {

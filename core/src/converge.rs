@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{
     digest::Digest,
+    endpoints::EndpointSet,
     error::{CloudError, ErrorClass},
     failure::{Failure, Failures},
     ids::{GroupKey, ResourceId},
@@ -77,6 +78,8 @@ pub struct Round<'a, P: Provider + ?Sized> {
     pub nodes: &'a NodeSet,
     /// The nodes that were followed when the caller last saw what it knows.
     pub followed: Option<&'a NodeSet>,
+    /// The endpoints of the group's Services, where they are followed.
+    pub endpoints: &'a EndpointSet,
     /// The digest that the owner approved.
     pub approval: Option<&'a str>,
     /// The time.
@@ -98,6 +101,7 @@ impl<P: Provider + ?Sized> Round<'_, P> {
             fresh,
             nodes: self.nodes,
             followed: self.followed,
+            endpoints: self.endpoints,
             failures,
             approval: self.approval,
             now: self.now,

@@ -28,6 +28,7 @@ use serde::Serialize;
 use crate::{
     converge::{Journal, Known, Round, converge, rehearse, unreadable},
     digest::Digest,
+    endpoints::EndpointSet,
     error::CloudError,
     failure::{Failure, Failures, HOLD},
     group::Group,
@@ -62,6 +63,8 @@ pub struct Request {
     pub ask: Ask,
     /// The provider's nodes.
     pub nodes: Arc<NodeSet>,
+    /// The endpoints of the group's Services, where [`AnyProvider::follows_endpoints`] asks for them.
+    pub endpoints: Arc<EndpointSet>,
     /// The digest that the owner approved.
     pub approval: Option<Arc<str>>,
     /// Plan, but write nothing.
@@ -105,6 +108,9 @@ pub struct Report {
     pub gone: bool,
     /// Reads of the cloud.
     pub reads: usize,
+    /// Targets are endpoints: the group has to be told of them.
+    #[serde(skip)]
+    pub follows_endpoints: bool,
 }
 
 impl Report {
@@ -160,6 +166,11 @@ pub trait AnyProvider: Send + Sync {
     /// Makes a group what is asked, as far as it goes now. One run per group at a time is the caller's duty.
     async fn run(&self, request: Request, journal: &dyn Journal) -> Report;
 
+    /// Whether a group has to be told of its Services' endpoints. None: nothing tells before it has run.
+    fn follows_endpoints(&self, _key: &GroupKey, _ask: &Ask) -> Option<bool> {
+        Some(false)
+    }
+
     /// Foretells what `run` would do. Reads, and never writes.
     ///
     /// # Errors
@@ -183,6 +194,8 @@ pub trait AnyProvider: Send + Sync {
 struct Memory<P: Provider> {
     want: Want<P::Desired>,
     nodes: Arc<NodeSet>,
+    /// The version of the endpoints.
+    endpoints: Digest,
     approval: Option<Arc<str>>,
     paused: bool,
     /// What is there, where the last run left it in peace; anything else is read again.
@@ -388,6 +401,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             key,
             ask,
             nodes,
+            endpoints,
             approval,
             paused,
             look,
@@ -399,6 +413,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
         let unchanged = memory.as_ref().is_some_and(|m| {
             m.want == want
                 && m.nodes.version() == nodes.version()
+                && m.endpoints == endpoints.version()
                 && m.approval == approval
                 && m.paused == paused
         });
@@ -456,6 +471,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     let memory = Memory {
                         want,
                         nodes,
+                        endpoints: endpoints.version(),
                         approval,
                         paused,
                         seen: None,
@@ -482,6 +498,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             want: &want,
             nodes: &nodes,
             followed: followed.as_deref(),
+            endpoints: &endpoints,
             approval: approval.as_deref(),
             now,
         };
@@ -522,6 +539,8 @@ impl<P: Provider> AnyProvider for Engine<P> {
             }
         };
         report.warnings.extend(noticed.iter().cloned());
+        report.follows_endpoints =
+            self.provider.follows_endpoints(&want, seen.as_ref()) == Some(true);
         report.repaired = was_done && !report.applied.is_empty();
         let done = report.waits.is_empty()
             && report.failures.is_empty()
@@ -539,6 +558,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                     want
                 },
                 nodes,
+                endpoints: endpoints.version(),
                 approval,
                 paused,
                 seen: seen.filter(|_| done),
@@ -549,6 +569,17 @@ impl<P: Provider> AnyProvider for Engine<P> {
             self.keep(key, memory);
         }
         report
+    }
+
+    fn follows_endpoints(&self, key: &GroupKey, ask: &Ask) -> Option<bool> {
+        let (want, _) = self.judge(ask);
+        if let Some(slot) = lock(&self.slots).get(key) {
+            let seen = slot.memory.as_ref().and_then(|memory| memory.seen.as_ref());
+            return self.provider.follows_endpoints(&want, seen);
+        }
+        let looks = lock(&self.first_looks);
+        let seen = looks.groups.get(&key.identity());
+        self.provider.follows_endpoints(&want, seen)
     }
 
     async fn rehearse(&self, request: &Request) -> Result<Rehearsal, CloudError> {
@@ -562,6 +593,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             want: &want,
             nodes: &request.nodes,
             followed: None,
+            endpoints: &request.endpoints,
             approval: request.approval.as_deref(),
             now: request.now,
         };

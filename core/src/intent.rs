@@ -7,7 +7,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,12 +56,42 @@ pub struct PortIntent {
     pub name: Option<Arc<str>>,
     /// The NodePort; None when none is allocated.
     pub node_port: Option<u16>,
+    /// `targetPort`; the API server's default is the port itself.
+    pub target_port: TargetPort,
+}
+
+/// Where the pods of a Service port listen. `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum TargetPort {
+    /// At this number.
+    Number(u16),
+    /// Where each pod's container port of this name is; its number may differ from pod to pod.
+    Name(Arc<str>),
+}
+
+impl TargetPort {
+    /// The number, where it is one.
+    pub fn number(&self) -> Option<u16> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TargetPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 impl PortIntent {
     /// All that counts.
-    fn parts(&self) -> (PortKey, Option<u16>) {
-        (self.key, self.node_port)
+    fn parts(&self) -> (PortKey, Option<u16>, &TargetPort) {
+        (self.key, self.node_port, &self.target_port)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod condition;
 pub mod converge;
 pub mod diff;
 pub mod digest;
+pub mod endpoints;
 pub mod engine;
 pub mod error;
 pub mod failure;

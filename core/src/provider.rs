@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    endpoints::EndpointSet,
     error::CloudError,
     failure::Failures,
     group::Group,
@@ -72,6 +73,8 @@ pub struct PlanInput<'a, P: Provider + ?Sized> {
     /// The nodes that `seen` follows, where a run before this one left them in peace. For an observation that does not say
     /// what the targets are: what has come and gone since.
     pub followed: Option<&'a NodeSet>,
+    /// The endpoints of the group's Services, for providers that follow them.
+    pub endpoints: &'a EndpointSet,
     /// Steps that failed and are held back. The loop holds the same steps back; a plan may choose another way.
     pub failures: &'a Failures,
     /// The digest that the Service's owner approved.
@@ -125,7 +128,7 @@ pub type Wake = Arc<dyn Fn(&GroupKey) + Send + Sync>;
 /// before its successor is there. The order of inputs changes nothing. An unchanged world causes no call.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
-    /// What shall be: typed cloud objects, without targets (those follow the nodes).
+    /// What shall be: typed cloud objects, without targets (those follow the nodes, or the endpoints).
     type Desired: Clone + Debug + PartialEq + Serialize + Send + Sync + 'static;
     /// What is: the objects the group owns, and the shared facts they rest on.
     type Observed: Clone + Debug + PartialEq + Send + Sync + 'static;
@@ -156,6 +159,16 @@ pub trait Provider: Send + Sync + 'static {
     /// Whether what was observed is stamped to stay when its Services are deleted. Pure.
     fn retained(&self, _seen: &Self::Observed) -> bool {
         false
+    }
+
+    /// Whether targets of the group are its Services' endpoints, so that it has to be told of them. `seen` is what is there, where
+    /// that is known: of what is rejected nothing else tells. None: nothing tells. Pure.
+    fn follows_endpoints(
+        &self,
+        _want: &Want<Self::Desired>,
+        _seen: Option<&Self::Observed>,
+    ) -> Option<bool> {
+        Some(false)
     }
 
     /// Reads what a group owns and the facts it rests on. Nothing owned is an empty observation, never an error.

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{
     claim::ClassRule,
     converge::NoJournal,
+    endpoints::EndpointSet,
     engine::{AnyProvider as _, Ask, Engine, Report, Request},
     error::{CloudError, ErrorClass},
     group::Group,
@@ -53,6 +54,8 @@ pub(crate) struct Cloud {
     pub(crate) reads: usize,
     /// Names of the objects written, in order.
     pub(crate) writes: Vec<String>,
+    /// Plans made.
+    pub(crate) plans: usize,
     /// The nodes that the last plan was told were followed before.
     pub(crate) followed: Option<String>,
 }
@@ -164,6 +167,7 @@ impl Provider for Scripted {
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
         self.cloud().followed = input.followed.map(targets);
+        self.cloud().plans += 1;
         let mut plan = Plan::empty();
         let seen = input.seen;
         let follow = (TARGETS.to_owned(), targets(input.nodes));
@@ -318,6 +322,7 @@ pub(crate) fn request(ask: Ask) -> Request {
         key: key(),
         ask,
         nodes: nodes(&["a"]),
+        endpoints: Arc::new(EndpointSet::unknown()),
         approval: None,
         paused: false,
         look: false,

@@ -43,6 +43,7 @@ pub(super) fn install(config: &AwsConfig, cluster: &Cluster) -> Installed {
         engine: Arc::new(Engine::new(Aws::new(context, client))),
         nodes: evenkeel_aws::NODE_RULES,
         probes_kube_proxy: true,
+        follows_endpoints: true,
         measures: None,
     }
 }

@@ -126,7 +126,9 @@ impl Run<'_> {
             port_errors: reading
                 .map(|reading| reading.port_errors.as_slice())
                 .unwrap_or_default(),
-            no_nodes: reading.is_ok() && self.has_no_nodes(nodes),
+            no_nodes: reading.is_ok()
+                && !self.is_served_by_endpoints(member)
+                && self.has_no_nodes(nodes),
             leaving: false,
             running,
         }

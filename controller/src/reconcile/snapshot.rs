@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
+    endpoints::EndpointSet,
     engine::{Ask, Request},
     ids::{GroupKey, ProviderName},
     problem::Problems,
@@ -121,6 +122,7 @@ impl Reconciler {
             // Nothing is asked but what is there.
             ask: Ask::Keep(Problems::none()),
             nodes: self.nodes().set(name),
+            endpoints: Arc::new(EndpointSet::unknown()),
             approval: None,
             paused: true,
             look: true,

@@ -8,6 +8,7 @@ use std::{
 
 use evenkeel_core::{
     claim::owned_by,
+    endpoints::EndpointSet,
     engine::{Ask, Report, Request},
     error::chain,
     ids::{GroupKey, ServiceRef},
@@ -85,32 +86,35 @@ impl Run<'_> {
         }
         let releasing = matches!(ask, Ask::Release);
         let nodes = self.all.nodes().set(&self.provider.name);
+        let followed = self.endpoints(&ask).await;
+        let inputs = (nodes.clone(), followed.endpoints.clone());
         let again = matches!(ask, Ask::Serve(_)).then(|| ask.clone());
         let mut report = self
-            .converge(ask, nodes.clone(), look, why, &mut memory, now)
+            .converge(ask, inputs.clone(), look, why, &mut memory, now)
             .await;
         if let Some(ask) = again.filter(|_| report.untold) {
             // What took another's place serves, and what it replaced serves until the world knows.
             let now = self.all.clock.now();
             if !self.publish(&report, &nodes, &mut memory, now).await {
                 let next = self
-                    .converge(ask, nodes.clone(), false, why, &mut memory, now)
+                    .converge(ask, inputs.clone(), false, why, &mut memory, now)
                     .await;
                 report = after(report, next);
             }
         }
         if let Some(ask) = self.without_those_who_left(&report, &memory) {
             let next = self
-                .converge(ask, nodes.clone(), look, why, &mut memory, now)
+                .converge(ask, inputs.clone(), look, why, &mut memory, now)
                 .await;
             report = after(report, next);
         }
         lap = self.lap(Stage::Converge, lap);
         self.hear(&report);
         self.tell_of_nodes(&report, &nodes);
+        self.begin_to_follow(&report);
         let now = self.all.clock.now();
         let hushed = hushed(&report, &mut memory, now);
-        let mut trouble = report.untold;
+        let mut trouble = report.untold || followed.missing;
         if hushed.is_some() {
             for member in &self.group.staying {
                 let serving = super::publish::says_serving(&member.service);
@@ -281,7 +285,7 @@ impl Run<'_> {
     async fn converge(
         &self,
         ask: Ask,
-        nodes: Arc<NodeSet>,
+        (nodes, endpoints): (Arc<NodeSet>, Arc<EndpointSet>),
         look: bool,
         why: Why,
         memory: &mut Memory,
@@ -300,6 +304,7 @@ impl Run<'_> {
             key: self.key.clone(),
             ask,
             nodes: nodes.clone(),
+            endpoints,
             approval,
             paused,
             look,

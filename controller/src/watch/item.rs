@@ -5,9 +5,15 @@
 
 use std::borrow::Cow;
 
-use evenkeel_core::{annotation::key::LAST_APPLIED, condition::ConditionType, nodes::NodeFacts};
+use evenkeel_core::{
+    annotation::key::LAST_APPLIED, condition::ConditionType, endpoints::SliceFacts,
+    nodes::NodeFacts,
+};
 use k8s_openapi::{
-    api::core::v1::{Node, Service},
+    api::{
+        core::v1::{Node, Service},
+        discovery::v1::EndpointSlice,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
@@ -23,6 +29,9 @@ pub trait Trim: Clone + std::fmt::Debug + Send + Sync + 'static {
     type Of: Resource<DynamicType = ()>;
     /// Its plural, for people.
     const PLURAL: &'static str;
+
+    /// The labels of those that matter; None: all do.
+    const LABELS: Option<&str> = None;
 
     /// Reads it, and keeps what is needed.
     ///
@@ -160,6 +169,19 @@ impl Trim for NodeFacts {
         }
         let node: Node = serde_json::from_value(object).map_err(|error| error.to_string())?;
         Ok(Self::from_resource(&node))
+    }
+}
+
+/// Of an EndpointSlice, its facts alone. Those of Services without an address of their own are left out: no load balancer has one.
+impl Trim for SliceFacts {
+    type Of = EndpointSlice;
+    const PLURAL: &'static str = "endpointslices";
+    const LABELS: Option<&str> = Some("kubernetes.io/service-name,!service.kubernetes.io/headless");
+
+    fn read(object: Value) -> Result<Self, String> {
+        let slice: EndpointSlice =
+            serde_json::from_value(object).map_err(|error| error.to_string())?;
+        Ok(Self::from_resource(&slice))
     }
 }
 

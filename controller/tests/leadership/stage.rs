@@ -254,6 +254,7 @@ impl Stage {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, Tap::new()));
                 vec![Installed {
                     probes_kube_proxy: false,
+                    follows_endpoints: false,
                     measures: None,
                     name: provider,
                     engine: Arc::new(Engine::new(Tweaked::with(own, recorder))),

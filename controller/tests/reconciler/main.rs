@@ -5,6 +5,7 @@
 
 mod api;
 mod changes;
+mod endpoints;
 mod events;
 mod groups;
 mod life;

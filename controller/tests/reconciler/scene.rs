@@ -71,6 +71,8 @@ pub(crate) struct Scene {
     pub(crate) election: bool,
     /// What the cloud needs of a node.
     pub(crate) nodes: NodeRules,
+    /// Whether the provider's targets may be endpoints.
+    pub(crate) follows_endpoints: bool,
     /// For how long nodes are quiet before they are looked at, and how long that may take.
     pub(crate) node_debounce: (Duration, Duration),
     /// What stands between the controller and the provider.
@@ -128,6 +130,7 @@ impl Scene {
                 needs_address: false,
                 drains: true,
             },
+            follows_endpoints: false,
             node_debounce: (Duration::from_millis(100), Duration::from_millis(500)),
             between: Arc::new(|provider| provider),
             twin: None,
@@ -182,6 +185,7 @@ impl Scene {
             clock: self.clock.clone(),
         };
         let (nodes, between) = (self.nodes, self.between.clone());
+        let follows_endpoints = self.follows_endpoints;
         let (end, ended) = oneshot::channel();
         let run = run_with(
             config,
@@ -192,6 +196,7 @@ impl Scene {
                     let own = Own::new(cluster.clone(), CloudClient::new(cloud, tap.clone()));
                     Installed {
                         probes_kube_proxy: false,
+                        follows_endpoints,
                         measures: None,
                         name,
                         engine: between(Arc::new(Engine::new(own))),

@@ -5,7 +5,9 @@ use futures::FutureExt as _;
 use super::*;
 use crate::{
     converge::NoJournal,
+    endpoints::{Endpoint, Use},
     ids::ResourceId,
+    ports::{PortKey, Protocol},
     scripted::{Manners, Scripted, minute, nodes, request, run, serve},
 };
 
@@ -147,6 +149,40 @@ fn a_run_that_was_cut_is_followed_by_a_look_whatever_an_inventory_said() {
         report.applied.is_empty() && report.settled(),
         "all was written before: {report:#?}"
     );
+}
+
+#[test]
+fn other_endpoints_are_a_reason_to_plan_and_the_same_are_none() {
+    let engine = engine();
+    let with = |address: Option<&str>| {
+        let endpoint = |address: &str| Endpoint {
+            address: address.parse().expect("an address"),
+            port: 8080,
+            use_: Use::Add,
+            zone: None,
+            pod: None,
+        };
+        let port = PortKey {
+            port: 80,
+            protocol: Protocol::Tcp,
+        };
+        let found = [(port, address.map(endpoint).into_iter().collect())].into();
+        Request {
+            endpoints: Arc::new(EndpointSet::new([(ServiceUid::new("uid"), found)].into())),
+            ..request(serve(&[("lb", "1")]))
+        }
+    };
+    for (name, address, plans) in [
+        ("first", None, true),
+        ("the same", None, false),
+        ("one", Some("10.1.0.1"), true),
+        ("the same one", Some("10.1.0.1"), false),
+        ("another", Some("10.1.0.2"), true),
+    ] {
+        engine.provider().cloud().plans = 0;
+        run(&engine, with(address));
+        assert_eq!(engine.provider().cloud().plans > 0, plans, "{name}");
+    }
 }
 
 #[test]

@@ -2,13 +2,16 @@
 //!
 //! What the API server already rejects is still checked here: a manifest can be read that no server has seen, and
 //! objects stored long ago lack defaults that newer ones have. Left aside are the fields that say nothing to a load
-//! balancer: selector, target ports, `appProtocol`, labels, `internalTrafficPolicy`, `trafficDistribution`.
+//! balancer: selector, `appProtocol`, labels, `internalTrafficPolicy`, `trafficDistribution`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 
-use super::{Affinity, Intent, PortIntent, TrafficPolicy};
+use super::{Affinity, Intent, PortIntent, TargetPort, TrafficPolicy};
 use crate::{
     annotation::{self, NEUTRAL, key, value},
     claim::ClassRule,
@@ -259,6 +262,7 @@ fn port_intent(index: usize, port: &ServicePort) -> Result<PortIntent, Problems>
     let node_port = problems
         .take(optional_port(field("nodePort"), port.node_port))
         .flatten();
+    let target_port = problems.take(target_port(field("targetPort"), number, port));
     problems.check()?;
     Ok(PortIntent {
         key: PortKey {
@@ -271,7 +275,36 @@ fn port_intent(index: usize, port: &ServicePort) -> Result<PortIntent, Problems>
             .filter(|name| !name.is_empty())
             .map(Arc::from),
         node_port,
+        target_port: target_port.unwrap_or(TargetPort::Number(number)),
     })
+}
+
+/// Where the pods listen. A number may stand as text where the object was never read by an API server.
+fn target_port(
+    field: impl Into<String>,
+    port: u16,
+    from: &ServicePort,
+) -> Result<TargetPort, Problem> {
+    let number = match &from.target_port {
+        None | Some(IntOrString::Int(0)) => return Ok(TargetPort::Number(port)),
+        Some(IntOrString::String(name)) if name.parse::<i32>().is_err() => {
+            return Ok(TargetPort::Name(name.as_str().into()));
+        }
+        Some(IntOrString::String(text)) => text.parse().unwrap_or_default(),
+        Some(IntOrString::Int(number)) => *number,
+    };
+    match u16::try_from(number) {
+        Ok(number) if number > 0 => Ok(TargetPort::Number(number)),
+        _ => {
+            let advice = "Write the port that the pods listen on, or the name of a container port.";
+            Err(Problem::new(
+                field,
+                number.to_string(),
+                "must be from 1 to 65535",
+                advice,
+            ))
+        }
+    }
 }
 
 /// A port the API server allocates; 0 means that it did not.

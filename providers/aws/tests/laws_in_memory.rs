@@ -20,6 +20,7 @@ use evenkeel_aws::{
     plan, predict,
 };
 use evenkeel_core::{
+    endpoints::EndpointSet,
     error::{CloudError, ErrorClass, ProviderFault},
     group::Group,
     ids::{Cluster, GroupKey, NodeName},
@@ -252,6 +253,7 @@ impl Provider for InMemory {
                 fresh: input.fresh,
                 nodes: input.nodes,
                 followed: input.followed,
+                endpoints: input.endpoints,
                 failures: input.failures,
                 approval: input.approval,
                 now: input.now,
@@ -565,6 +567,7 @@ impl World for MemoryWorld {
                     fresh: true,
                     nodes: &nodes,
                     followed: None,
+                    endpoints: &EndpointSet::unknown(),
                     failures: &evenkeel_core::failure::Failures::default(),
                     approval: None,
                     now: evenkeel_core::Timestamp::UNIX_EPOCH,

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use evenkeel_core::{
     Timestamp,
     converge::{Rehearsed, Round, rehearse},
+    endpoints::EndpointSet,
     failure::Failures,
     ids::GroupKey,
     nodes::NodeSet,
@@ -133,6 +134,7 @@ fn foretell(
         want,
         nodes,
         followed: None,
+        endpoints: &EndpointSet::unknown(),
         approval,
         now: Timestamp::UNIX_EPOCH,
     };

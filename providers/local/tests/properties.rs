@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use evenkeel_core::{
     Timestamp,
     claim::Profile,
+    endpoints::EndpointSet,
     failure::Failures,
     group::Group,
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef, ServiceUid},
-    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TrafficPolicy},
+    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
     nodes::{Node, NodeReason, NodeSet, Placement},
     plan::{Action, Plan},
@@ -92,6 +93,7 @@ fn any_intent() -> impl Strategy<Value = Intent> {
                     },
                     name: None,
                     node_port: *node_port,
+                    target_port: TargetPort::Number(*number),
                 };
                 let numbers: BTreeMap<(u16, bool), Option<u16>> = ports.into_keys().collect();
                 Intent {
@@ -182,6 +184,7 @@ impl Stage {
             fresh: true,
             nodes,
             followed: None,
+            endpoints: &EndpointSet::unknown(),
             failures: &Failures::default(),
             approval,
             now: Timestamp::UNIX_EPOCH,

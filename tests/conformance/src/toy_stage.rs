@@ -175,6 +175,7 @@ impl ToyStage {
                 };
                 vec![Installed {
                     probes_kube_proxy: false,
+                    follows_endpoints: false,
                     measures: None,
                     name,
                     engine: Arc::new(Engine::new(own)),

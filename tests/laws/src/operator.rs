@@ -16,6 +16,7 @@ use std::{
 use evenkeel_core::{
     Timestamp,
     converge::Journal,
+    endpoints::EndpointSet,
     engine::{AnyProvider, Ask, Engine, Report, Request},
     error::CloudError,
     failure::{Failure, HOLD},
@@ -217,6 +218,7 @@ impl<'r, R: Rig> Operator<'r, R> {
             key: key.clone(),
             ask,
             nodes: self.scene.node_set(),
+            endpoints: Arc::new(EndpointSet::unknown()),
             approval: self.approvals.get(key).cloned(),
             paused: false,
             look: false,

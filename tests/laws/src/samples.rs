@@ -8,7 +8,7 @@ use std::{
 use evenkeel_core::{
     claim::Profile,
     ids::{Cluster, NodeName, ServiceKey, ServiceRef, ServiceUid},
-    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TrafficPolicy},
+    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
     nodes::{Node, Placement},
     ports::{PortKey, Protocol},
@@ -55,6 +55,7 @@ pub fn port(number: u16, protocol: Protocol) -> PortIntent {
         },
         name: None,
         node_port: Some(30000 + number % 2768),
+        target_port: TargetPort::Number(number),
     }
 }
 

@@ -230,6 +230,7 @@ impl<P: Provider, T: Tweak<P>> Provider for Tweaked<P, T> {
             fresh,
             nodes,
             followed,
+            endpoints,
             failures,
             approval,
             now,
@@ -241,6 +242,7 @@ impl<P: Provider, T: Tweak<P>> Provider for Tweaked<P, T> {
             fresh,
             nodes,
             followed,
+            endpoints,
             failures,
             approval,
             now,
@@ -258,6 +260,13 @@ impl<P: Provider, T: Tweak<P>> Provider for Tweaked<P, T> {
     }
     fn retained(&self, seen: &P::Observed) -> bool {
         self.tweak.retained(&self.inner, seen)
+    }
+    fn follows_endpoints(
+        &self,
+        want: &Want<P::Desired>,
+        seen: Option<&P::Observed>,
+    ) -> Option<bool> {
+        self.inner.follows_endpoints(want, seen)
     }
     async fn observe(
         &self,

@@ -1,15 +1,20 @@
 //! One group after another: what it asks, and what its provider foretells (Reads).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use anyhow::{Result, anyhow};
 use evenkeel_core::{
+    endpoints::{EndpointSet, SERVICE_NAME_LABEL, SliceFacts, endpoints},
     engine::Request,
     error::{CloudError, chain},
     ids::{Cluster as Identity, GroupKey, ProviderName, ServiceRef},
     nodes::{NodeFacts, NodeSet, node_set},
     ticket::Ticket,
 };
+use k8s_openapi::api::core::v1::Service;
 use kube::{Api, api::ListParams};
 
 use super::{
@@ -27,7 +32,10 @@ use crate::{
         plan::{GroupPlan, Plan},
         standing::{Fault, Scope},
     },
-    watch::{item::Item, services::ServiceCache},
+    watch::{
+        item::Item,
+        services::{ServiceCache, reference},
+    },
 };
 
 pub(super) fn unreachable(provider: &ProviderName, error: &CloudError) -> anyhow::Error {
@@ -103,7 +111,7 @@ impl Planner<'_> {
         let (all, foreign) = foresee(
             key,
             self.identity,
-            members,
+            members.clone(),
             &self.cluster.config.rules,
             !left.is_empty(),
         );
@@ -121,7 +129,9 @@ impl Planner<'_> {
             else {
                 continue;
             };
-            let group = self.rehearse(key, foreseen, provider, left).await;
+            let group = self
+                .rehearse(key, foreseen, provider, (&members, left))
+                .await;
             // A provider that never had anything to do with who left says so with an empty plan.
             let nobody = group.services.is_empty();
             if !(nobody && group.waves.is_empty() && group.error.is_none()) {
@@ -135,7 +145,7 @@ impl Planner<'_> {
         key: &GroupKey,
         foreseen: Foreseen,
         provider: &Installed,
-        left: &[ServiceRef],
+        (members, left): (&[Arc<Service>], &[ServiceRef]),
     ) -> GroupPlan {
         let keys = |all: &[ServiceRef]| -> Vec<String> {
             all.iter().map(|service| service.key.to_string()).collect()
@@ -166,10 +176,18 @@ impl Planner<'_> {
             ..GroupPlan::default()
         };
         let nodes = self.nodes.get(&provider.name).cloned();
+        let endpoints = match self.endpoints(key, &foreseen, provider, members).await {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                group.error = Some(format!("{error:#}"));
+                return group;
+            }
+        };
         let request = Request {
             key: key.clone(),
             ask: foreseen.ask,
             nodes: nodes.unwrap_or_else(|| Arc::new(NodeSet::empty())),
+            endpoints: Arc::new(endpoints),
             approval: foreseen.approval,
             paused: foreseen.paused,
             look: true,
@@ -182,6 +200,39 @@ impl Planner<'_> {
             Err(error) => group.error = Some(unreachable_text(&provider.name, &error)),
         }
         group
+    }
+}
+
+impl Planner<'_> {
+    /// The endpoints of a group, where its targets are or may be endpoints. A Service that is not in the cluster has none.
+    async fn endpoints(
+        &self,
+        key: &GroupKey,
+        foreseen: &Foreseen,
+        provider: &Installed,
+        members: &[Arc<Service>],
+    ) -> Result<EndpointSet> {
+        let follows = || provider.engine.follows_endpoints(key, &foreseen.ask);
+        if !provider.follows_endpoints || follows() == Some(false) {
+            return Ok(EndpointSet::unknown());
+        }
+        let mut services = BTreeMap::new();
+        for service in members {
+            let of = reference(service);
+            let api: Api<Item<SliceFacts>> =
+                Api::namespaced(self.cluster.client.clone(), &of.key.namespace);
+            let all =
+                ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", of.key.name));
+            let listed = answer(api.list(&all)).await;
+            let listed = listed.map_err(|error| failed("the list of EndpointSlices", &error))?;
+            let slices: Vec<_> = listed
+                .items
+                .into_iter()
+                .filter_map(|item| item.body.ok())
+                .collect();
+            services.insert(of.uid, endpoints(service, &slices));
+        }
+        Ok(EndpointSet::new(services))
     }
 }
 

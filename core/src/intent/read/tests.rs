@@ -82,6 +82,7 @@ fn port(number: u16, protocol: Protocol, node_port: Option<u16>) -> PortIntent {
         key,
         name: None,
         node_port,
+        target_port: TargetPort::Number(number),
     }
 }
 
@@ -111,7 +112,10 @@ fn a_plain_service_asks_for_the_defaults() {
             uid: ServiceUid::from("5e7f"),
         },
         profile: crate::claim::Profile::Neutral,
-        ports: vec![port(443, Protocol::Tcp, Some(31443))],
+        ports: vec![PortIntent {
+            target_port: TargetPort::Number(8443),
+            ..port(443, Protocol::Tcp, Some(31443))
+        }],
         families: vec![IpFamily::V4],
         traffic_policy: TrafficPolicy::Cluster,
         affinity: Affinity::None,
@@ -145,7 +149,6 @@ fn fields_that_say_nothing_to_a_load_balancer_change_nothing() {
     };
     no_change("renamed port", ports(json!({"name": "web"})));
     no_change("unnamed port", ports(json!({"name": null})));
-    no_change("target port", ports(json!({"targetPort": "http"})));
     no_change(
         "appProtocol",
         ports(json!({"appProtocol": "kubernetes.io/h2c"})),
@@ -783,4 +786,21 @@ proptest! {
             prop_assert!(problems.iter().all(|problem| !problem.advice.is_empty()));
         }
     }
+}
+
+#[test]
+fn where_pods_listen() {
+    for (name, target, want) in [
+        ("absent", json!(null), TargetPort::Number(80)),
+        ("unset", json!(0), TargetPort::Number(80)),
+        ("a number", json!(8080), TargetPort::Number(8080)),
+        ("a number as text", json!("8080"), TargetPort::Number(8080)),
+        ("a name", json!("http"), TargetPort::Name("http".into())),
+    ] {
+        let ports =
+            json!({"spec": {"ports": [{"port": 80, "nodePort": 30080, "targetPort": target}]}});
+        assert_eq!(intent(ports).ports[0].target_port, want, "{name}");
+    }
+    let ports = json!({"spec": {"ports": [{"port": 80, "nodePort": 30080, "targetPort": 70000}]}});
+    assert_eq!(fields(ports), ["spec.ports[0].targetPort"]);
 }

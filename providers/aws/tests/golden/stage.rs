@@ -14,6 +14,7 @@ use evenkeel_aws::{
 };
 use evenkeel_core::{
     Timestamp,
+    endpoints::EndpointSet,
     failure::Failures,
     ids::{GroupKey, NodeName},
     nodes::{Node, NodeReason, NodeSet, Placement},
@@ -34,6 +35,7 @@ pub(crate) struct Stage {
     pub(crate) want: Want<Desired>,
     pub(crate) seen: Observed,
     pub(crate) nodes: NodeSet,
+    pub(crate) endpoints: EndpointSet,
     pub(crate) followed: Option<NodeSet>,
     pub(crate) fresh: bool,
     pub(crate) approval: Option<String>,
@@ -66,6 +68,7 @@ impl Stage {
             want: Want::Nothing,
             seen: Observed::default(),
             nodes: nodes(3),
+            endpoints: EndpointSet::unknown(),
             followed: None,
             fresh: true,
             approval: None,
@@ -144,6 +147,7 @@ impl Stage {
                 fresh: self.fresh,
                 nodes: &self.nodes,
                 followed: self.followed.as_ref(),
+                endpoints: &self.endpoints,
                 failures: &self.failures,
                 approval: self.approval.as_deref(),
                 now: self.now,

@@ -185,6 +185,7 @@ impl Walk {
                 fresh: stage.fresh,
                 nodes: &stage.nodes,
                 followed: self.followed.as_ref(),
+                endpoints: &stage.endpoints,
                 failures: &Failures::default(),
                 approval: stage.approval.as_deref(),
                 now: stage.now,

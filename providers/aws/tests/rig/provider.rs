@@ -98,6 +98,7 @@ impl Provider for Clustered {
             fresh: input.fresh,
             nodes: &nodes,
             followed: followed.as_ref(),
+            endpoints: input.endpoints,
             failures: input.failures,
             approval: input.approval,
             now: input.now,

@@ -11,10 +11,11 @@ use evenkeel_aws::{
 use evenkeel_core::{
     Timestamp,
     converge::NoJournal,
+    endpoints::EndpointSet,
     engine::{AnyProvider, Ask, Engine, Report, Request},
     group::Group,
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef, ServiceUid},
-    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TrafficPolicy},
+    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
     nodes::{Node, NodeSet, Placement},
     ports::{PortKey, Protocol},
@@ -100,6 +101,7 @@ impl Stage {
             key: key.clone(),
             ask,
             nodes: Arc::clone(&self.nodes),
+            endpoints: Arc::new(EndpointSet::unknown()),
             approval: None,
             paused: false,
             look,
@@ -190,6 +192,7 @@ pub(crate) fn service(name: &str, ports: &[u16]) -> Intent {
         },
         name: None,
         node_port: Some(30_000 + number % 2_768),
+        target_port: TargetPort::Number(*number),
     };
     Intent {
         service: ServiceRef {

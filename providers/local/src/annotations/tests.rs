@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evenkeel_core::{
     claim::Profile,
     ids::{ServiceKey, ServiceRef, ServiceUid},
-    intent::{Options, PortIntent, SourceRanges},
+    intent::{Options, PortIntent, SourceRanges, TargetPort},
     net::IpFamily,
     ports::{PortKey, Protocol},
 };
@@ -27,6 +27,7 @@ fn intent() -> Intent {
             },
             name: None,
             node_port: Some(31443),
+            target_port: TargetPort::Number(443),
         }],
         families: vec![IpFamily::V4],
         traffic_policy: TrafficPolicy::Cluster,

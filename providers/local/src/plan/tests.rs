@@ -5,13 +5,14 @@ use std::{net::IpAddr, time::Duration};
 use evenkeel_core::{
     Timestamp,
     claim::Profile,
+    endpoints::EndpointSet,
     error::{CloudError, ErrorClass},
     failure::{Failure, Failures},
     group::Group,
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef},
     intent::{
         Affinity, HealthCheckPort, Intent, Options, PortIntent, ReclaimPolicy, SourceRanges,
-        TrafficPolicy,
+        TargetPort, TrafficPolicy,
     },
     nodes::{Node, NodeReason, Placement, ProxyHealth},
     plan::{Action, Change, Refusal},
@@ -45,6 +46,7 @@ fn intent(name: &str, ports: &[u16]) -> Intent {
         },
         name: None,
         node_port: Some(30_000 + port % 1_000),
+        target_port: TargetPort::Number(*port),
     };
     Intent {
         service: reference(name),
@@ -146,6 +148,7 @@ impl Stage {
             fresh: self.fresh,
             nodes: &self.nodes,
             followed: None,
+            endpoints: &EndpointSet::unknown(),
             failures: &self.failures,
             approval: self.approval.as_deref(),
             now: Timestamp::UNIX_EPOCH,

@@ -12,10 +12,11 @@ use evenkeel_aws::{
 use evenkeel_core::{
     Timestamp,
     converge::NoJournal,
+    endpoints::EndpointSet,
     engine::{AnyProvider as _, Ask, Engine, Report, Request},
     group::Group,
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef, ServiceUid},
-    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TrafficPolicy},
+    intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
     nodes::{NodeSet, Placement},
     ports::{PortKey, Protocol},
@@ -107,6 +108,7 @@ impl Service {
             },
             name: None,
             node_port: Some(30_000 + number),
+            target_port: TargetPort::Number(8_000 + number),
         };
         let annotation = (Arc::from("example.org/owner"), Arc::from("shop"));
         Intent {
@@ -247,6 +249,7 @@ impl Controller {
             key: GroupKey::Service(service.intent().service),
             ask,
             nodes: Arc::clone(&self.nodes),
+            endpoints: Arc::new(EndpointSet::unknown()),
             approval: None,
             paused: false,
             look,

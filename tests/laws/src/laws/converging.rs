@@ -2,6 +2,7 @@
 
 use evenkeel_core::{
     converge::{Rehearsed, Round, rehearse},
+    endpoints::EndpointSet,
     engine::Ask,
     error::ErrorClass,
     failure::Failures,
@@ -215,6 +216,7 @@ async fn foretell<R: Rig>(
         want,
         nodes,
         followed: None,
+        endpoints: &EndpointSet::unknown(),
         approval,
         now: operator.now,
     };
