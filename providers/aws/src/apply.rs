@@ -33,6 +33,8 @@ use crate::{
 /// What a step is done with.
 struct Doing<'a> {
     aws: &'a Aws,
+    /// Of the group.
+    identity: &'a str,
     client: &'a Client,
     seen: &'a Observed,
     ticket: &'a Ticket,
@@ -49,8 +51,10 @@ pub async fn apply(
     seen: &Observed,
     ticket: &Ticket,
 ) -> Result<Effect, CloudError> {
+    let identity = key.identity();
     let doing = Doing {
         aws,
+        identity: &identity,
         client: &aws.client,
         seen,
         ticket,
@@ -61,7 +65,10 @@ pub async fn apply(
                 step: step.clone(),
                 told,
             };
-            aws.index.learn(&key.identity(), &effect);
+            aws.index.learn(&identity, &effect);
+            if lists_openings(&effect.step) {
+                aws.facts.lists(&identity, aws.index.openings(&identity));
+            }
             Ok(effect)
         }
         Err(error) => {
@@ -73,11 +80,26 @@ pub async fn apply(
     }
 }
 
+/// Whether a step may change which openings the target groups of its group list.
+fn lists_openings(step: &Step) -> bool {
+    match step {
+        Step::CreateTargetGroup(_) | Step::Delete(Object::TargetGroup(_)) => true,
+        Step::Tag { object, .. } => matches!(object, Object::TargetGroup(_)),
+        _ => false,
+    }
+}
+
 impl Doing<'_> {
     async fn step(&self, step: &Step) -> Result<Told, CloudError> {
         match step {
             Step::CreateBackendGroup => self.create_backend_group().await,
             Step::AdmitNodes(instances) => self.admit_nodes(instances).await,
+            Step::OpenNodes {
+                openings,
+                groups,
+                rules,
+            } => self.open_nodes(openings, groups, rules).await,
+            Step::CloseNodes(rules) => self.close_nodes(rules).await,
             Step::CreateSecurityGroup { name, marks, tags } => {
                 self.create_security_group(name, marks, tags).await
             }

@@ -67,7 +67,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
         let own = fronts
             .iter()
             .filter(|front| front.member.service.uid == uid);
-        member.build(group, own, load_balancer.marks.retain);
+        member.build(context, group, own, load_balancer.marks.retain);
     }
     limit(&mut members, &load_balancer.security);
 

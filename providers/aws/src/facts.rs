@@ -16,7 +16,7 @@ use crate::{
     client::{Client, filter},
     errors,
     index::SharedGroups,
-    model::{Desired, Facts, Rule, Security, Source, Subnets, facts::Subnet},
+    model::{Desired, Facts, Opening, Rule, Security, Source, Subnets, facts::Subnet},
 };
 
 /// How old subnets may be for a new load balancer: others take addresses there.
@@ -89,6 +89,15 @@ struct State {
     ages: Ages,
 }
 
+/// For how long a group may take to list openings that it said it would. When it takes longer it says so again.
+const CLAIM: Duration = Duration::from_secs(10 * 60);
+
+#[derive(Debug)]
+struct Claim {
+    openings: BTreeSet<Opening>,
+    made_at: Instant,
+}
+
 /// The facts that are known.
 #[derive(Debug, Default)]
 pub struct FactsDesk {
@@ -97,6 +106,8 @@ pub struct FactsDesk {
     looking: tokio::sync::Mutex<()>,
     /// One writes what is shared.
     pub(crate) writing: tokio::sync::Mutex<()>,
+    /// The openings that groups are about to list, by the group's identity.
+    claims: Mutex<BTreeMap<Arc<str>, Claim>>,
 }
 
 impl FactsDesk {
@@ -388,11 +399,65 @@ impl FactsDesk {
         Ok(())
     }
 
+    fn claims(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Claim>> {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|_, claim| claim.made_at.elapsed() < CLAIM);
+        claims
+    }
+
+    /// A group is about to list these openings: nobody closes them before its tags tell.
+    pub(crate) fn claim(&self, group: &str, openings: &BTreeSet<Opening>) {
+        let claim = Claim {
+            openings: openings.clone(),
+            made_at: Instant::now(),
+        };
+        self.claims().insert(group.into(), claim);
+        self.lists(group, openings.clone());
+    }
+
+    /// The target groups of a group list these openings by now.
+    pub(crate) fn lists(&self, group: &str, mut openings: BTreeSet<Opening>) {
+        if let Some(claim) = self.claims().get(group) {
+            openings.extend(&claim.openings);
+        }
+        let known = self.known();
+        let before = known.openings.get(group);
+        if before.is_some_and(|before| *before == openings)
+            || (before.is_none() && openings.is_empty())
+        {
+            return;
+        }
+        self.learn(|facts| {
+            if openings.is_empty() {
+                facts.openings.remove(group);
+            } else {
+                facts.openings.insert(group.into(), openings);
+            }
+        });
+    }
+
+    /// A group has closed what it needs no more: what it claimed is over.
+    pub(crate) fn forget_claim(&self, group: &str) {
+        self.claims().remove(group);
+    }
+
     /// What a bulk look found of the backend group and the node groups that admit it. Instances that were looked up one by one stay.
-    pub(crate) fn found_groups(&self, found: SharedGroups) {
+    pub(crate) fn found_groups(
+        &self,
+        found: SharedGroups,
+        openings: BTreeMap<Arc<str>, BTreeSet<Opening>>,
+    ) {
+        let mut listed = openings;
+        for (group, claim) in self.claims().iter() {
+            let listed = listed.entry(Arc::clone(group)).or_default();
+            listed.extend(&claim.openings);
+        }
+        listed.retain(|_, openings| !openings.is_empty());
         self.learn(|facts| {
             facts.backend_group = found.backend;
             facts.admitted = found.admitted;
+            facts.node_groups = found.node_groups;
+            facts.openings = listed;
             // Nobody tells which nodes are gone for good: those that are left are looked up anew.
             if facts.instances.len() > MANY_INSTANCES {
                 facts.instances.clear();

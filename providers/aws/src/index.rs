@@ -9,7 +9,7 @@ mod look;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,13 +18,13 @@ use evenkeel_core::error::CloudError;
 
 use crate::{
     Aws,
-    model::{CloudId, Effect, Facts, Observed, Pairs, Step},
+    model::{CloudId, Effect, Facts, Observed, Opening, Pairs, Step},
     observe::bulk,
     predict,
 };
 
 use look::Look;
-pub(crate) use look::{SharedGroups, security_group};
+pub(crate) use look::{SharedGroups, node_group, security_group};
 
 /// How old the index may be for one who asks about a group. The regular sweep keeps it younger.
 const OLDEST: Duration = Duration::from_secs(20 * 60);
@@ -74,6 +74,8 @@ impl Index {
             Step::Register { .. }
                 | Step::Deregister { .. }
                 | Step::AdmitNodes(_)
+                | Step::OpenNodes { .. }
+                | Step::CloseNodes(_)
                 | Step::CreateBackendGroup
         ) {
             return;
@@ -96,6 +98,13 @@ impl Index {
         }
         let state = self.state();
         Ok(state.groups.get(identity).cloned().unwrap_or_default())
+    }
+
+    /// The openings that the target groups of one group list, as far as is known.
+    pub fn openings(&self, identity: &str) -> BTreeSet<Opening> {
+        let state = self.state();
+        let group = state.groups.get(identity);
+        group.map(Observed::openings).unwrap_or_default()
     }
 
     /// What every group has, looked at now.
@@ -131,11 +140,14 @@ impl Index {
         let mut state = self.state();
         let since = state.since.take().unwrap_or_default();
         let look = looked?;
-        aws.facts.found_groups(look.shared());
+        let shared = look.shared();
         state.install(look, began);
         for (group, effect) in since {
             state.absorb(&group, effect);
         }
+        let groups = state.groups.iter();
+        let openings = groups.map(|(identity, group)| (Arc::clone(identity), group.openings()));
+        aws.facts.found_groups(shared, openings.collect());
         Ok(())
     }
 

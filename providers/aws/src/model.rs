@@ -23,6 +23,7 @@ pub mod facts;
 pub mod listener;
 pub mod load_balancer;
 pub mod observed;
+pub mod opening;
 pub mod security;
 pub mod step;
 pub mod target_group;
@@ -33,6 +34,7 @@ pub use load_balancer::{
     AddressType, LoadBalancer, Phase, SeenLoadBalancer, SubnetMapping, Subnets, ZoneAddresses,
 };
 pub use observed::{ListenerKey, NamedLoadBalancer, Observed};
+pub use opening::{NodeGroup, Opening, Origin};
 pub use security::{Rule, RuleProtocol, Security, SeenSecurityGroup, Source};
 pub use step::{Effect, NewListener, NewLoadBalancer, NewTargetGroup, Object, Step, Told};
 pub use target_group::{

@@ -45,6 +45,8 @@ pub mod tag {
     pub const NODE_PORT: &str = "evenkeel.dev/node-port";
     /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
     pub const PROBE: &str = "evenkeel.dev/probe";
+    /// Of a target group: its openings, as [`super::list`] writes them.
+    pub const OPENINGS: &str = "evenkeel.dev/openings";
     /// Of a TLS listener: how many further certificates it has.
     pub const CERTIFICATES: &str = "evenkeel.dev/further-certificates";
     /// Of a load balancer whose successor serves: since when, as RFC 3339.
@@ -69,6 +71,11 @@ pub const BACKEND_GROUP: &str = "backend-sg";
 
 /// The logical id of the admission of nodes.
 pub const NODES: &str = "nodes";
+
+/// The description of an opening's rule: nobody else's is ever removed.
+pub fn opening(cluster: &str) -> String {
+    format!("evenkeel.dev/opening of cluster {cluster}")
+}
 
 /// The logical id of a target group.
 pub fn target_group_id(protocol: TargetProtocol, port: u16) -> ResourceId {

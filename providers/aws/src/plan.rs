@@ -15,6 +15,7 @@ mod delete;
 mod listeners;
 mod load_balancer;
 mod nodes;
+mod openings;
 mod quota;
 mod replace;
 mod security;
@@ -126,6 +127,7 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
         let Some(serving) = stacks.without_successor() else {
             // Nothing is made for a load balancer that cannot be made; what is there follows the nodes.
             follow_nodes(&mut plan, view, |_| true);
+            openings::open(&mut plan, view, None);
             return plan;
         };
         stacks = serving;
@@ -139,6 +141,7 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
     let wanted = stacks.target_groups(view, desired);
     follow_nodes(&mut plan, view, |name| !wanted.contains(name));
     nodes::open(&mut plan, view);
+    openings::open(&mut plan, view, Some((desired, &stacks)));
     if view.stands_still(&plan) {
         replace::switch(&mut plan, view, desired, &stacks);
     }
@@ -156,6 +159,7 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
 fn frozen(view: View<'_>) -> Plan<Step> {
     let mut plan = Plan::empty();
     follow_nodes(&mut plan, view, |_| true);
+    openings::open(&mut plan, view, None);
     plan
 }
 
@@ -170,6 +174,7 @@ fn frozen_without(view: View<'_>, gone: &BTreeSet<ServiceUid>) -> Plan<Step> {
             .get(name)
             .is_some_and(|group| !theirs(&group.marks))
     });
+    openings::open(&mut plan, view, None);
     delete::members(&mut plan, view, theirs);
     plan
 }

@@ -35,9 +35,25 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
                     _ => group.clone(),
                 };
                 facts.admitted.insert(group.clone());
+                facts.node_groups.entry(group.clone()).or_default();
                 facts
                     .instances
                     .insert(id.clone(), Instance::Group { group, note: None });
+            }
+            Told::Facts(Arc::new(facts))
+        }
+        Step::OpenNodes { groups, rules, .. } => {
+            let mut facts = (*seen.facts).clone();
+            for group in groups {
+                let group = facts.node_groups.entry(group.clone()).or_default();
+                group.open(rules);
+            }
+            Told::Facts(Arc::new(facts))
+        }
+        Step::CloseNodes(rules) => {
+            let mut facts = (*seen.facts).clone();
+            for group in facts.node_groups.values_mut() {
+                group.close(rules);
             }
             Told::Facts(Arc::new(facts))
         }
@@ -58,7 +74,10 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
 pub fn absorb(seen: &mut Observed, effect: Effect) {
     let Effect { step, told } = effect;
     match step {
-        Step::CreateBackendGroup | Step::AdmitNodes(_) => {
+        Step::CreateBackendGroup
+        | Step::AdmitNodes(_)
+        | Step::OpenNodes { .. }
+        | Step::CloseNodes(_) => {
             if let Told::Facts(facts) = told {
                 seen.facts = facts;
             }

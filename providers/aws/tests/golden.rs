@@ -14,6 +14,7 @@ mod golden {
     mod listeners;
     mod naming;
     mod nodes;
+    mod openings;
     pub(crate) mod rig;
     mod scale;
     mod security;

@@ -81,6 +81,27 @@ impl Cloud {
                 facts.instances.insert(id.clone(), group);
             }
         }
+        let identities = state.groups.iter().map(|((_, identity), group)| {
+            let openings = group.openings();
+            (Arc::from(identity.as_str()), openings)
+        });
+        let openings = identities.filter(|(_, openings)| !openings.is_empty());
+        let openings = openings.collect();
+        let facts = Arc::make_mut(&mut state.facts);
+        facts.openings = openings;
+        match step {
+            Step::OpenNodes { groups, rules, .. } => {
+                for group in groups {
+                    let group = facts.node_groups.entry(group.clone()).or_default();
+                    group.open(rules);
+                }
+            }
+            Step::CloseNodes(rules) => {
+                let group = facts.node_groups.values_mut();
+                group.for_each(|group| group.close(rules));
+            }
+            _ => {}
+        }
         let facts = state.facts.clone();
         let group = state
             .groups
@@ -120,7 +141,9 @@ impl Cloud {
             _ => (None, None),
         };
         let told = match step {
-            Step::AdmitNodes(_) => Told::Facts(facts),
+            Step::AdmitNodes(_) | Step::OpenNodes { .. } | Step::CloseNodes(_) => {
+                Told::Facts(facts)
+            }
             Step::CreateSecurityGroup { .. }
             | Step::CreateLoadBalancer(_)
             | Step::CreateTargetGroup(_)

@@ -91,7 +91,7 @@ impl Doing<'_> {
         rules: &BTreeSet<Rule>,
     ) -> Result<Told, CloudError> {
         let id = &self.security_group(group)?.id;
-        self.add_rules(id, rules).await?;
+        self.add_rules(id, rules, None).await?;
         Ok(Told::Nothing)
     }
 
@@ -99,8 +99,10 @@ impl Doing<'_> {
         &self,
         id: &CloudId,
         rules: &BTreeSet<Rule>,
+        description: Option<&str>,
     ) -> Result<(), CloudError> {
-        let added = self.client.authorize(id, rules, self.ticket).await;
+        let authorize = |rules| self.client.authorize(id, rules, description, self.ticket);
+        let added = authorize(rules).await;
         let error = match added {
             Err(error) if error.code.as_deref() == Some(code::RULE_EXISTS) => error,
             added => return added,
@@ -112,7 +114,7 @@ impl Doing<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        self.client.authorize(id, &missing, self.ticket).await
+        authorize(&missing).await
     }
 
     /// The same for rules that are gone already.
@@ -122,6 +124,15 @@ impl Doing<'_> {
         rules: &BTreeSet<Rule>,
     ) -> Result<Told, CloudError> {
         let id = &self.security_group(group)?.id;
+        self.remove_rules(id, rules).await?;
+        Ok(Told::Nothing)
+    }
+
+    pub(super) async fn remove_rules(
+        &self,
+        id: &CloudId,
+        rules: &BTreeSet<Rule>,
+    ) -> Result<(), CloudError> {
         let removed = self.client.revoke(id, rules, self.ticket).await;
         let error = match removed {
             Err(error)
@@ -132,7 +143,7 @@ impl Doing<'_> {
             {
                 error
             }
-            removed => return removed.map(|()| Told::Nothing),
+            removed => return removed,
         };
         let Some(there) = self.rules_of(id).await? else {
             return Err(error);
@@ -141,7 +152,7 @@ impl Doing<'_> {
         if !left.is_empty() {
             self.client.revoke(id, &left, self.ticket).await?;
         }
-        Ok(Told::Nothing)
+        Ok(())
     }
 
     async fn rules_of(&self, id: &CloudId) -> Result<Option<BTreeSet<Rule>>, CloudError> {

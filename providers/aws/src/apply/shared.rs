@@ -11,8 +11,9 @@ use super::{Doing, real};
 use crate::{
     client::{GroupReply, InstanceReply, filter},
     errors,
+    index::node_group,
     model::{
-        CloudId, Pairs, Told,
+        CloudId, Opening, Pairs, Rule, Told,
         facts::{Instance, node_rules},
     },
     names::{self, tag},
@@ -107,17 +108,81 @@ impl Doing<'_> {
         let mut known = facts.known();
         for group in there {
             let id = group.id();
-            let has = group.rules();
+            let mut seen = node_group(&group, &self.aws.context.cluster.uid);
             let missing: BTreeSet<_> = rules
                 .iter()
-                .filter(|rule| !has.contains(rule))
+                .filter(|rule| !seen.rules.contains(rule))
                 .cloned()
                 .collect();
             if !missing.is_empty() {
-                self.add_rules(&id, &missing).await?;
+                self.add_rules(&id, &missing, None).await?;
             }
+            seen.rules.extend(missing);
             known = facts.learn(|facts| {
+                facts.node_groups.insert(id.clone(), seen);
                 facts.admitted.insert(id);
+            });
+        }
+        Ok(Told::Facts(known))
+    }
+
+    /// Adds the rules of openings that are not known to be there. That the group relies on them is known first.
+    pub(super) async fn open_nodes(
+        &self,
+        openings: &BTreeSet<Opening>,
+        groups: &BTreeSet<CloudId>,
+        rules: &BTreeSet<Rule>,
+    ) -> Result<Told, CloudError> {
+        let facts = &self.aws.facts;
+        let _writing = facts.writing.lock().await;
+        facts.claim(self.identity, openings);
+        let description = names::opening(&self.aws.context.cluster.uid);
+        let mut known = facts.known();
+        for id in groups {
+            let there = known.node_groups.get(real(id)?);
+            let missing: BTreeSet<_> = rules
+                .iter()
+                .filter(|rule| !there.is_some_and(|there| there.rules.contains(rule)))
+                .cloned()
+                .collect();
+            if missing.is_empty() {
+                continue;
+            }
+            self.add_rules(id, &missing, Some(&description)).await?;
+            known = facts.learn(|facts| {
+                let group = facts.node_groups.entry(id.clone()).or_default();
+                group.open(&missing);
+            });
+        }
+        Ok(Told::Facts(known))
+    }
+
+    /// Removes rules of openings that no other group lists, by a look at all target groups and node groups that begins now.
+    pub(super) async fn close_nodes(&self, rules: &BTreeSet<Rule>) -> Result<Told, CloudError> {
+        let facts = &self.aws.facts;
+        let _writing = facts.writing.lock().await;
+        facts.forget_claim(self.identity);
+        self.aws.index.all(self.aws).await?;
+        let mut known = facts.known();
+        let others = known
+            .openings
+            .iter()
+            .filter(|(group, _)| &***group != self.identity)
+            .flat_map(|(_, openings)| openings);
+        let unneeded: BTreeSet<_> = rules
+            .iter()
+            .filter(|rule| !others.clone().any(|one| one.covers(rule, &known)))
+            .cloned()
+            .collect();
+        for (id, group) in &Arc::clone(&known).node_groups {
+            let going: BTreeSet<_> = group.openings.intersection(&unneeded).cloned().collect();
+            if going.is_empty() {
+                continue;
+            }
+            self.remove_rules(id, &going).await?;
+            known = facts.learn(|facts| {
+                let group = facts.node_groups.entry(id.clone()).or_default();
+                group.close(&going);
             });
         }
         Ok(Told::Facts(known))

@@ -264,14 +264,15 @@ impl Client {
         Ok(CloudId::new(reply.id))
     }
 
-    /// `AuthorizeSecurityGroupIngress`: all of the rules or none.
+    /// `AuthorizeSecurityGroupIngress`: all of the rules or none, with a description where there is one.
     pub(crate) async fn authorize(
         &self,
         group: &CloudId,
         rules: &BTreeSet<Rule>,
+        description: Option<&str>,
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
-        let params = permissions("AuthorizeSecurityGroupIngress", group, rules);
+        let params = permissions("AuthorizeSecurityGroupIngress", group, rules, description);
         self.ec2_write(&call::AUTHORIZE_INGRESS, params, ticket)
             .await?;
         Ok(())
@@ -284,7 +285,7 @@ impl Client {
         rules: &BTreeSet<Rule>,
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
-        let params = permissions("RevokeSecurityGroupIngress", group, rules);
+        let params = permissions("RevokeSecurityGroupIngress", group, rules, None);
         self.ec2_write(&call::REVOKE_INGRESS, params, ticket)
             .await?;
         Ok(())
@@ -352,22 +353,29 @@ fn named(message: &str) -> BTreeSet<&str> {
 }
 
 /// One permission per rule: rules are compared one by one, and so they are written.
-fn permissions(action: &str, group: &CloudId, rules: &BTreeSet<Rule>) -> Params {
+fn permissions(
+    action: &str,
+    group: &CloudId,
+    rules: &BTreeSet<Rule>,
+    description: Option<&str>,
+) -> Params {
     let mut params = Params::new(action).with("GroupId", group.as_str());
     for (n, rule) in (1..).zip(rules) {
         let key = |rest: &str| format!("IpPermissions.{n}.{rest}");
         params.put(&key("IpProtocol"), rule.protocol.as_str());
         params.put(&key("FromPort"), &rule.from.to_string());
         params.put(&key("ToPort"), &rule.to.to_string());
-        match &rule.source {
+        let (kind, field, source) = match &rule.source {
             Source::Cidr(cidr) if cidr.net().addr().is_ipv4() => {
-                params.put(&key("IpRanges.1.CidrIp"), &cidr.to_string());
+                ("IpRanges", "CidrIp", cidr.to_string())
             }
-            Source::Cidr(cidr) => {
-                params.put(&key("Ipv6Ranges.1.CidrIpv6"), &cidr.to_string());
-            }
-            Source::PrefixList(id) => params.put(&key("PrefixListIds.1.PrefixListId"), id),
-            Source::Group(id) => params.put(&key("Groups.1.GroupId"), id.as_str()),
+            Source::Cidr(cidr) => ("Ipv6Ranges", "CidrIpv6", cidr.to_string()),
+            Source::PrefixList(id) => ("PrefixListIds", "PrefixListId", id.to_string()),
+            Source::Group(id) => ("Groups", "GroupId", id.to_string()),
+        };
+        params.put(&key(&format!("{kind}.1.{field}")), &source);
+        if let Some(description) = description {
+            params.put(&key(&format!("{kind}.1.Description")), description);
         }
     }
     params

@@ -231,24 +231,28 @@ struct Permission {
 #[serde(default, rename_all = "camelCase")]
 struct Range {
     cidr_ip: String,
+    description: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Range6 {
     cidr_ipv6: String,
+    description: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PrefixList {
     prefix_list_id: String,
+    description: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Pair {
     group_id: String,
+    description: String,
 }
 
 impl GroupReply {
@@ -266,32 +270,48 @@ impl GroupReply {
 
     /// Its ingress rules, ungrouped.
     pub(crate) fn rules(&self) -> BTreeSet<Rule> {
-        self.ip_permissions
-            .item
-            .iter()
-            .flat_map(Permission::rules)
+        self.described_rules().map(|(rule, _)| rule).collect()
+    }
+
+    /// Those of its ingress rules that have this description.
+    pub(crate) fn rules_described(&self, description: &str) -> BTreeSet<Rule> {
+        let rules = self.described_rules();
+        rules
+            .filter(|(_, text)| *text == description)
+            .map(|(rule, _)| rule)
             .collect()
+    }
+
+    fn described_rules(&self) -> impl Iterator<Item = (Rule, &str)> {
+        self.ip_permissions.item.iter().flat_map(Permission::rules)
     }
 }
 
 impl Permission {
-    fn rules(&self) -> impl Iterator<Item = Rule> {
+    /// Its rules, each with its description.
+    fn rules(&self) -> impl Iterator<Item = (Rule, &str)> {
         let cidr = |text: &String| text.parse().ok().map(Source::Cidr);
-        let ranges = self.ip_ranges.item.iter().map(|range| &range.cidr_ip);
-        let ranges6 = self.ipv6_ranges.item.iter().map(|range| &range.cidr_ipv6);
-        let lists = self.prefix_list_ids.item.iter();
-        let groups = self.groups.item.iter();
-        let sources: Vec<_> = ranges
-            .chain(ranges6)
-            .filter_map(cidr)
-            .chain(lists.map(|list| Source::PrefixList((*list.prefix_list_id).into())))
-            .chain(groups.map(|pair| Source::Group(CloudId::from(&*pair.group_id))))
-            .collect();
-        sources.into_iter().map(|source| Rule {
-            protocol: protocol(&self.ip_protocol),
-            from: self.from_port.unwrap_or(-1),
-            to: self.to_port.unwrap_or(-1),
-            source,
+        let ranges = self.ip_ranges.item.iter();
+        let ranges = ranges.map(move |range| (cidr(&range.cidr_ip), &range.description));
+        let ranges6 = self.ipv6_ranges.item.iter();
+        let ranges6 = ranges6.map(move |range| (cidr(&range.cidr_ipv6), &range.description));
+        let lists = self.prefix_list_ids.item.iter().map(|list| {
+            let source = Source::PrefixList((*list.prefix_list_id).into());
+            (Some(source), &list.description)
+        });
+        let groups = self.groups.item.iter().map(|pair| {
+            let source = Source::Group(CloudId::from(&*pair.group_id));
+            (Some(source), &pair.description)
+        });
+        let sources = ranges.chain(ranges6).chain(lists).chain(groups);
+        sources.filter_map(|(source, description)| {
+            let rule = Rule {
+                protocol: protocol(&self.ip_protocol),
+                from: self.from_port.unwrap_or(-1),
+                to: self.to_port.unwrap_or(-1),
+                source: source?,
+            };
+            Some((rule, &**description))
         })
     }
 }

@@ -11,10 +11,13 @@
 
 mod wishes;
 
+use std::collections::BTreeSet;
+
 use evenkeel_core::{
     annotation::{field, key as neutral},
     claim::Profile,
     intent::TrafficPolicy,
+    ports::Protocol,
     problem::Problem,
 };
 
@@ -23,7 +26,7 @@ pub(super) use wishes::Wishes;
 use crate::{
     Context,
     annotations::{Asked, key},
-    model::{HealthCheck, ProbePort, ProbeProtocol, Security},
+    model::{HealthCheck, Opening, ProbePort, ProbeProtocol},
 };
 
 /// Port of kube-proxy's own health.
@@ -84,41 +87,16 @@ impl Wishes {
         (health_check, probe.by_default)
     }
 
-    /// Says that nodes admit no probe of a port that they do not admit traffic on either.
-    pub(super) fn warn_of_closed_port(
-        &self,
-        asked: &mut Asked<'_>,
-        context: &Context,
-        security: &Security,
-    ) {
-        let Some(ProbePort::Number(port)) = self.port else {
-            return;
-        };
-        let ours = !matches!(security, Security::Given { backend: false, .. });
-        let of_service = asked.intent.traffic_policy
-            == TrafficPolicy::Local {
-                health_check_node_port: Some(port),
-            };
-        if !ours
-            || of_service
-            || port == KUBE_PROXY_HEALTH_PORT
-            || context.node_ports.contains(&port)
-        {
-            return;
+    /// What nodes must admit for a probe beside the NodePorts and kube-proxy's health.
+    pub(super) fn openings(context: &Context, health_check: &HealthCheck) -> BTreeSet<Opening> {
+        match health_check.port {
+            ProbePort::Number(port)
+                if port != KUBE_PROXY_HEALTH_PORT && !context.node_ports.contains(&port) =>
+            {
+                [Opening::port(Protocol::Tcp, port)].into()
+            }
+            ProbePort::Number(_) | ProbePort::Traffic => BTreeSet::new(),
         }
-        let key = match asked.intent.options.health_check.port {
-            Some(_) => neutral::HEALTH_CHECK_PORT,
-            None => key::HEALTH_PORT,
-        };
-        asked.warn(
-            key,
-            format_args!(
-                "the nodes' security groups let load balancers reach ports {} to {} and {KUBE_PROXY_HEALTH_PORT} only. Let the cluster's \
-                 backend group reach port {port} there, or probe another one.",
-                context.node_ports.start(),
-                context.node_ports.end(),
-            ),
-        );
     }
 
     fn probe(&self, asked: &mut Asked<'_>, targets: Targets) -> Probe {

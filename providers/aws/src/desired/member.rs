@@ -62,10 +62,6 @@ impl<'a> Member<'a> {
             clients: security::Clients::read(&mut asked, &load_balancer.security, dualstack),
         };
         wishes.target_groups.check(&mut asked, &wishes.listeners);
-        let security = &load_balancer.security;
-        wishes
-            .health_check
-            .warn_of_closed_port(&mut asked, context, security);
         Self {
             family: family(&mut asked, dualstack),
             asked,
@@ -93,6 +89,7 @@ impl<'a> Member<'a> {
     /// Makes a listener and a target group for each of its fronts.
     pub(super) fn build<'f>(
         &mut self,
+        context: &Context,
         group: &Group,
         fronts: impl Iterator<Item = &'f Front<'f>>,
         retain: bool,
@@ -136,6 +133,7 @@ impl<'a> Member<'a> {
                 target_type: TargetType::Instance,
                 family: *family,
                 node_port: front.node_port,
+                openings: health_check::Wishes::openings(context, &health_check),
                 health_check,
                 probe_by_default,
                 attributes,

@@ -12,7 +12,7 @@ use crate::{
     Aws,
     client::{ELB_ARNS, GroupReply, InstanceReply, LoadBalancerReply, TargetGroupReply, filter},
     model::{
-        CloudId, Marks, Observed, Pairs, SeenSecurityGroup,
+        CloudId, Marks, NodeGroup, Observed, Pairs, SeenSecurityGroup,
         facts::{Instance, node_rules},
     },
     names::{self, tag},
@@ -31,6 +31,7 @@ pub(crate) struct Look {
     security_groups: Vec<GroupReply>,
     backend: Option<CloudId>,
     admitted: BTreeSet<CloudId>,
+    node_groups: BTreeMap<CloudId, NodeGroup>,
     instances: BTreeMap<Arc<str>, Instance>,
     /// Tags of load balancers and target groups.
     pub(crate) tags: HashMap<CloudId, Pairs>,
@@ -45,6 +46,8 @@ pub(crate) struct SharedGroups {
     pub(crate) backend: Option<CloudId>,
     /// The node groups that admit it whole.
     pub(crate) admitted: BTreeSet<CloudId>,
+    /// What these and others that admit some of it admit.
+    pub(crate) node_groups: BTreeMap<CloudId, NodeGroup>,
     /// The instances in these.
     pub(crate) instances: BTreeMap<Arc<str>, Instance>,
 }
@@ -60,6 +63,7 @@ impl Look {
             security_groups: Vec::new(),
             backend: None,
             admitted: BTreeSet::new(),
+            node_groups: BTreeMap::new(),
             instances: BTreeMap::new(),
             tags: HashMap::new(),
             all_tags: false,
@@ -92,6 +96,7 @@ impl Look {
             target_groups,
             security_groups,
             admitted: BTreeSet::new(),
+            node_groups: BTreeMap::new(),
             instances: BTreeMap::new(),
             tags: HashMap::new(),
             all_tags: false,
@@ -118,6 +123,11 @@ impl Look {
             rules.iter().all(|rule| there.contains(rule))
         };
         self.admitted = admitting.iter().filter(whole).map(GroupReply::id).collect();
+        let cluster = &*aws.context.cluster.uid;
+        self.node_groups = admitting
+            .iter()
+            .map(|group| (group.id(), node_group(group, cluster)))
+            .collect();
         if self.admitted.is_empty() || !aws.facts.known().instances.is_empty() {
             return Ok(());
         }
@@ -150,6 +160,7 @@ impl Look {
         SharedGroups {
             backend: self.backend.clone(),
             admitted: self.admitted.clone(),
+            node_groups: self.node_groups.clone(),
             instances: self.instances.clone(),
         }
     }
@@ -205,6 +216,14 @@ impl Look {
         let tags = self.tags.get(arn)?;
         let marks = names::marks(tags).filter(|marks| marks.cluster == self.cluster)?;
         Some((marks, tags.clone()))
+    }
+}
+
+/// What a node group admits, and which of that is our openings.
+pub(crate) fn node_group(group: &GroupReply, cluster: &str) -> NodeGroup {
+    NodeGroup {
+        rules: group.rules(),
+        openings: group.rules_described(&names::opening(cluster)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use evenkeel_core::net::Cidr;
 
-use super::{CloudId, Pairs, Rule};
+use super::{CloudId, NodeGroup, Opening, Pairs, Rule};
 
 /// The facts of one region and VPC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub struct Facts {
     pub instances: BTreeMap<Arc<str>, Instance>,
     /// The node groups that admit the backend group whole, by security group id.
     pub admitted: BTreeSet<CloudId>,
+    /// What node groups admit that admit the backend group, by security group id.
+    pub node_groups: BTreeMap<CloudId, NodeGroup>,
+    /// The openings that the target groups of each group of Services list, by [`evenkeel_core::ids::GroupKey::identity`]. A
+    /// group that has none is not here.
+    pub openings: BTreeMap<Arc<str>, BTreeSet<Opening>>,
     /// How many rules a prefix list counts for: its maximum number of entries, by id. One that is not here counts as one.
     pub prefix_lists: BTreeMap<Arc<str>, u32>,
 }

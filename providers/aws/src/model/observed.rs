@@ -1,6 +1,9 @@
 //! What a group has, and what it means (Decides).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evenkeel_core::{
     ids::{GroupKey, ServiceKey, ServiceRef},
@@ -10,8 +13,8 @@ use evenkeel_core::{
 use jiff::Timestamp;
 
 use super::{
-    Facts, ListenerProtocol, Marks, SeenListener, SeenLoadBalancer, SeenSecurityGroup,
-    SeenTargetGroup, TargetProtocol, TargetState,
+    Facts, ListenerProtocol, Marks, Opening, SeenListener, SeenLoadBalancer, SeenSecurityGroup,
+    SeenTargetGroup, TargetProtocol, TargetState, opening,
 };
 use crate::names::tag;
 
@@ -53,6 +56,14 @@ impl Observed {
     /// Whether the objects are stamped to stay when their Services are deleted.
     pub fn retained(&self) -> bool {
         self.load_balancers.values().any(|lb| lb.marks.retain)
+    }
+
+    /// The openings that its target groups list.
+    pub fn openings(&self) -> BTreeSet<Opening> {
+        self.target_groups
+            .values()
+            .flat_map(SeenTargetGroup::openings)
+            .collect()
     }
 
     /// The load balancer whose name clients are told: a successor's only when its predecessor is superseded or gone.
@@ -160,6 +171,11 @@ impl SeenTargetGroup {
         noted
             .and_then(|port| port.parse().ok())
             .unwrap_or(self.port)
+    }
+
+    /// The openings that its tag lists.
+    pub fn openings(&self) -> BTreeSet<Opening> {
+        opening::listed(&self.tags)
     }
 
     /// The port of the listener that it was made for, as its logical id tells it.

@@ -12,8 +12,8 @@ use evenkeel_core::{intent::Scheme, net::IpFamily};
 use serde::Serialize;
 
 use super::{
-    AddressType, CloudId, Facts, HealthCheck, ListenerProtocol, Marks, Pairs, Rule, SubnetMapping,
-    Target, TargetProtocol, TargetType, Tls,
+    AddressType, CloudId, Facts, HealthCheck, ListenerProtocol, Marks, Opening, Pairs, Rule,
+    SubnetMapping, Target, TargetProtocol, TargetType, Tls,
 };
 
 /// An object of a group, by name.
@@ -51,6 +51,18 @@ pub enum Step {
     /// Lets the backend group reach these instances: finds their security groups and adds the rules that are missing there.
     /// Reads, and writes once per node group.
     AdmitNodes(BTreeSet<Arc<str>>),
+    /// Adds the rules of openings to node groups: one `AuthorizeSecurityGroupIngress` for each that lacks any.
+    OpenNodes {
+        /// What target groups of the group of Services list, or are about to.
+        openings: BTreeSet<Opening>,
+        /// The node groups.
+        groups: BTreeSet<CloudId>,
+        /// The rules of the openings.
+        rules: BTreeSet<Rule>,
+    },
+    /// Removes rules of openings from every node group, where a fresh look at all target groups shows that no other group of Services
+    /// refers to them: one `RevokeSecurityGroupIngress` for each node group that has any.
+    CloseNodes(BTreeSet<Rule>),
     /// `CreateSecurityGroup`.
     CreateSecurityGroup {
         /// Its name.
@@ -241,8 +253,8 @@ pub enum Told {
         /// Of a load balancer.
         dns_name: Option<Arc<str>>,
     },
-    /// Of [`Step::CreateBackendGroup`] and [`Step::AdmitNodes`]: the facts as they are now. All groups share one value, because a
-    /// copy for each would be large.
+    /// Of [`Step::CreateBackendGroup`] and the steps that change node groups: the facts as they are now. All groups share one value,
+    /// because a copy for each would be large.
     Facts(Arc<Facts>),
     /// Of a step that is only rehearsed, and whose object takes time: it is ready.
     Ready,

@@ -9,7 +9,7 @@ use std::{
 use evenkeel_core::{ids::ResourceId, net::IpFamily};
 use serde::Serialize;
 
-use super::{CloudId, Marks, Pairs};
+use super::{CloudId, Marks, Opening, Pairs};
 
 /// A target group that shall be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,6 +33,8 @@ pub struct TargetGroup {
     pub probe_by_default: bool,
     /// The attributes that differ from AWS's defaults, or were asked for.
     pub attributes: Pairs,
+    /// Where load balancers reach nodes beside the NodePorts and kube-proxy's health.
+    pub openings: BTreeSet<Opening>,
     /// Whose it is.
     pub marks: Marks,
 }

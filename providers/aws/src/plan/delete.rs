@@ -13,9 +13,9 @@ use evenkeel_core::{
 };
 
 use super::{
-    View, is_unknown, load_balancer_id,
+    View, is_unknown, load_balancer_id, openings,
     replace::{self, Stacks},
-    security,
+    security, target_groups,
 };
 use crate::{
     annotations::key,
@@ -33,6 +33,9 @@ pub(super) fn everything(view: View<'_>) -> Plan<Step> {
     if view.seen.load_balancers.is_empty() {
         unused_target_groups(&mut plan, view, |_, _| true);
         unused_security_groups(&mut plan, view, |_| true);
+    }
+    if view.seen.load_balancers.is_empty() && view.seen.target_groups.is_empty() {
+        openings::close(&mut plan, view, |_, found| found.openings());
     }
     plan
 }
@@ -70,6 +73,13 @@ pub(super) fn surplus(
     });
     let own = security::own_name(view, desired);
     unused_security_groups(&mut goes, view, |name| own.as_ref() != Some(name));
+    let mut closes = Plan::empty();
+    let listed = openings::close(&mut closes, view, |name, found| {
+        target_groups::openings_in_use(view, desired, stacks, name, found)
+    });
+    if listed || view.input.fresh {
+        goes.steps.append(&mut closes.steps);
+    }
     remove(plan, view, goes);
 }
 

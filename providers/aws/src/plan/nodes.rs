@@ -209,8 +209,8 @@ pub(super) fn open(plan: &mut Plan<Step>, view: View<'_>) {
     }
 }
 
-/// The kind of [`Step::AdmitNodes`] in a plan.
-const ADMISSION: &str = "node admission";
+/// The kind of [`Step::AdmitNodes`] and [`Step::OpenNodes`] in a plan.
+pub(super) const ADMISSION: &str = "node admission";
 
 /// Whether nodes cannot be admitted until somebody changes something.
 pub(super) fn admission_failed(view: View<'_>) -> bool {

@@ -17,11 +17,12 @@ use crate::{
 };
 
 /// Our tags that go where they are no longer wanted; some of them go on with a number.
-const REMOVABLE: [&str; 5] = [
+const REMOVABLE: [&str; 6] = [
     tag::RECLAIM,
     tag::ATTRIBUTES,
     tag::TAGS,
     tag::PROBE,
+    tag::OPENINGS,
     tag::CERTIFICATES,
 ];
 

@@ -1,6 +1,6 @@
 //! Target groups: made, or brought up to date in place; what is create-only is part of their names (Decides).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
     annotation::key,
@@ -9,11 +9,16 @@ use evenkeel_core::{
     problem::{Warning, reason},
 };
 
-use super::{View, attributes, held_by_unknown, quota::Limits, replace::Stack, tags, targets};
+use super::{
+    View, attributes, held_by_unknown, openings,
+    quota::Limits,
+    replace::{Stack, Stacks},
+    tags, targets,
+};
 use crate::{
     model::{
-        Desired, HealthCheck, NewTargetGroup, Object, ProbePort, ProbeProtocol, SeenTargetGroup,
-        Step, TargetGroup,
+        Desired, HealthCheck, NewTargetGroup, Object, Opening, ProbePort, ProbeProtocol,
+        SeenTargetGroup, Step, TargetGroup, opening,
     },
     names::tag,
 };
@@ -47,6 +52,14 @@ fn create(
     let (health_check, probe) = choose_probe(plan, view, want, None);
     let detail = format!("{} :{}, {health_check}", want.protocol, want.node_port);
     let own = [(tag::NODE_PORT, want.node_port.to_string().into())];
+    let mut all_tags = tags::all(
+        view,
+        desired,
+        &want.marks,
+        &attributes::kept(&want.attributes),
+        own.into_iter().chain(probe),
+    );
+    all_tags.extend(opening::list(&openings::needed(view, want)));
     let new = NewTargetGroup {
         name,
         protocol: want.protocol,
@@ -55,13 +68,7 @@ fn create(
         family: want.family,
         health_check,
         marks: want.marks.clone(),
-        tags: tags::all(
-            view,
-            desired,
-            &want.marks,
-            &attributes::kept(&want.attributes),
-            own.into_iter().chain(probe),
-        ),
+        tags: all_tags,
     };
     plan.step(
         Step::CreateTargetGroup(Box::new(new)),
@@ -78,7 +85,9 @@ fn change(
     found: &SeenTargetGroup,
 ) {
     let (health_check, probe) = choose_probe(plan, view, want, Some(found));
-    if health_check != found.health_check {
+    let needed = openings::needed(view, want);
+    // What the targets rest on is open first.
+    if health_check != found.health_check && openings::are_ready(view, found, &needed) {
         let change = Change::new(
             Action::Change,
             "target group",
@@ -110,16 +119,43 @@ fn change(
     // The port is noted by the targets, when they are there.
     let noted = found.tags.get(tag::NODE_PORT).cloned();
     let noted = noted.unwrap_or_else(|| found.port.to_string().into());
-    let all = tags::all(
+    let mut all = tags::all(
         view,
         desired,
         &want.marks,
         &kept,
         [(tag::NODE_PORT, noted)].into_iter().chain(probe),
     );
+    let listed = openings::listed(view, found, needed, is_settled(view, want, found));
+    all.extend(opening::list(&listed));
     tags::follow(plan, object(), &want.id, &found.tags, &all);
     let limits = Limits::of_wanted(desired, want);
     targets::follow(plan, view, name, found, want.node_port, &limits);
+}
+
+/// The openings that a target group uses: all that it lists until it is what is wanted.
+pub(super) fn openings_in_use(
+    view: View<'_>,
+    desired: &Desired,
+    stacks: &Stacks<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+) -> BTreeSet<Opening> {
+    let mut wanted = stacks.all().flat_map(|stack| {
+        let groups = desired.target_groups.iter();
+        groups.map(move |want| (stack.target_group(view, want), want))
+    });
+    match wanted.find(|(wanted, _)| wanted == name) {
+        Some((_, want)) if is_settled(view, want, found) => openings::needed(view, want),
+        _ => found.openings(),
+    }
+}
+
+/// Whether nothing that uses an opening is left of what was wanted before.
+fn is_settled(view: View<'_>, want: &TargetGroup, found: &SeenTargetGroup) -> bool {
+    // What it says is said when the check is written.
+    let (health_check, _) = choose_probe(&mut Plan::empty(), view, want, Some(found));
+    health_check == found.health_check
 }
 
 /// The health check, and the tag that remembers it where nobody chose it and kube-proxy's health did not answer: it is asked only

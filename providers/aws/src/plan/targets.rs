@@ -15,6 +15,7 @@ use std::{
 use super::{
     View,
     nodes::{self, Member, Use, some},
+    openings,
     quota::Limits,
     tags,
 };
@@ -65,7 +66,7 @@ pub(super) fn follow(
         moved,
         served,
     } = moves;
-    hold_back(plan, view, &mut register);
+    hold_back(plan, view, found, &mut register);
     // Never emptied: what is not wanted leaves when something wanted is there.
     if !served {
         leave.clear();
@@ -84,8 +85,14 @@ pub(super) fn follow(
     );
 }
 
-/// Takes out the targets whose nodes do not admit the load balancers yet, and has these admitted first.
-fn hold_back(plan: &mut Plan<Step>, view: View<'_>, register: &mut BTreeSet<Target>) {
+/// Takes out the targets whose nodes do not admit the load balancers yet, and has these admitted first. What else the target group
+/// rests on is opened by the plan's own step.
+fn hold_back(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    found: &SeenTargetGroup,
+    register: &mut BTreeSet<Target>,
+) {
     let strange = |target: &&Target| view.unadmitted.contains(&target.id);
     let ids: BTreeSet<Arc<str>> = register
         .iter()
@@ -93,9 +100,16 @@ fn hold_back(plan: &mut Plan<Step>, view: View<'_>, register: &mut BTreeSet<Targ
         .map(|target| Arc::clone(&target.id))
         .collect();
     // Where they cannot be admitted somebody may have opened the way by hand.
-    if !ids.is_empty() && !nodes::admission_failed(view) {
+    if nodes::admission_failed(view) {
+        return;
+    }
+    if !ids.is_empty() {
         register.retain(|target| !ids.contains(&target.id));
         nodes::admit(plan, view, ids);
+    }
+    let openings = found.openings();
+    if !openings.is_empty() {
+        register.retain(|target| openings::are_open(view, &target.id, &openings));
     }
 }
 
@@ -204,7 +218,7 @@ fn follow_unread(
     let mut register: BTreeSet<Target> = come
         .filter(|target| !found.since.contains(target) && !found.not_taken.contains_key(target))
         .collect();
-    hold_back(plan, view, &mut register);
+    hold_back(plan, view, found, &mut register);
     not_taken(plan, found);
     write(plan, name, found, port, None, register, BTreeSet::new());
 }

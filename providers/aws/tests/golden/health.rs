@@ -250,15 +250,6 @@ fn what_kube_proxy_does_not_answer_is_told() {
 }
 
 #[test]
-fn a_probe_of_a_port_that_nodes_do_not_admit_is_told() {
-    let asking = || web().aws("healthcheck-port", "8080");
-    let got = asking().gets().warning_of("healthcheck-port");
-    assert_eq!(got.health_check(80), "TCP 8080 10s/10s/3/3");
-    asking().aws("security-groups", "sg-1").gets().silently();
-    web().aws("healthcheck-port", "10256").gets().silently();
-}
-
-#[test]
 fn with_the_proxy_protocol_a_connection_has_to_do() {
     let proxied = |asking: Asking| {
         asking

@@ -50,6 +50,9 @@ impl Stage {
         let facts = stage.facts();
         facts.backend_group = Some("sg-back".into());
         facts.admitted.insert("sg-nodes".into());
+        facts
+            .node_groups
+            .insert("sg-nodes".into(), Default::default());
         for number in 1..=1_000 {
             let group = Instance::Group {
                 group: "sg-nodes".into(),
@@ -331,6 +334,10 @@ pub(crate) fn in_words(step: &Step) -> String {
         Step::Delete(object) => format!("Delete {}", object.kind()),
         Step::CreateBackendGroup => "CreateBackendGroup".to_owned(),
         Step::AdmitNodes(instances) => format!("AdmitNodes {}", instances.len()),
+        Step::OpenNodes {
+            openings, groups, ..
+        } => format!("OpenNodes {} in {}", list(openings), list(groups)),
+        Step::CloseNodes(rules) => format!("CloseNodes {}", list(rules)),
     }
 }
 

@@ -449,7 +449,10 @@ fn lawful(step: &Step, cloud: &Observed) -> Result<(), TestCaseError> {
                 .any(|lb| lb.security_groups.contains(&found.id));
             prop_assert!(!used);
         }
-        Step::CreateBackendGroup | Step::AdmitNodes(_) => {}
+        Step::CreateBackendGroup | Step::AdmitNodes(_) | Step::CloseNodes(_) => {}
+        Step::OpenNodes { groups, rules, .. } => {
+            prop_assert!(!groups.is_empty() && !rules.is_empty());
+        }
     }
     Ok(())
 }

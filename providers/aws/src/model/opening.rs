@@ -1,0 +1,175 @@
+//! What node groups admit beside the NodePorts and kube-proxy's health (Decides).
+//!
+//! An opening is a rule of each node group, with a description that says whose it is. Several load balancers may rest on one: each target
+//! group lists its openings in a tag, in the call that creates it or before it uses them, and a rule that no tag refers to goes.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use evenkeel_core::ports::Protocol;
+use serde::Serialize;
+
+use super::{Facts, Pairs, Rule, RuleProtocol, Source};
+use crate::names::{self, tag};
+
+/// Ports of the nodes, and who may reach them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Opening {
+    /// Who.
+    pub from: Origin,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+/// Whose packets an opening admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    /// Of load balancers that have the cluster's backend group.
+    LoadBalancers,
+}
+
+impl Opening {
+    /// One port, for the cluster's load balancers.
+    pub fn port(protocol: Protocol, port: u16) -> Self {
+        Self::ports(protocol, port, port)
+    }
+
+    /// Several ports in a row, for the cluster's load balancers.
+    pub fn ports(protocol: Protocol, first: u16, last: u16) -> Self {
+        Self {
+            from: Origin::LoadBalancers,
+            protocol,
+            first,
+            last,
+        }
+    }
+
+    /// Its rules; None while there is no backend group.
+    pub fn rules(&self, facts: &Facts) -> Option<BTreeSet<Rule>> {
+        let source = match self.from {
+            Origin::LoadBalancers => Source::Group(facts.backend_group.clone()?),
+        };
+        Some([self.rule(source)].into())
+    }
+
+    /// Whether a rule may be this one's.
+    pub fn covers(&self, rule: &Rule, facts: &Facts) -> bool {
+        let source = match (self.from, &rule.source) {
+            (Origin::LoadBalancers, Source::Group(group)) => {
+                facts.backend_group.as_ref() == Some(group)
+            }
+            (Origin::LoadBalancers, _) => false,
+        };
+        source && *rule == self.rule(rule.source.clone())
+    }
+
+    fn rule(&self, source: Source) -> Rule {
+        Rule {
+            protocol: match self.protocol {
+                Protocol::Udp => RuleProtocol::Udp,
+                Protocol::Tcp | Protocol::Sctp => RuleProtocol::Tcp,
+            },
+            from: self.first.into(),
+            to: self.last.into(),
+            source,
+        }
+    }
+}
+
+/// As its tag has it: `tcp/8081`, `udp/9000-9010`.
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Udp => "udp",
+            Protocol::Tcp | Protocol::Sctp => "tcp",
+        };
+        write!(f, "{protocol}/{}", self.first)?;
+        if self.last != self.first {
+            write!(f, "-{}", self.last)?;
+        }
+        Ok(())
+    }
+}
+
+/// The text is not one that [`Opening`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no opening such as tcp/8081")]
+pub struct NotAnOpening;
+
+impl FromStr for Opening {
+    type Err = NotAnOpening;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOpening> {
+        let (protocol, ports) = text.split_once('/').ok_or(NotAnOpening)?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(NotAnOpening),
+        };
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let number = |text: &str| text.parse().map_err(|_| NotAnOpening);
+        Ok(Self::ports(protocol, number(first)?, number(last)?))
+    }
+}
+
+/// The openings that a target group's tags list.
+pub fn listed(tags: &Pairs) -> BTreeSet<Opening> {
+    names::listed(tags, tag::OPENINGS)
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
+}
+
+/// The tags that list openings.
+pub fn list(openings: &BTreeSet<Opening>) -> Pairs {
+    let texts: Vec<String> = openings.iter().map(Opening::to_string).collect();
+    names::list(tag::OPENINGS, texts.iter().map(|text| &**text))
+}
+
+/// A node group that admits the cluster's backend group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeGroup {
+    /// All of its ingress rules.
+    pub rules: BTreeSet<Rule>,
+    /// Those that are openings, as their description tells.
+    pub openings: BTreeSet<Rule>,
+}
+
+impl NodeGroup {
+    /// Takes rules that were added for openings.
+    pub fn open(&mut self, rules: &BTreeSet<Rule>) {
+        let added = rules.difference(&self.rules).cloned();
+        self.openings.extend(added);
+        self.rules.extend(rules.iter().cloned());
+    }
+
+    /// Takes out rules of openings that were removed.
+    pub fn close(&mut self, rules: &BTreeSet<Rule>) {
+        self.rules
+            .retain(|rule| !(rules.contains(rule) && self.openings.contains(rule)));
+        self.openings.retain(|rule| !rules.contains(rule));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_are_read_as_they_are_written() {
+        for (text, opening) in [
+            ("tcp/8081", Opening::port(Protocol::Tcp, 8081)),
+            ("udp/9000-9010", Opening::ports(Protocol::Udp, 9000, 9010)),
+        ] {
+            assert_eq!(opening.to_string(), text);
+            assert_eq!(text.parse(), Ok(opening));
+        }
+        for text in ["", "tcp", "sctp/1", "tcp/x", "tcp/1-70000"] {
+            assert_eq!(text.parse::<Opening>(), Err(NotAnOpening), "{text}");
+        }
+    }
+}
