@@ -15,6 +15,7 @@ use super::{
     View,
     nodes::{self, Use},
     replace::Stacks,
+    target_groups,
 };
 use crate::{
     model::{
@@ -67,7 +68,7 @@ pub(super) fn listed(
     listed
 }
 
-/// Opens the node groups for all that the target groups of the group list and need.
+/// Opens the node groups for all that the target groups of the group need.
 pub(super) fn open(
     plan: &mut Plan<Step>,
     view: View<'_>,
@@ -75,8 +76,13 @@ pub(super) fn open(
 ) {
     let facts = &view.seen.facts;
     let mut openings = BTreeSet::new();
-    for group in view.seen.target_groups.values() {
-        openings.extend(group.openings());
+    for (name, group) in &view.seen.target_groups {
+        openings.extend(match desired {
+            Some((desired, stacks)) => {
+                target_groups::openings_in_use(view, desired, stacks, name, group)
+            }
+            None => group.openings(),
+        });
     }
     let mut begun = false;
     if let Some((desired, stacks)) = desired {

@@ -28,6 +28,8 @@ pub(crate) fn change(intent: &mut Intent) {
     let attributes = "deregistration_delay.timeout_seconds=60";
     annotate(intent, "target-group-attributes", attributes);
     annotate(intent, "healthcheck-interval", "20");
+    // No NodePort, so that nodes are opened for it.
+    annotate(intent, "healthcheck-port", "8081");
     annotate(intent, "additional-resource-tags", "Team=harbour");
 }
 
