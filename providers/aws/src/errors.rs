@@ -149,11 +149,14 @@ fn denied(call: &Call, answer: &Answer, decoded: Option<&Decoded>) -> CloudError
     let resource = decoded
         .and_then(|decoded| decoded.resource.clone())
         .or(denial.resource);
+    let who = decoded
+        .and_then(|decoded| decoded.who.clone())
+        .or(denial.who);
     let mut text = format!("not allowed: {action}");
     if let Some(resource) = resource {
         text.push_str(&format!(" on {resource}"));
     }
-    if let Some(who) = denial.who {
+    if let Some(who) = who {
         text.push_str(&format!(" for {who}"));
     }
     let by = decoded.is_some_and(|decoded| decoded.explicit) || denial.explicit;
@@ -182,11 +185,16 @@ pub fn from_silence(call: &Call, limit: Duration) -> CloudError {
 
 /// The error of a connection that could not be made: nothing was sent. Every Service needs it.
 pub fn from_connect(call: &Call, source: Box<dyn Error + Send + Sync>) -> CloudError {
-    let what = format!(
-        "AWS cannot be reached: {}; see that the controller may reach the endpoint of {} in its region, directly or by HTTPS_PROXY",
-        evenkeel_core::error::chain(&*source),
-        call.service.prefix(),
-    );
+    let said = evenkeel_core::error::chain(&*source);
+    let advice = if said.contains("certificate") {
+        "have the controller trust the authority that signs for the endpoint, or for the proxy before it".to_owned()
+    } else {
+        let api = call.service.prefix();
+        format!(
+            "see that the controller may reach the endpoint of {api} in its region, directly or by HTTPS_PROXY"
+        )
+    };
+    let what = format!("AWS cannot be reached: {said}; {advice}");
     CloudError::new(ErrorClass::Transient, call.operation, what)
         .of_provider(ProviderFault::Unreachable)
 }

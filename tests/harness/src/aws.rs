@@ -14,12 +14,14 @@ mod check;
 mod client;
 mod control;
 mod decode;
+mod door;
 mod emulator;
 mod envelope;
 mod faults;
 mod iam;
 mod identify;
 mod lease;
+mod metadata;
 mod microburst;
 mod model;
 mod proxy;
@@ -36,9 +38,11 @@ use tokio::sync::OnceCell;
 
 pub use calls::{Call, CallLog, Counts, Mark};
 pub use client::{AwsError, Client};
+pub use door::{Door, Seen};
 pub use emulator::{Emulator, Kind};
 pub use faults::{At, Fault, Injected};
-pub use iam::AccessKey;
+pub use iam::{AccessKey, Session, everything};
+pub use metadata::{Given, Metadata};
 pub use microburst::Microburst;
 pub use proxy::Watcher;
 pub use state::State;
@@ -73,6 +77,16 @@ impl Aws {
     /// When an emulator cannot be installed or started; the error says what to do.
     pub async fn moto() -> Result<Self> {
         Self::on(Kind::Moto).await
+    }
+
+    /// moto in a region of the caller's choice, of another partition maybe.
+    ///
+    /// # Errors
+    /// As [`Aws::moto`].
+    pub async fn moto_in(region: &'static str) -> Result<Self> {
+        let kind = Kind::Moto;
+        let emulator = Emulator::shared(kind).await?;
+        Self::through(kind, Lease::of(region), emulator.address(), None).await
     }
 
     /// A corner of the emulator named.

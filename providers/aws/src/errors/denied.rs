@@ -40,6 +40,8 @@ impl Denial {
 /// What `sts:DecodeAuthorizationMessage` told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
+    /// The one who was denied.
+    pub who: Option<String>,
     /// The action.
     pub action: Option<String>,
     /// The resource.
@@ -52,7 +54,13 @@ impl Decoded {
     /// Reads the decoded document; None where it is none.
     pub fn read(json: &str) -> Option<Self> {
         #[derive(Default, Deserialize)]
+        struct Principal {
+            arn: Option<String>,
+        }
+        #[derive(Default, Deserialize)]
         struct Context {
+            #[serde(default)]
+            principal: Principal,
             action: Option<String>,
             resource: Option<String>,
         }
@@ -66,6 +74,7 @@ impl Decoded {
         }
         let document: Document = serde_json::from_str(json).ok()?;
         Some(Self {
+            who: document.context.principal.arn,
             action: document.context.action,
             resource: document.context.resource,
             explicit: document.explicit_deny,

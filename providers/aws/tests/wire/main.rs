@@ -3,7 +3,11 @@
 
 mod access;
 mod budget;
+mod credentials;
+mod endpoints;
 mod failing;
 mod kinds;
+mod policy;
+mod probe;
 mod rows;
 mod stage;

@@ -23,6 +23,9 @@ use evenkeel_core::{
 };
 use evenkeel_harness::aws::{self, Counts, State, World, WorldOptions};
 
+/// The cluster's identity.
+pub(crate) const CLUSTER: &str = "2d9f6c1e-0000-4000-8000-00000000a001";
+
 /// A cluster with its controller's engine.
 pub(crate) struct Stage {
     pub(crate) aws: aws::Aws,
@@ -34,11 +37,24 @@ pub(crate) struct Stage {
 impl Stage {
     /// A cluster with nodes, on moto.
     pub(crate) async fn with_nodes(nodes: usize) -> Result<Self> {
-        let aws = aws::Aws::moto().await?;
         let options = WorldOptions {
             nodes,
             ..WorldOptions::default()
         };
+        Self::on(options).await
+    }
+
+    /// A cluster in this region, of another partition maybe.
+    pub(crate) async fn in_region(region: &'static str) -> Result<Self> {
+        Self::in_aws(aws::Aws::moto_in(region).await?, WorldOptions::default()).await
+    }
+
+    /// A cluster in such a VPC, on moto.
+    pub(crate) async fn on(options: WorldOptions) -> Result<Self> {
+        Self::in_aws(aws::Aws::moto().await?, options).await
+    }
+
+    async fn in_aws(aws: aws::Aws, options: WorldOptions) -> Result<Self> {
         let world = World::build(aws.client(), &options).await?;
         Ok(Self {
             engine: engine(&aws, &world),
@@ -160,7 +176,7 @@ pub(crate) fn config(aws: &aws::Aws, world: &World) -> Config {
 }
 
 fn cluster(world: &World) -> Cluster {
-    Cluster::new("2d9f6c1e-0000-4000-8000-00000000a001", &*world.cluster)
+    Cluster::new(CLUSTER, &*world.cluster)
 }
 
 fn node_set(world: &World) -> NodeSet {
@@ -179,7 +195,7 @@ fn key(intent: &Intent) -> GroupKey {
 }
 
 fn serve(intent: &Intent) -> Ask {
-    let cluster = Cluster::new("2d9f6c1e-0000-4000-8000-00000000a001", "kestrel");
+    let cluster = Cluster::new(CLUSTER, "kestrel");
     Ask::Serve(Group::single(cluster, intent.clone()))
 }
 

@@ -18,11 +18,13 @@ if __name__ == "__main__":
     if moto.__version__ != VERSION:
         raise SystemExit(f"written for moto {VERSION}, not {moto.__version__}: look at every patch again")
     # Each patches moto when it is imported.
+    import access  # noqa: F401
     import control  # noqa: F401
     import listeners  # noqa: F401
     import load_balancers  # noqa: F401
     import pages  # noqa: F401
     import security_groups  # noqa: F401
+    import subnets  # noqa: F401
     import target_groups  # noqa: F401
 
     from moto.server import main

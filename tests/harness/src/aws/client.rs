@@ -90,6 +90,15 @@ impl Client {
         }
     }
 
+    /// The same client in another account.
+    #[must_use]
+    pub fn in_account(&self, account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Makes one call, of all pages where there are pages: `call("ec2", "DescribeVpcs", json!({}))`.
     ///
     /// # Errors

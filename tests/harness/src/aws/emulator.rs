@@ -17,11 +17,12 @@ use super::wire;
 use crate::supervise::{Builder, Supervised};
 
 /// The changes of moto: a directory that Python runs.
-const MOTO_AS_AWS: [(&str, &str); 8] = [
+const MOTO_AS_AWS: [(&str, &str); 10] = [
     (
         "__main__.py",
         include_str!("../../aws/moto_as_aws/__main__.py"),
     ),
+    ("access.py", include_str!("../../aws/moto_as_aws/access.py")),
     (
         "control.py",
         include_str!("../../aws/moto_as_aws/control.py"),
@@ -44,6 +45,10 @@ const MOTO_AS_AWS: [(&str, &str); 8] = [
         include_str!("../../aws/moto_as_aws/security_groups.py"),
     ),
     (
+        "subnets.py",
+        include_str!("../../aws/moto_as_aws/subnets.py"),
+    ),
+    (
         "target_groups.py",
         include_str!("../../aws/moto_as_aws/target_groups.py"),
     ),
@@ -52,7 +57,8 @@ const MOTO_AS_AWS: [(&str, &str); 8] = [
 /// Which emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// moto with AWS's behaviour for Network Load Balancers (`aws/moto_as_aws`): real state, references, most refusals.
+    /// moto with AWS's behaviour for Network Load Balancers (`aws/moto_as_aws`): real state, references, most refusals; keys of
+    /// [`super::Aws::create_user_with_policy`] are held to their policies, conditions and resources too.
     Moto,
     /// moto as it comes, to see what depends on our changes.
     PlainMoto,

@@ -49,6 +49,15 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// This region, of an account that no test of this process has had.
+    pub(super) fn of(region: &'static str) -> Self {
+        let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+        Self {
+            region,
+            account: format!("{:012}", 300_000_000_000 + number),
+        }
+    }
+
     /// One that no test of this process has had.
     pub(super) fn take(kind: Kind) -> Self {
         Self::nth(kind, TAKEN.fetch_add(1, Ordering::Relaxed))
