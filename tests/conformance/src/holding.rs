@@ -73,6 +73,28 @@ impl Holding {
             .collect()
     }
 
+    /// The listeners as `53/UDP`, with the ports of the targets behind each; one for two protocols is two.
+    pub(crate) fn served(&self) -> BTreeSet<(String, BTreeSet<u64>)> {
+        let behind = |listener: &Value| {
+            let sets = self.kind("backend_sets").iter();
+            let mut sets = sets.filter(|set| set["name"] == listener["spec"]["backend_set"]);
+            let targets = sets
+                .next()
+                .and_then(|set| set["spec"]["targets"].as_array());
+            let ports = targets.into_iter().flatten();
+            ports.filter_map(|target| target["port"].as_u64()).collect()
+        };
+        let mut all = BTreeSet::new();
+        for listener in self.kind("listeners") {
+            let (spec, ports): (_, BTreeSet<_>) = (&listener["spec"], behind(listener));
+            let protocols = spec["protocol"].as_str().unwrap_or_default();
+            for protocol in protocols.split('_') {
+                all.insert((format!("{}/{protocol}", spec["port"]), ports.clone()));
+            }
+        }
+        all
+    }
+
     /// The only object of a kind.
     pub(crate) fn only(&self, kind: &str) -> Result<&Value> {
         match self.kind(kind) {

@@ -85,12 +85,12 @@ async fn rows_in_turn(args: &Args, rows: &[&Row]) -> Result<bool> {
             _ = tokio::signal::ctrl_c() => break,
         };
         match &verdict {
-            Verdict::Passed | Verdict::PassedToy => passed += 1,
+            Verdict::Passed | Verdict::PassedToy | Verdict::PassedWithoutTraffic => passed += 1,
             Verdict::Failed(_) => failed += 1,
             Verdict::NotApplicable(_) => not_applicable += 1,
         }
         let why = match &verdict {
-            Verdict::Passed | Verdict::PassedToy => String::new(),
+            Verdict::Passed | Verdict::PassedToy | Verdict::PassedWithoutTraffic => String::new(),
             Verdict::Failed(error) => format!(": {error:#}"),
             Verdict::NotApplicable(reason) => format!(": {reason}"),
         };
@@ -118,7 +118,7 @@ impl Grounds {
     async fn verdict(&mut self, provider: Provider, row: &Row) -> Result<Verdict> {
         let why_not = match (provider, &row.run) {
             (Provider::Aws, _) => aws_side::why_not(row.number),
-            (Provider::Local, Run::NotWithLocal(reason)) => Some(*reason),
+            (Provider::Local, Run::NotWithLocal(reason, _)) => Some(*reason),
             (Provider::Local, _) => None,
         };
         let (check, toy) = match (&row.run, why_not) {
@@ -126,14 +126,17 @@ impl Grounds {
             (_, Some(reason)) => return Ok(Verdict::NotApplicable(reason)),
             (Run::Check(check), None) => (Some(*check), None),
             (Run::Both(check, toy), None) => (Some(*check), Some(*toy)),
-            (Run::NotWithLocal(_), None) => (None, None),
+            (Run::NotWithLocal(_, check), None) => (*check, None),
         };
         let mut verdict = Verdict::NotApplicable("nothing checks it");
         if let Some(check) = check {
             if let Err(error) = self.on_stage(provider, check).await? {
                 return Ok(Verdict::Failed(error));
             }
-            verdict = Verdict::Passed;
+            verdict = match provider {
+                Provider::Aws if aws_side::has_traffic(row.number) => Verdict::PassedWithoutTraffic,
+                _ => Verdict::Passed,
+            };
         }
         if let Some(toy) = toy {
             if let Err(error) = self.on_toy_stage(toy).await? {

@@ -34,8 +34,8 @@ pub(crate) enum Run {
     Toy(ToyCheck),
     /// By doing it with the provider asked for, and another part of it with a toy.
     Both(Check, ToyCheck),
-    /// Not with the local provider; why.
-    NotWithLocal(&'static str),
+    /// Not with the local provider, and why; with others, if they can.
+    NotWithLocal(&'static str, Option<Check>),
 }
 
 /// What came of a row.
@@ -45,6 +45,8 @@ pub(crate) enum Verdict {
     Passed,
     /// All of it held, some or all of it with a toy.
     PassedToy,
+    /// All of it held that a cloud shows that forwards no traffic.
+    PassedWithoutTraffic,
     /// Something did not.
     Failed(anyhow::Error),
     /// It says nothing about this provider; why.
@@ -57,6 +59,7 @@ impl Verdict {
         match self {
             Self::Passed => "passed",
             Self::PassedToy => "passed (toy)",
+            Self::PassedWithoutTraffic => "passed (no traffic)",
             Self::Failed(_) => "failed",
             Self::NotApplicable(_) => "not applicable",
         }
@@ -93,7 +96,14 @@ macro_rules! row {
         $crate::row::Row {
             number: $number,
             title: $title,
-            run: $crate::row::Run::NotWithLocal($reason),
+            run: $crate::row::Run::NotWithLocal($reason, None),
+        }
+    };
+    ($number:literal, $title:literal, $check:path, not with local: $reason:literal) => {
+        $crate::row::Row {
+            number: $number,
+            title: $title,
+            run: $crate::row::Run::NotWithLocal($reason, Some(|stage| Box::pin($check(stage)))),
         }
     };
 }

@@ -10,6 +10,7 @@ mod node_ports;
 mod nodes;
 mod observed;
 mod policy;
+mod protocols;
 mod ranges;
 mod restart;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<&'static Row> {
         updates::ROWS,
         ranges::ROWS,
         policy::ROWS,
+        protocols::ROWS,
         node_ports::ROWS,
         nodes::ROWS,
         deletion::ROWS,

@@ -40,8 +40,9 @@ const NODES: usize = 3;
 
 /// How many requests of a row are under way at a time.
 pub(crate) const AT_ONCE: usize = 16;
-/// How long changes of nodes are gathered is no row's subject; it is waited for some fifty times.
-const OPTIONS: [&str; 2] = ["--node-debounce", "500ms"];
+/// How long changes of nodes are gathered is no row's subject; it is waited for some fifty times. The lead is that of rows with toys: here
+/// it outlasts an API server that a busy machine takes long to start again.
+const OPTIONS: [&str; 4] = ["--node-debounce", "500ms", "--lease-duration", "2m"];
 
 /// The world and the namespace of the row that runs.
 pub(crate) struct Stage {
@@ -99,9 +100,13 @@ impl Stage {
             dual_stack: true,
             ..Options::default()
         };
-        let AwsWorld { world, aws, site } =
-            AwsWorld::without_controller(plane, NODES, &OPTIONS).await?;
-        Self::of(world, Some(AwsSide { aws, site })).await
+        let AwsWorld {
+            world,
+            aws,
+            site,
+            nodes: joined,
+        } = AwsWorld::without_controller(plane, NODES, &OPTIONS).await?;
+        Self::of(world, Some(AwsSide { aws, site, joined })).await
     }
 
     async fn of(mut world: World, aws: Option<AwsSide>) -> Result<Self> {
@@ -124,6 +129,29 @@ impl Stage {
     pub(crate) async fn stop(self) -> Result<()> {
         self.world.stop().await?;
         self.aws.map_or(Ok(()), |side| side.aws.check())
+    }
+
+    /// The cloud, for rows that have to do with it what a user would not; None with the data plane.
+    pub(crate) fn aws(&self) -> Option<&AwsSide> {
+        self.aws.as_ref()
+    }
+
+    /// Adds a node, by this name where names are ours to choose; returns its name.
+    pub(crate) async fn add_node(&mut self, name: &str) -> Result<String> {
+        match &mut self.aws {
+            Some(side) => side.add_node().await,
+            None => {
+                self.world.nodes()?.add_node(name).await?;
+                Ok(name.to_owned())
+            }
+        }
+    }
+
+    pub(crate) async fn remove_node(&mut self, name: &str) -> Result<()> {
+        match &mut self.aws {
+            Some(side) => side.remove_node(name).await,
+            None => self.world.nodes()?.remove_node(name).await,
+        }
     }
 
     /// The provider whose load balancers are checked.
@@ -457,9 +485,22 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs pods with the label `app: NAME`, and waits until they are Ready.
+    /// Runs pods with the label `app: NAME`, and waits until they are Ready. None where nothing would reach them.
     pub(crate) async fn pods(&self, name: &str, replicas: usize) -> Result<BTreeSet<String>> {
+        if self.aws.is_some() {
+            return Ok(BTreeSet::new());
+        }
         self.world.deploy(&self.namespace, name, replicas).await
+    }
+
+    /// Waits for an answer on a port of a Service, where traffic is forwarded.
+    pub(crate) async fn answered(&self, service: &Service, port: u16) -> Result<()> {
+        if self.aws.is_some() {
+            return Ok(());
+        }
+        let to = address(service, port)?;
+        eventually(format!("an answer of {to}"), LIMIT, || self.world.ask(to)).await?;
+        Ok(())
     }
 
     pub(crate) async fn patch_node(&self, name: &str, patch: Value) -> Result<()> {

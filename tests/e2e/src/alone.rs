@@ -1,12 +1,13 @@
 //! `evenkeel run` by itself, with the data plane that it starts. Reads a socket; writes signals.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_harness::control_plane::ControlPlane;
 use evenkeel_harness::nodes::http_get;
+use evenkeel_harness::ports::HeldPort;
 use evenkeel_harness::supervise::Janitor;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -30,6 +31,8 @@ pub struct Home {
     pub admin: SocketAddr,
     /// Its arguments.
     pub args: Vec<String>,
+    /// Of `admin`.
+    _port: HeldPort,
 }
 
 impl Home {
@@ -40,7 +43,9 @@ impl Home {
     pub fn new(plane: &ControlPlane) -> Result<Self> {
         let directory = plane.directory().join("alone");
         let (socket, pool) = (directory.join("dataplane.sock"), pool());
-        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut port = HeldPort::new().context("no free port on 127.0.0.1")?;
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
+        port.hand_over();
         let pairs = [
             ("--provider", "local".to_owned()),
             ("--listen", admin.to_string()),
@@ -58,6 +63,7 @@ impl Home {
             pool,
             admin,
             args,
+            _port: port,
         })
     }
 }

@@ -1,12 +1,12 @@
-//! A world whose nodes are instances in a corner of AWS. Writes: processes, Node objects, an emulator.
+//! A world whose nodes are instances in a corner of AWS. Writes: processes, an emulator, and through its parts.
+
+mod nodes;
 
 use anyhow::{Context as _, Result};
 use evenkeel_harness::aws::{self, Aws};
 use evenkeel_harness::control_plane::Options;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
-use serde_json::json;
+
+pub use nodes::AwsNodes;
 
 use crate::{Cloud, World, WorldOptions};
 
@@ -18,6 +18,8 @@ pub struct AwsWorld {
     pub aws: Aws,
     /// VPC, subnets and instances.
     pub site: aws::World,
+    /// Their Node objects.
+    pub nodes: AwsNodes,
 }
 
 impl AwsWorld {
@@ -26,11 +28,23 @@ impl AwsWorld {
     /// # Errors
     /// When a part does not come up: with the end of its log.
     pub async fn start(nodes: usize, run: &[&str]) -> Result<Self> {
+        Self::start_where(true, nodes, run).await
+    }
+
+    /// The same where nothing answers on port 10256 of the nodes, as with a service proxy that is not kube-proxy.
+    ///
+    /// # Errors
+    /// As [`AwsWorld::start`].
+    pub async fn start_without_kube_proxy(nodes: usize, run: &[&str]) -> Result<Self> {
+        Self::start_where(false, nodes, run).await
+    }
+
+    async fn start_where(kube_proxy: bool, nodes: usize, run: &[&str]) -> Result<Self> {
         let plane = Options {
             controller_manager: false,
             ..Options::default()
         };
-        let mut all = Self::without_controller(plane, nodes, run).await?;
+        let mut all = Self::of(plane, kube_proxy, nodes, run).await?;
         all.world.start_controller().await?;
         Ok(all)
     }
@@ -40,6 +54,10 @@ impl AwsWorld {
     /// # Errors
     /// As [`AwsWorld::start`].
     pub async fn without_controller(plane: Options, nodes: usize, run: &[&str]) -> Result<Self> {
+        Self::of(plane, true, nodes, run).await
+    }
+
+    async fn of(plane: Options, kube_proxy: bool, nodes: usize, run: &[&str]) -> Result<Self> {
         let aws = Aws::moto().await?;
         let options = aws::WorldOptions {
             nodes,
@@ -56,10 +74,16 @@ impl AwsWorld {
             ..WorldOptions::default()
         })
         .await?;
+        let mut nodes = AwsNodes::new(world.client(), kube_proxy);
         for node in &site.nodes {
-            join(world.client(), node).await?;
+            nodes.join(node).await?;
         }
-        Ok(Self { world, aws, site })
+        Ok(Self {
+            world,
+            aws,
+            site,
+            nodes,
+        })
     }
 
     /// Starts an instance that joins the cluster.
@@ -69,7 +93,7 @@ impl AwsWorld {
     pub async fn add_node(&mut self) -> Result<aws::Node> {
         let made = self.site.add_nodes(self.aws.client(), 1).await?;
         let node = made.into_iter().next().context("no instance")?;
-        join(self.world.client(), &node).await?;
+        self.nodes.join(&node).await?;
         Ok(node)
     }
 
@@ -79,8 +103,7 @@ impl AwsWorld {
     /// When the API server refuses.
     pub async fn remove_node(&mut self, node: &aws::Node) -> Result<()> {
         let name = &node.private_dns_name;
-        let nodes = Api::<Node>::all(self.world.client());
-        nodes.delete(name, &DeleteParams::default()).await?;
+        self.nodes.leave(name).await?;
         self.site.nodes.retain(|one| one.private_dns_name != *name);
         Ok(())
     }
@@ -113,30 +136,4 @@ fn cloud(aws: &Aws, site: &aws::World) -> Cloud {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
     }
-}
-
-/// The Node object as an instance's kubelet and AWS's node controller make it, Ready from the start.
-async fn join(client: Client, node: &aws::Node) -> Result<()> {
-    let nodes = Api::<Node>::all(client);
-    let name = &node.private_dns_name;
-    let object = json!({
-        "metadata": {"name": name, "labels": {
-            "kubernetes.io/hostname": name,
-            "topology.kubernetes.io/zone": node.zone,
-        }},
-        "spec": {"providerID": node.provider_id()},
-        "status": {
-            // No InternalIP, where the controller would ask for kube-proxy's health: nobody is there.
-            "addresses": [{"type": "Hostname", "address": name}],
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "set by the test",
-                "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-        },
-    });
-    let object = serde_json::from_value(object)?;
-    nodes.create(&PostParams::default(), &object).await?;
-    // The API server taints every new node as not ready and leaves it to a controller, which does not run, to look again.
-    let untaint = Patch::Merge(json!({"spec": {"taints": null}}));
-    let untainted = nodes.patch(name, &PatchParams::default(), &untaint).await;
-    untainted.context("untaint the Node object")?;
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The running parts, started in order and stopped in the opposite one. Writes: processes.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use evenkeel_harness::control_plane::{ControlPlane, Options};
 use evenkeel_harness::evenkeel::{Evenkeel, evenkeel_binary};
 use evenkeel_harness::nodes::{Nodes, NodesOptions, http_get};
+use evenkeel_harness::ports::HeldPort;
 use evenkeel_harness::supervise::Supervised;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -94,6 +95,8 @@ pub struct World {
     /// Further arguments of `evenkeel run`, from its next start on.
     pub run: Vec<String>,
     state: PathBuf,
+    /// Of `admin`, which is nobody else's while the controller does not run either.
+    port: HeldPort,
 }
 
 impl World {
@@ -109,13 +112,15 @@ impl World {
         };
         let directory = plane.directory().join("evenkeel");
         std::fs::create_dir_all(&directory)?;
+        let port = HeldPort::new().context("no free port on 127.0.0.1")?;
         let mut world = Self {
             controller: None,
             data_plane: None,
             former: Vec::new(),
             nodes,
             socket: directory.join("dataplane.sock"),
-            admin: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, port.port())),
+            port,
             state: directory.join("state"),
             plane,
             pools: options.pools,
@@ -220,6 +225,7 @@ impl World {
 
     async fn launch(&mut self, ready: Option<SocketAddr>) -> Result<()> {
         self.clear_lease().await;
+        self.port.hand_over();
         let kubeconfig = self.kubeconfig.as_deref();
         let kubeconfig = kubeconfig.unwrap_or_else(|| self.plane.kubeconfig());
         let logs = self.plane.log_dir();
@@ -268,7 +274,10 @@ impl World {
     /// # Errors
     /// When it does not get ready: with the end of its log.
     pub async fn start_replica(&self, kubeconfig: &Path, logs: &Path) -> Result<Supervised> {
-        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        // Held until the replica listens on it.
+        let mut port = HeldPort::new().context("no free port on 127.0.0.1")?;
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
+        port.hand_over();
         self.run(kubeconfig, logs, admin, Some(admin)).await
     }
 

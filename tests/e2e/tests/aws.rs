@@ -111,6 +111,16 @@ fn targets(group: &Value) -> Vec<String> {
     all
 }
 
+/// Protocol, port and path of a target group's probe.
+fn probe(group: &Value) -> (&str, &str, &str) {
+    let text = |key: &str| group[key].as_str().unwrap_or_default();
+    (
+        text("HealthCheckProtocol"),
+        text("HealthCheckPort"),
+        text("HealthCheckPath"),
+    )
+}
+
 /// All nodes at the NodePort of a Service.
 async fn expected_targets(world: &AwsWorld, name: &str) -> Result<Vec<String>> {
     let service = world.world.services(NAMESPACE).get(name).await?;
@@ -217,6 +227,10 @@ async fn what_is_asked_for_is_made(world: &AwsWorld) -> Result<()> {
     ensure!(
         targets(group) == expected_targets(world, "shop").await?,
         "{group:#}"
+    );
+    ensure!(
+        probe(group) == ("HTTP", "10256", "/healthz"),
+        "kube-proxy's health answers: {group:#}"
     );
     let given = balancer["SecurityGroups"].as_array().context("groups")?;
     let rules: Vec<_> = given
@@ -449,6 +463,34 @@ async fn a_service_without_a_class_gets_an_internal_load_balancer() -> Result<()
         targets(group) == expected_targets(&world, "shop").await?,
         "{group:#}"
     );
+    a_deletion_leaves_nothing(&world).await?;
+    world.stop().await
+}
+
+/// With a service proxy that is not kube-proxy, nobody would be healthy by the probe that is the default elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_kube_proxys_health_does_not_answer_a_connection_is_the_probe() -> Result<()> {
+    let world = AwsWorld::start_without_kube_proxy(2, &[]).await?;
+    create(&world, "shop", Some(CLASS), json!({})).await?;
+    served(&world, "shop").await?;
+    let state = world.aws.state().await?;
+    let (_, group) = only(&state)?;
+    ensure!(probe(group) == ("TCP", "traffic-port", ""), "{group:#}");
+    let note = world
+        .world
+        .event(NAMESPACE, "shop", "UnsupportedFeature")
+        .await?;
+    ensure!(note.contains("port 10256 of the nodes"), "{note}");
+
+    // Who asks for it gets it all the same.
+    let port = format!("{ANNOTATIONS}healthcheck-port");
+    annotate(&world, "shop", json!({(&*port): "10256"})).await?;
+    until(&world, "the probe that is asked for", |state| {
+        let (_, group) = only(state)?;
+        ensure!(probe(group) == ("HTTP", "10256", "/healthz"));
+        Ok(())
+    })
+    .await?;
     a_deletion_leaves_nothing(&world).await?;
     world.stop().await
 }

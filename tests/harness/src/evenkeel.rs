@@ -17,8 +17,8 @@ use crate::random;
 use crate::supervise::{Janitor, Supervised};
 use crate::wait::eventually;
 
-/// How long `evenkeel run` may take until it is ready.
-const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long `evenkeel run` may take until it is ready: a second, and much longer beside builds.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a build may take before it is told: one with nothing to do is quicker.
 const SILENCE: Duration = Duration::from_secs(2);

@@ -28,6 +28,9 @@ use crate::{
     model::Pairs,
 };
 
+/// What the API server makes of an affinity without a timeout: nobody asked for it.
+const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
+
 /// What one Service asks of its target groups.
 pub(super) struct Wishes {
     all: Pairs,
@@ -119,8 +122,19 @@ impl Wishes {
         is(attributes, PROXY_PROTOCOL, "true")
     }
 
-    /// What AWS would refuse of a combination, for every port.
+    /// What AWS would refuse of a combination, for every port, and what it cannot do.
     pub(super) fn check(&self, asked: &mut Asked<'_>, listeners: &listeners::Wishes) {
+        if let Affinity::ClientIp { timeout_seconds } = asked.intent.affinity
+            && timeout_seconds != DEFAULT_AFFINITY_SECONDS
+        {
+            asked.warnings.push(Warning::new(
+                reason::UNSUPPORTED_FEATURE,
+                format!(
+                    "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {timeout_seconds} has no effect, because the stickiness of a Network \
+                     Load Balancer has no timeout. Leave it out, which is {DEFAULT_AFFINITY_SECONDS}.",
+                ),
+            ));
+        }
         for port in &asked.intent.ports {
             let number = port.key.port;
             let udp = |other: &evenkeel_core::intent::PortIntent| {

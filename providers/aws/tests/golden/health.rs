@@ -457,6 +457,19 @@ fn row_099_affinity_is_stickiness_by_client_address() {
         .gets()
         .silently();
     assert_eq!(got.target_attributes(80), ["stickiness.enabled=false"]);
+    // A timeout that somebody chose is one that AWS does not have.
+    let timeout = |seconds: u32| {
+        web()
+            .spec("sessionAffinity", json!("ClientIP"))
+            .spec(
+                "sessionAffinityConfig",
+                json!({"clientIP": {"timeoutSeconds": seconds}}),
+            )
+            .gets()
+    };
+    timeout(10_800).silently();
+    let got = timeout(60).warning_with("timeoutSeconds: 60");
+    assert_eq!(got.target_attributes(80), want);
 }
 
 #[test]

@@ -11,10 +11,16 @@ use super::{
 /// Ten times the nodes are ten times the work, and some more where vectors and trees grow. What is quadratic is a hundred times.
 const TEN_TIMES: u64 = 20;
 
+/// Looks enough that one is undisturbed: what is worked out once for all groups is kept for a few node sets, and other tests have theirs.
+const LOOKS: usize = 5;
+
 /// What one plan of the group costs, beside what is worked out once for all groups.
 fn cost(stage: &Stage) -> AllocationInfo {
     stage.plan();
-    measure(|| drop(stage.plan()))
+    let looks = (0..LOOKS).map(|_| measure(|| drop(stage.plan())));
+    looks
+        .min_by_key(|look| look.count_total)
+        .unwrap_or_default()
 }
 
 /// One that has its targets.

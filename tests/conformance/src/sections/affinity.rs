@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use evenkeel_e2e::look::LIMIT;
+use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_harness::wait::eventually;
+use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::traffic::pod_on;
@@ -58,6 +59,9 @@ async fn pinned(to: SocketAddr) -> Result<BTreeMap<IpAddr, BTreeSet<String>>> {
 
 /// With policy Local and one pod on a node the node is the pod, and kube-proxy behind it has no choice to make.
 pub(super) async fn follows(stage: &mut Stage) -> Result<()> {
+    if stage.aws().is_some() {
+        return attribute_follows(stage).await;
+    }
     let all: BTreeSet<_> = stage.world.nodes()?.nodes().into_iter().collect();
     for node in &all {
         pod_on(stage, &format!("web-{node}"), "web", node).await?;
@@ -108,6 +112,55 @@ pub(super) async fn follows(stage: &mut Stage) -> Result<()> {
             .iter()
             .any(|(reason, _)| reason == "UnsupportedFeature"),
         "{events:?}"
+    );
+    Ok(())
+}
+
+/// Waits until the only backend set keeps clients where they are, or does not.
+async fn is_sticky(stage: &Stage, service: &Service, sticky: bool) -> Result<()> {
+    let follows = |holding: &Holding| {
+        let set = holding.only("backend_sets");
+        set.is_ok_and(|set| set["spec"]["sticky"] == sticky)
+    };
+    stage
+        .held(service, &format!("stickiness {sticky}"), follows)
+        .await?;
+    Ok(())
+}
+
+/// The part of it that a cloud shows which forwards nothing.
+async fn attribute_follows(stage: &Stage) -> Result<()> {
+    let service = stage.serve("web", json!({})).await?;
+    is_sticky(stage, &service, false).await?;
+    stage.patch("web", affinity("ClientIP", None)).await?;
+    is_sticky(stage, &service, true).await?;
+    stage.patch("web", affinity("None", None)).await?;
+    is_sticky(stage, &service, false).await?;
+    let now = stage.served("web").await?;
+    ensure!(ingress(&now) == ingress(&service), "{:?}", ingress(&now));
+    let events = stage.events("web").await?;
+    ensure!(
+        !events
+            .iter()
+            .any(|(reason, _)| reason == "UnsupportedFeature"),
+        "{events:?}"
+    );
+    Ok(())
+}
+
+/// A cloud that knows of no timeout says so once, and does the rest.
+pub(super) async fn no_timeout(stage: &mut Stage) -> Result<()> {
+    let service = stage.serve("web", affinity("ClientIP", Some(60))).await?;
+    is_sticky(stage, &service, true).await?;
+    let told = stage.event("web", "UnsupportedFeature").await?;
+    ensure!(told.contains("timeoutSeconds: 60"), "{told}");
+    stage.settle().await?;
+    let mut events = stage.events("web").await?;
+    events.retain(|(reason, _)| reason == "UnsupportedFeature");
+    ensure!(events.len() == 1, "{events:?}");
+    ensure!(
+        stage.holding_of(&service).await?.ports() == [u64::from(PORT)].into(),
+        "nobody listens"
     );
     Ok(())
 }

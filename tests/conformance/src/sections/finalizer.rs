@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use evenkeel_e2e::look::LIMIT;
+use evenkeel_harness::aws::{At, Fault};
 use evenkeel_harness::wait::eventually;
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -176,9 +177,20 @@ async fn foreign_finalizers(stage: &mut Stage) -> Result<()> {
 
 async fn gone_after_delete(stage: &mut Stage) -> Result<()> {
     let service = stage.serve("web", json!({})).await?;
-    let tries = r#"evenkeel_reconcile_total{provider="local",result="retry"}"#;
-    let failed = stage.world.metric(tries).await?;
-    stage.kill_data_plane()?;
+    let tries = format!(
+        r#"evenkeel_reconcile_total{{provider="{}",result="retry"}}"#,
+        stage.provider()
+    );
+    let failed = stage.world.metric(&tries).await?;
+    let broken = stage.aws().map(|side| {
+        // Twice, so that there is time to look before the third.
+        let deletes = At::first("elbv2", "DeleteLoadBalancer").times(2);
+        let later = Fault::answer("PriorRequestNotComplete", "refused by the row");
+        side.aws.inject(&deletes, later)
+    });
+    if broken.is_none() {
+        stage.kill_data_plane()?;
+    }
     stage
         .patch(
             "web",
@@ -186,7 +198,7 @@ async fn gone_after_delete(stage: &mut Stage) -> Result<()> {
         )
         .await?;
     eventually("a try that fails", LIMIT, || async {
-        let now = stage.world.metric(tries).await?;
+        let now = stage.world.metric(&tries).await?;
         ensure!(now > failed, "{now} failed");
         Ok(())
     })
@@ -195,10 +207,15 @@ async fn gone_after_delete(stage: &mut Stage) -> Result<()> {
         is_ours(&stage.get("web").await?),
         "it went though the load balancer could not be deleted"
     );
-    stage.world.start_data_plane().await?;
+    if broken.is_none() {
+        stage.world.start_data_plane().await?;
+    }
     stage
         .until("web", "our finalizer to go", |service| !is_ours(service))
         .await?;
+    if let Some(broken) = broken {
+        broken.check(2).await?;
+    }
     let left = stage.holding_of(&service).await?;
     ensure!(left.is_empty(), "it went before {left:?}");
     Ok(())

@@ -1,12 +1,12 @@
 //! Node ports switched off, on, and off again.
 
 use anyhow::{Result, ensure};
-use evenkeel_e2e::look::{LIMIT, ingress};
-use evenkeel_harness::wait::eventually;
+use evenkeel_e2e::look::ingress;
 use serde_json::json;
 
+use crate::holding::Holding;
 use crate::row::{Row, row};
-use crate::stage::{PORT, Stage, address, ips, node_port};
+use crate::stage::{PORT, Stage, ips, node_port};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -99,8 +99,8 @@ async fn one_zeroed(stage: &mut Stage) -> Result<()> {
     let service = stage
         .serve("web", json!({"spec": {"ports": ports}}))
         .await?;
-    let to = address(&service, PORT)?;
-    eventually("an answer", LIMIT, || stage.world.ask(to)).await?;
+    stage.answered(&service, PORT).await?;
+    let before = stage.holding_of(&service).await?;
     stage
         .patch(
             "web",
@@ -134,6 +134,12 @@ async fn one_zeroed(stage: &mut Stage) -> Result<()> {
         })
         .await?;
     ensure!(ips(&now) == ips(&service), "{:?}", ips(&now));
-    stage.world.ask(to).await?;
-    Ok(())
+    let of_port = |holding: &Holding| {
+        let mut served = holding.served();
+        served.retain(|(port, _)| *port == format!("{PORT}/TCP"));
+        served
+    };
+    let after = stage.holding_of(&service).await?;
+    ensure!(of_port(&after) == of_port(&before), "{after:?}");
+    stage.answered(&service, PORT).await
 }

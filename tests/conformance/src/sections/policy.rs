@@ -53,7 +53,7 @@ async fn local(stage: &mut Stage) -> Result<()> {
         "{port}: {:?}",
         holding.health_check()
     );
-    let nodes: BTreeSet<_> = stage.world.nodes()?.nodes().into_iter().collect();
+    let nodes = stage.nodes()?;
     ensure!(
         holding.nodes() == nodes,
         "{:?}, nodes are {nodes:?}",
@@ -95,9 +95,16 @@ async fn to_cluster(stage: &mut Stage) -> Result<()> {
 }
 
 async fn to_local(stage: &mut Stage) -> Result<()> {
-    let nodes: BTreeSet<_> = stage.world.nodes()?.nodes().into_iter().collect();
+    let nodes = stage.nodes()?;
     let home = nodes.first().context("a node")?.clone();
-    pod_on(stage, "pod", "web", &home).await?;
+    // Beside moto nobody probes.
+    let is_probed = stage.aws().is_none();
+    if is_probed {
+        pod_on(stage, "pod", "web", &home).await?;
+    }
+    let are_healthy = |holding: &Holding, nodes: &BTreeSet<String>| {
+        !is_probed || holding.healthy_nodes() == *nodes
+    };
     let service = stage.serve("web", policy("Local")).await?;
     let old = service
         .spec
@@ -107,14 +114,14 @@ async fn to_local(stage: &mut Stage) -> Result<()> {
     stage.patch("web", policy("Cluster")).await?;
     let before = stage
         .held(&service, "the probe to switch", |holding| {
-            probes(holding, 10256) && holding.healthy_nodes() == nodes
+            probes(holding, 10256) && are_healthy(holding, &nodes)
         })
         .await?;
     let back = json!({"spec": {"externalTrafficPolicy": "Local", "healthCheckNodePort": old}});
     stage.patch("web", back).await?;
     let after = stage
         .held(&service, "the probe to switch back", |holding| {
-            probes(holding, old) && holding.healthy_nodes() == [home.clone()].into()
+            probes(holding, old) && are_healthy(holding, &[home.clone()].into())
         })
         .await?;
     ensure!(

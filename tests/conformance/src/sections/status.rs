@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::door::{Act, Gate};
 use crate::holding::Holding;
 use crate::row::{Row, row};
-use crate::stage::{PORT, Stage, address, conditions, has_condition, ips, is_ours};
+use crate::stage::{PORT, Stage, address, conditions, has_condition, ips, is_ours, node_port};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -274,22 +274,28 @@ async fn two_of_them(stage: &mut Stage) -> Result<()> {
         stage.serve("two", json!({})).await?,
     );
     ensure!(ips(&first) != ips(&second), "both have {:?}", ips(&first));
-    stage
-        .world
-        .answered_by(address(&first, PORT)?, &one)
-        .await?;
-    stage
-        .world
-        .answered_by(address(&second, PORT)?, &two)
-        .await?;
+    answered_by(stage, &first, &one).await?;
+    answered_by(stage, &second, &two).await?;
     // What happens to one does not reach the other.
     let before = stage.holding_of(&second).await?.generations();
     stage.delete("one").await?;
     stage.gone("one").await?;
     stage.same(&second, &before).await?;
-    stage
-        .world
-        .answered_by(address(&second, PORT)?, &two)
-        .await?;
+    answered_by(stage, &second, &two).await
+}
+
+/// Waits until a Service is answered by these pods only, where there are any; that its targets have its own node port alone.
+async fn answered_by(stage: &Stage, service: &Service, pods: &BTreeSet<String>) -> Result<()> {
+    let ports = stage.holding_of(service).await?.target_ports();
+    let own = node_port(service, PORT).context("a node port")?;
+    ensure!(
+        ports == [u64::try_from(own)?].into(),
+        "{ports:?}, not {own}"
+    );
+    if stage.aws().is_some() {
+        return Ok(());
+    }
+    let to = address(service, PORT)?;
+    stage.world.answered_by(to, pods).await?;
     Ok(())
 }

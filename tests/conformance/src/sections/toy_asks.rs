@@ -16,10 +16,6 @@ use crate::stage::{PORT, conditions, has_condition, ips, node_port};
 use crate::toy_stage::{ToyStage, ways, writes_of};
 
 pub(crate) const ROWS: &[Row] = &[
-    row!(36, "port+1 with UDP: listener moved, nodePort and address identical, old listener gone", toy: udp_port_moved),
-    row!(40, "TCP to UDP on one port: listener replaced, ports[] updated, address kept", toy: protocol_changed),
-    row!(41, "53/TCP and 53/UDP on one nodePort: two listeners, both with that backend", toy: two_protocols),
-    row!(42, "the same, UDP removed, then swapped: only the removed listener goes", toy: protocol_removed),
     row!(43, "mixed protocols where the cloud cannot: no cloud object, LoadBalancerPortsError, one Warning", toy: mixed),
     row!(44, "then the offending port removed: condition cleared, load balancer created", toy: unmixed),
     row!(60, "provider cannot enforce ranges: rejected, SourceRangesNotEnforced, no load balancer", toy: ranges),
@@ -72,120 +68,6 @@ fn listeners(stage: &ToyStage, service: &Service) -> BTreeSet<(String, u16)> {
 
 fn only(port: u16, protocol: &str) -> BTreeSet<(i32, String, Option<String>)> {
     [(i32::from(port), protocol.to_owned(), None)].into()
-}
-
-async fn udp_port_moved(stage: &mut ToyStage) -> Result<()> {
-    stage.run();
-    let service = stage.serve("web", ports(&[("UDP", 53, None)])).await?;
-    let used = node_port(&service, 53);
-    let patched = stage.patch("web", ports(&[("UDP", 54, used)])).await?;
-    ensure!(node_port(&patched, 54) == used, "{:?}", patched.spec);
-    let now = stage
-        .until("web", "the new port", |service| {
-            told(service) == only(54, "UDP")
-        })
-        .await?;
-    ensure!(ips(&now) == ips(&service), "{:?}", ips(&now));
-    stage.served("web").await?;
-    let open = listeners(stage, &service);
-    let want = [(
-        "54/UDP".to_owned(),
-        u16::try_from(used.unwrap_or_default())?,
-    )]
-    .into();
-    ensure!(open == want, "{open:?}, not {want:?}");
-    Ok(())
-}
-
-async fn protocol_changed(stage: &mut ToyStage) -> Result<()> {
-    stage.run();
-    let service = stage.serve("web", ports(&[("TCP", 53, None)])).await?;
-    let address = ips(&service);
-    let used = node_port(&service, 53);
-    stage.patch("web", ports(&[("UDP", 53, used)])).await?;
-    let now = stage
-        .until("web", "the new protocol", |service| {
-            told(service) == only(53, "UDP")
-        })
-        .await?;
-    ensure!(ips(&now) == address, "{:?}, was {address:?}", ips(&now));
-    stage.served("web").await?;
-    let open = listeners(stage, &service);
-    ensure!(
-        open.len() == 1 && open.iter().all(|(port, _)| port.contains("UDP")),
-        "{open:?}"
-    );
-    Ok(())
-}
-
-/// A Service with 53/TCP and 53/UDP on one node port.
-async fn dns(stage: &ToyStage) -> Result<(Service, u16)> {
-    let both = ports(&[("TCP", 53, None), ("UDP", 53, None)]);
-    let service = stage.serve("dns", both).await?;
-    let spec = service.spec.clone().unwrap_or_default();
-    let used: BTreeSet<_> = spec
-        .ports
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|port| port.node_port)
-        .collect();
-    ensure!(used.len() == 1, "the API server gave {used:?}");
-    let used = used.into_iter().next().map(u16::try_from);
-    Ok((service, used.unwrap_or(Ok(0))?))
-}
-
-async fn two_protocols(stage: &mut ToyStage) -> Result<()> {
-    stage.run();
-    let (service, used) = dns(stage).await?;
-    let want = [("53/TCP".to_owned(), used), ("53/UDP".to_owned(), used)].into();
-    let open = listeners(stage, &service);
-    ensure!(open == want, "{open:?}, not {want:?}");
-    let published: BTreeSet<_> = only(53, "TCP").union(&only(53, "UDP")).cloned().collect();
-    ensure!(told(&service) == published, "{:?}", told(&service));
-    Ok(())
-}
-
-async fn protocol_removed(stage: &mut ToyStage) -> Result<()> {
-    stage.run();
-    let (service, used) = dns(stage).await?;
-    let address = ips(&service);
-    let removed = |stage: &ToyStage| {
-        let mut gone: Vec<_> = stage.writes(&service);
-        gone.retain(|call| call.operation == "Delete");
-        gone.into_iter().map(|call| call.target).collect::<Vec<_>>()
-    };
-    stage.tap.reset();
-    stage
-        .patch("dns", ports(&[("TCP", 53, Some(used.into()))]))
-        .await?;
-    stage
-        .until("dns", "UDP to go", |service| {
-            told(service) == only(53, "TCP")
-        })
-        .await?;
-    stage.served("dns").await?;
-    ensure!(
-        matches!(removed(stage).as_slice(), [one] if one.contains("udp")),
-        "{:?} were removed",
-        removed(stage)
-    );
-    stage.tap.reset();
-    stage
-        .patch("dns", ports(&[("UDP", 53, Some(used.into()))]))
-        .await?;
-    let now = stage
-        .until("dns", "the swap", |service| {
-            told(service) == only(53, "UDP")
-        })
-        .await?;
-    stage.served("dns").await?;
-    ensure!(
-        matches!(removed(stage).as_slice(), [one] if one.contains("tcp")),
-        "{:?} were removed",
-        removed(stage)
-    );
-    ensure!(ips(&now) == address, "{:?}", ips(&now));
-    Ok(())
 }
 
 /// A Service whose protocols cannot share a load balancer, rejected.
