@@ -22,6 +22,9 @@ pub struct Args {
     /// Runs only this row; repeatable.
     #[arg(long = "row", value_name = "N")]
     pub rows: Vec<u16>,
+    /// Leaves out the rows that only a toy provider is asked about: they say the same with every provider.
+    #[arg(long)]
+    pub without_toys: bool,
 }
 
 /// The providers that can be checked.

@@ -47,10 +47,11 @@ pub fn run(args: &Args) -> ExitCode {
         }
     }
     let all = sections::all();
-    let rows = match chosen(&all, &args.rows, args.kubernetes) {
+    let mut rows = match chosen(&all, &args.rows, args.kubernetes) {
         Ok(rows) => rows,
         Err(error) => return stopped(&error),
     };
+    rows.retain(|row| !args.without_toys || !matches!(row.run, Run::Toy(_)));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         provider: Provider::Local,
         kubernetes: ApiServer::Current,
         rows: Vec::new(),
+        without_toys: false,
     })
 }
 
