@@ -39,6 +39,7 @@ use evenkeel_core::{
     ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
@@ -91,6 +92,8 @@ pub(crate) struct Reconciler {
     services: Mutex<ServiceCache>,
     nodes: Mutex<NodeCache>,
     node_news: Mutex<NodeNews>,
+    /// The nodes are to be listed anew, for labels that nobody has looked at before.
+    labels_missing: Notify,
     memories: Mutex<HashMap<(GroupKey, ProviderName), Memory>>,
     /// The groups in which a Service may still have something. Our finalizer stays until there is none.
     holdings: Mutex<HashMap<ServiceUid, Vec<(ProviderName, GroupKey)>>>,
@@ -152,6 +155,7 @@ impl Reconciler {
             queue,
             nodes: Mutex::default(),
             node_news: Mutex::default(),
+            labels_missing: Notify::new(),
             memories: Mutex::default(),
             holdings: Mutex::default(),
             arrived: Mutex::default(),

@@ -372,10 +372,12 @@ fn watch_services(
     let listed = CancellationToken::new();
     let (done, shared, reconciler) = (listed.clone(), shared.clone(), reconciler.clone());
     tasks.spawn(async move {
+        let never = Notify::new();
         let watched = watch::<Service>(
             shared.client.clone(),
             &shared.metrics,
             &shared.stop,
+            &never,
             |event| {
                 let (wakes, complete) = reconciler.services().event(event);
                 for (group, why) in wakes {
@@ -413,6 +415,7 @@ fn watch_nodes(
                 shared.client.clone(),
                 &shared.metrics,
                 &shared.stop,
+                reconciler.labels_missing(),
                 |event| {
                     let did = reconciler.nodes().event(event);
                     match did {
@@ -450,10 +453,12 @@ fn watch_endpoints(shared: &Arc<Shared>, reconciler: &Arc<Reconciler>, tasks: &m
             () = shared.stop.cancelled() => return ("watch of endpointslices", Ok(())),
             () = reconciler.endpoints_are_followed() => {}
         }
+        let never = Notify::new();
         let watched = watch::<SliceFacts>(
             shared.client.clone(),
             &shared.metrics,
             &shared.stop,
+            &never,
             |event| reconciler.hear_of_endpoints(event),
         );
         ("watch of endpointslices", watched.await)

@@ -19,6 +19,7 @@ use kube::{
     Api, Client,
     runtime::watcher::{self, Event, watcher},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -32,7 +33,7 @@ const WATCH_SECONDS: u32 = 60;
 /// The largest page of a list.
 const PAGE: u32 = 500;
 
-/// Watches all objects of a kind, for ever: tells every event, in order.
+/// Watches all objects of a kind, for ever: tells every event, in order. Lists them anew when `again` says so.
 ///
 /// # Errors
 /// When the watch ends by itself, which it never should.
@@ -40,6 +41,7 @@ pub async fn watch<T: Trim>(
     client: Client,
     metrics: &Metrics,
     stop: &CancellationToken,
+    again: &Notify,
     mut tell: impl FnMut(Event<Item<T>>),
 ) -> Result<()> {
     let api: Api<Item<T>> = Api::all(client);
@@ -58,6 +60,7 @@ pub async fn watch<T: Trim>(
             let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                () = again.notified() => continue 'streams,
                 next = stream.next() => next,
             };
             match next {

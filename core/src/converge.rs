@@ -8,7 +8,11 @@ mod holding;
 #[cfg(test)]
 mod settling;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -124,6 +128,8 @@ pub struct Ran<P: Provider + ?Sized> {
     pub refusals: Vec<Refusal>,
     /// What a user should know of how it was done.
     pub warnings: Vec<Warning>,
+    /// The names of the labels of nodes that the plan looks at.
+    pub node_labels: BTreeSet<Arc<str>>,
     /// What failed, in this run or before, and is still in the way.
     pub failures: Vec<Failure>,
     /// Removals wait until the world is told of the addresses there are now.
@@ -177,6 +183,7 @@ pub async fn converge<P: Provider + ?Sized>(
         waits: Vec::new(),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        node_labels: BTreeSet::new(),
         failures: Vec::new(),
         untold: false,
         reads: 0,
@@ -224,6 +231,7 @@ pub async fn converge<P: Provider + ?Sized>(
             ran.waits.extend(again.waits);
             ran.refusals = plan.refusals;
             ran.warnings = plan.warnings;
+            ran.node_labels = plan.node_labels;
             ran.seen = Some(seen);
             return ran;
         }
@@ -460,6 +468,8 @@ pub struct Rehearsed<O> {
     pub refusals: Vec<Refusal>,
     /// What a user should know of how it would be done.
     pub warnings: Vec<Warning>,
+    /// The names of the labels of nodes that the plan looks at.
+    pub node_labels: BTreeSet<Arc<str>>,
     /// What would be there.
     pub seen: O,
     /// False when the plan did not end: our bug.
@@ -483,6 +493,7 @@ pub fn rehearse<P: Provider + ?Sized>(
                 waits: plan.waits,
                 refusals: plan.refusals,
                 warnings: plan.warnings,
+                node_labels: plan.node_labels,
                 seen,
                 settled: true,
             };
@@ -507,6 +518,7 @@ pub fn rehearse<P: Provider + ?Sized>(
         waits: Vec::new(),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        node_labels: BTreeSet::new(),
         seen,
         settled: false,
     }

@@ -88,6 +88,8 @@ pub struct Report {
     pub port_errors: Vec<PortError>,
     /// What can be published; None when the cloud could not be read.
     pub published: Option<Published>,
+    /// The names of the labels of nodes that decide about its targets.
+    pub node_labels: BTreeSet<Arc<str>>,
     /// Writes made.
     pub applied: Vec<Change>,
     /// They were made though nothing else was asked and all had been done: somebody else had changed what was there.
@@ -511,6 +513,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 report.withheld = rehearsed.waves.into_iter().flatten().collect();
                 report.waits = rehearsed.waits;
                 report.refusals = rehearsed.refusals;
+                report.node_labels = rehearsed.node_labels;
                 noticed = rehearsed.warnings;
                 Some(seen)
             }
@@ -527,6 +530,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
                 report.applied = ran.applied;
                 report.waits = ran.waits;
                 report.refusals = ran.refusals;
+                report.node_labels = ran.node_labels;
                 noticed = ran.warnings;
                 report.failures = ran.failures;
                 report.untold = ran.untold;

@@ -4,6 +4,7 @@
 //! follow version N has nothing to do until there is another. The version is a digest of the content, so that the
 //! same nodes in another order are the same set.
 
+mod labels;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
+pub use labels::{Labels, NodeLabels, NodeSelector};
 pub use read::{NodeFacts, NodeRules, node_set};
 
 use crate::{digest::Digest, ids::NodeName, net::IpFamily};
@@ -112,6 +114,7 @@ pub enum ProxyHealth {
 pub struct NodeSet {
     nodes: Arc<[Node]>,
     proxy_health: ProxyHealth,
+    labels: Option<Arc<NodeLabels>>,
     version: Digest,
 }
 
@@ -123,18 +126,49 @@ impl NodeSet {
         Self {
             nodes: nodes.into(),
             proxy_health: ProxyHealth::Answers,
+            labels: None,
             version,
         }
+    }
+
+    /// The same nodes with what is known of their labels. Those of nodes that are no targets are not in the version.
+    #[must_use]
+    pub fn with_labels(self, labels: Arc<NodeLabels>) -> Self {
+        if labels.is_empty() {
+            return self;
+        }
+        let of = self.kept().map(|node| labels.get(&node.name));
+        let version = Digest::of(&(self.version, labels.keys(), of.collect::<Vec<_>>()));
+        Self {
+            labels: Some(labels),
+            version,
+            ..self
+        }
+    }
+
+    /// What is known of the nodes' labels; None where nobody looks at any.
+    pub fn labels(&self) -> Option<&Arc<NodeLabels>> {
+        self.labels.as_ref()
+    }
+
+    /// Whether another set is the same for whoever looks at no labels.
+    pub fn differs_in_labels_only(&self, other: &Self) -> bool {
+        self.nodes == other.nodes && self.proxy_health == other.proxy_health
     }
 
     /// The same nodes with what was found out about kube-proxy's health.
     #[must_use]
     pub fn with_proxy_health(self, proxy_health: ProxyHealth) -> Self {
         let version = Digest::of(&(&self.nodes, proxy_health));
-        Self {
+        let set = Self {
+            nodes: self.nodes,
             proxy_health,
+            labels: None,
             version,
-            ..self
+        };
+        match self.labels {
+            Some(labels) => set.with_labels(labels),
+            None => set,
         }
     }
 

@@ -5,7 +5,7 @@ mod approving;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -227,6 +227,9 @@ pub struct Plan<S> {
     pub refusals: Vec<Refusal>,
     /// What a user should know of how it is done, given the facts.
     pub warnings: Vec<Warning>,
+    /// The names of the labels of nodes that it looks at. Where the set of nodes does not tell them yet, they are read, and the
+    /// group is planned anew.
+    pub node_labels: BTreeSet<Arc<str>>,
 }
 
 impl<S> Default for Plan<S> {
@@ -236,6 +239,7 @@ impl<S> Default for Plan<S> {
             waits: Vec::new(),
             refusals: Vec::new(),
             warnings: Vec::new(),
+            node_labels: BTreeSet::new(),
         }
     }
 }

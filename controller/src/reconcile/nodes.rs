@@ -16,6 +16,7 @@ use evenkeel_core::{
     ids::{GroupKey, NodeName, ProviderName},
     nodes::{NodeFacts, NodeReason, NodeRules, NodeSet, Placement},
 };
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{Reconciler, lock, work::Run};
@@ -103,9 +104,21 @@ impl Reconciler {
         }
         let groups: Vec<_> = self.services().groups().cloned().collect();
         self.reaches(&groups, &changed, &known, &sets);
+        let (relabelled, changed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|name| {
+            let (known, set) = (known.get(name), sets.get(name));
+            known.is_some_and(|known| set.is_some_and(|set| known.differs_in_labels_only(set)))
+        });
         for group in groups {
-            self.queue.ask(group, Why::WORK);
+            let looks = |name| self.nodes().looks_at_labels(name, &group);
+            if !changed.is_empty() || relabelled.iter().any(looks) {
+                self.queue.ask(group, Why::WORK);
+            }
         }
+    }
+
+    /// Told when labels of nodes are looked at that nobody has looked at before.
+    pub(crate) fn labels_missing(&self) -> &Notify {
+        &self.labels_missing
     }
 
     fn measure(&self, name: &ProviderName, set: &NodeSet, changed: bool) {
@@ -267,6 +280,23 @@ fn lack(facts: &NodeFacts, reason: NodeReason, providers: &[ProviderName]) -> No
 }
 
 impl Run<'_> {
+    /// Has the labels kept that decide about the group's targets.
+    pub(super) fn need_labels(&self, report: &Report, used: &NodeSet) {
+        // A cloud that could not be read says nothing of what is looked at.
+        if report.published.is_none() {
+            return;
+        }
+        let name = &self.provider.name;
+        let mut nodes = self.all.nodes();
+        if nodes.need_labels(name, self.key, &report.node_labels) {
+            self.all.labels_missing.notify_one();
+        }
+        // Whoever did not look at labels before was not asked for when they changed.
+        if !report.node_labels.is_empty() && nodes.set(name).version() != used.version() {
+            self.all.queue.ask(self.key.clone(), Why::WORK);
+        }
+    }
+
     /// Tells the Services of a group that a change of the nodes was applied, where it reaches few.
     pub(super) fn tell_of_nodes(&self, report: &Report, nodes: &NodeSet) {
         let key = (self.provider.name.clone(), self.key.clone());

@@ -112,6 +112,7 @@ impl Run<'_> {
         self.hear(&report);
         self.tell_of_nodes(&report, &nodes);
         self.begin_to_follow(&report);
+        self.need_labels(&report, &nodes);
         let now = self.all.clock.now();
         let hushed = hushed(&report, &mut memory, now);
         let mut trouble = report.untold || followed.missing;
@@ -238,6 +239,9 @@ impl Run<'_> {
     /// Nothing is asked, and nothing was made. What was published of those who went is taken back.
     async fn forget(self, memory: Memory, now: Timestamp) -> (Option<Memory>, Next) {
         self.provider.engine.forget(self.key);
+        self.all
+            .nodes()
+            .need_labels(&self.provider.name, self.key, &BTreeSet::new());
         for service in memory.published_and_departed(&self.group) {
             if let Err(error) = self
                 .all

@@ -3,7 +3,7 @@
 //! The cut is made while the answer is parsed, so that a page of large objects never lies in memory as a whole. What
 //! cannot be parsed keeps its name, and its reason.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use evenkeel_core::{
     annotation::key::LAST_APPLIED, condition::ConditionType, endpoints::SliceFacts,
@@ -29,6 +29,8 @@ pub trait Trim: Clone + std::fmt::Debug + Send + Sync + 'static {
     type Of: Resource<DynamicType = ()>;
     /// Its plural, for people.
     const PLURAL: &'static str;
+    /// Whether an item brings its labels along, for whoever keeps some of them.
+    const KEEPS_LABELS: bool = false;
 
     /// The labels of those that matter; None: all do.
     const LABELS: Option<&str> = None;
@@ -43,7 +45,7 @@ pub trait Trim: Clone + std::fmt::Debug + Send + Sync + 'static {
 /// One object, or why it cannot be read.
 #[derive(Clone, Debug)]
 pub struct Item<T> {
-    /// Name, namespace, UID and version.
+    /// Name, namespace, UID and version; labels where [`Trim::KEEPS_LABELS`] says so.
     pub meta: ObjectMeta,
     /// What is kept.
     pub body: Result<T, String>,
@@ -63,6 +65,7 @@ impl<'de, T: Trim> Deserialize<'de> for Item<T> {
             namespace: text("namespace"),
             uid: text("uid"),
             resource_version: text("resourceVersion"),
+            labels: T::KEEPS_LABELS.then(|| labels(&object)),
             ..ObjectMeta::default()
         };
         if meta.name.is_none() {
@@ -157,6 +160,7 @@ impl Trim for Service {
 impl Trim for NodeFacts {
     type Of = Node;
     const PLURAL: &'static str = "nodes";
+    const KEEPS_LABELS: bool = true;
 
     fn read(mut object: Value) -> Result<Self, String> {
         if let Some(metadata) = map(&mut object, "metadata") {
@@ -183,6 +187,16 @@ impl Trim for SliceFacts {
             serde_json::from_value(object).map_err(|error| error.to_string())?;
         Ok(Self::from_resource(&slice))
     }
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    labels
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 fn map<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Map<String, Value>> {

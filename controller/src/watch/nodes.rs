@@ -4,20 +4,23 @@
 //! confirmed.
 
 mod debounce;
+mod labels;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
 
 use evenkeel_core::{
-    ids::{NodeName, ProviderName},
+    ids::{GroupKey, NodeName, ProviderName},
     nodes::{NodeFacts, NodeRules, NodeSet, ProxyHealth, node_set},
 };
 use kube::runtime::watcher::Event;
 
 pub use debounce::Debounce;
+
+use labels::KeptLabels;
 
 use super::item::Item;
 use crate::brake::{Brake, Held, Moment};
@@ -29,6 +32,7 @@ pub struct NodeCache {
     listing: Option<HashSet<NodeName>>,
     brakes: BTreeMap<ProviderName, Brake>,
     sets: BTreeMap<ProviderName, Arc<NodeSet>>,
+    labels: KeptLabels,
     proxy_health: ProxyHealth,
 }
 
@@ -49,6 +53,7 @@ impl NodeCache {
         let changed = match event {
             Event::Init => {
                 self.listing = Some(HashSet::new());
+                self.labels.list_begins();
                 false
             }
             Event::InitApply(item) => {
@@ -58,10 +63,15 @@ impl NodeCache {
                 self.put(item)
             }
             Event::Apply(item) => self.put(item),
-            Event::Delete(item) => self.facts.remove(&name_of(&item)).is_some(),
+            Event::Delete(item) => {
+                let name = name_of(&item);
+                self.labels.remove(&name);
+                self.facts.remove(&name).is_some()
+            }
             Event::InitDone => {
                 let listed = self.listing.take().unwrap_or_default();
                 self.facts.retain(|name, _| listed.contains(name));
+                self.labels.listed(|name| listed.contains(name));
                 return Did::Listed;
             }
         };
@@ -74,11 +84,28 @@ impl NodeCache {
         let Ok(facts) = item.body else {
             return false;
         };
+        let labels = item.meta.labels.unwrap_or_default();
+        let relabelled = self.labels.put(&name, &labels);
         if self.facts.get(&name) == Some(&facts) {
-            return false;
+            return relabelled;
         }
         self.facts.insert(name, facts);
         true
+    }
+
+    /// A group looks at these labels of the nodes. Returns whether the nodes must be listed for that, because nobody did before.
+    pub fn need_labels(
+        &mut self,
+        provider: &ProviderName,
+        group: &GroupKey,
+        keys: &BTreeSet<Arc<str>>,
+    ) -> bool {
+        self.labels.need(provider, group, keys)
+    }
+
+    /// Whether a group looks at labels of the nodes.
+    pub fn looks_at_labels(&self, provider: &ProviderName, group: &GroupKey) -> bool {
+        self.labels.concern(provider, group)
     }
 
     /// Works out the sets anew; returns the providers whose set is another one now.
@@ -96,8 +123,14 @@ impl NodeCache {
                 ProxyHealth::Answers => set,
                 silent => Arc::new(NodeSet::clone(&set).with_proxy_health(silent)),
             };
-            let before = self.sets.insert(provider.clone(), set.clone());
+            let labels = self.labels.tell();
+            let set = match labels.is_empty() {
+                true => set,
+                false => Arc::new(NodeSet::clone(&set).with_labels(labels)),
+            };
+            let before = self.sets.get(provider);
             if before.is_none_or(|before| before.version() != set.version()) {
+                self.sets.insert(provider.clone(), set);
                 changed.push(provider.clone());
             }
         }
@@ -254,6 +287,51 @@ mod tests {
             1,
             "what a list does not name is gone"
         );
+    }
+
+    #[test]
+    fn labels_are_part_of_a_set_where_somebody_looks_at_them() {
+        let local = ProviderName::from("local");
+        let group = GroupKey::Shared {
+            namespace: "shop".into(),
+            name: "edge".into(),
+        };
+        let labelled = |pool: &str| {
+            let mut node = node("a", "10.0.0.1", "True");
+            node.meta.labels = Some([("pool".to_owned(), pool.to_owned())].into());
+            node
+        };
+        let mut cache = NodeCache::default();
+        cache.event(Event::Apply(labelled("core")));
+        cache.settle([(&local, &RULES)], now());
+        assert_eq!(cache.event(Event::Apply(labelled("edge"))), Did::Nothing);
+        assert!(cache.set(&local).labels().is_none());
+
+        assert!(cache.need_labels(&local, &group, &BTreeSet::from(["pool".into()])));
+        cache.event(Event::Init);
+        cache.event(Event::InitApply(labelled("edge")));
+        assert_eq!(cache.event(Event::InitDone), Did::Listed);
+        let before = cache.set(&local);
+        assert_eq!(
+            cache.settle([(&local, &RULES)], now()),
+            std::slice::from_ref(&local)
+        );
+        let set = cache.set(&local);
+        assert!(before.differs_in_labels_only(&set));
+        let pool = |set: &NodeSet| {
+            let labels = set.labels().expect("of the pool").get(&"a".into());
+            labels.and_then(|labels| labels.get("pool").cloned())
+        };
+        assert_eq!(pool(&set).as_deref(), Some("edge"));
+        assert_eq!(cache.settle([(&local, &RULES)], now()), []);
+        assert!(Arc::ptr_eq(&set, &cache.set(&local)));
+        assert_eq!(cache.event(Event::Apply(labelled("core"))), Did::Changed);
+        cache.settle([(&local, &RULES)], now());
+        assert_eq!(pool(&cache.set(&local)).as_deref(), Some("core"));
+
+        assert!(!cache.need_labels(&local, &group, &BTreeSet::new()));
+        cache.settle([(&local, &RULES)], now());
+        assert!(cache.set(&local).labels().is_none());
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod health_check;
 mod listeners;
 mod load_balancer;
 mod member;
+mod nodes;
 mod ports;
 mod security;
 mod tags;

@@ -43,6 +43,9 @@ pub mod tag {
     pub const TAGS: &str = "evenkeel.dev/tags";
     /// Of a target group: the NodePort of all of its targets.
     pub const NODE_PORT: &str = "evenkeel.dev/node-port";
+    /// Of a target group: the labels of the nodes that are its targets, where those are not all nodes, as [`super::list`] writes
+    /// them. A Service that cannot be read any more follows its nodes by it.
+    pub const NODE_LABELS: &str = "evenkeel.dev/node-labels";
     /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
     pub const PROBE: &str = "evenkeel.dev/probe";
     /// Of a target group: its openings, as [`super::list`] writes them.
@@ -211,7 +214,7 @@ pub fn marks(tags: &Pairs) -> Option<Marks> {
 }
 
 /// The longest value of a tag.
-const TAG_VALUE: usize = 256;
+pub(crate) const TAG_VALUE: usize = 256;
 
 /// Names of fields as tags: `key`, then `key.2` and so on where one value has no room for all of them.
 pub fn list<'a>(key: &str, fields: impl IntoIterator<Item = &'a str>) -> Pairs {

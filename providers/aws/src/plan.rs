@@ -11,6 +11,7 @@
 //! changed into what is wanted gets a successor with target groups of its own (see `replace`).
 
 mod attributes;
+mod chosen;
 mod delete;
 mod listeners;
 mod load_balancer;
@@ -111,13 +112,15 @@ pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
         behind_backend,
         unadmitted: &unadmitted,
     };
-    match input.want {
+    let mut plan = match input.want {
         Want::Exists(desired) => exists(view, desired),
         Want::Frozen => frozen(view),
         Want::FrozenWithout(gone) => frozen_without(view, gone),
-        Want::Nothing => delete::everything(view),
-        Want::Released => Plan::empty(),
-    }
+        Want::Nothing => return delete::everything(view),
+        Want::Released => return Plan::empty(),
+    };
+    plan.node_labels = chosen::looked_at(view);
+    plan
 }
 
 fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
@@ -188,7 +191,11 @@ fn follow_nodes(plan: &mut Plan<Step>, view: View<'_>, which: impl Fn(&Arc<str>)
         .iter()
         .filter(|(name, _)| which(name))
     {
-        targets::follow(plan, view, name, group, group.node_port(), &limits);
+        let whom = targets::Whom {
+            port: group.node_port(),
+            nodes: &group.nodes(),
+        };
+        targets::follow(plan, view, name, group, whom, &limits);
     }
 }
 

@@ -6,9 +6,9 @@ use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_harness::aws::{Call, Mark, State};
 use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::wait::eventually;
-use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -183,6 +183,9 @@ async fn a_service_of_the_class_gets_a_load_balancer_and_leaves_nothing() -> Res
     mistakes_are_told_at_once_and_nothing_is_called(&world)
         .await
         .context("mistakes")?;
+    targets_follow_the_labels_of_nodes(&world)
+        .await
+        .context("labels of nodes")?;
     plan_and_status_tell_what_is_there(&world)
         .await
         .context("plan and status")?;
@@ -286,6 +289,85 @@ async fn a_changed_annotation_is_followed(world: &AwsWorld) -> Result<()> {
     );
     let all = [tag, modify, tag, modify, untag, untag];
     written(world, mark, &all).await
+}
+
+/// Labels the node of this number for a pool.
+async fn label(world: &AwsWorld, node: usize, pool: &str) -> Result<()> {
+    let nodes = Api::<Node>::all(world.world.client());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"pool": pool}}}));
+    let name = &world.site.nodes[node].private_dns_name;
+    nodes.patch(name, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// Waits until the targets of `shop` are the nodes of these numbers, of all that the cluster has.
+async fn targets_are(world: &AwsWorld, numbers: &[usize]) -> Result<()> {
+    let all = expected_targets(world, "shop").await?;
+    let ids: Vec<&str> = numbers
+        .iter()
+        .map(|number| &*world.site.nodes[*number].instance_id)
+        .collect();
+    let is_one = |target: &&String| ids.iter().any(|id| target.starts_with(id));
+    let expected: Vec<_> = all.iter().filter(is_one).cloned().collect();
+    let found = until(world, "the targets on the chosen nodes", |state| {
+        let (_, group) = only(state)?;
+        ensure!(targets(group) == expected, "expected {expected:?}");
+        Ok(())
+    });
+    found.await.map(drop)
+}
+
+async fn targets_follow_the_labels_of_nodes(world: &AwsWorld) -> Result<()> {
+    const REGISTER: &str = "elbv2:RegisterTargets";
+    const DEREGISTER: &str = "elbv2:DeregisterTargets";
+    let key = format!("{ANNOTATIONS}target-node-labels");
+    let mark = world.aws.calls().mark();
+    label(world, 0, "edge").await?;
+    annotate(world, "shop", json!({(&*key): "pool=edge"})).await?;
+    targets_are(world, &[0]).await?;
+    written(world, mark, &[DEREGISTER, "elbv2:AddTags"]).await?;
+
+    let mark = world.aws.calls().mark();
+    label(world, 1, "edge").await?;
+    targets_are(world, &[0, 1]).await?;
+    label(world, 1, "core").await?;
+    targets_are(world, &[0]).await?;
+    written(world, mark, &[REGISTER, DEREGISTER]).await?;
+
+    // One whose annotations are wrong goes on with the nodes that it chose last.
+    let scheme = format!("{ANNOTATIONS}scheme");
+    annotate(world, "shop", json!({(&*scheme): "public", (&*key): "?"})).await?;
+    let rejected = world
+        .world
+        .condition(NAMESPACE, "shop", "evenkeel.dev/Degraded", "True");
+    rejected.await?;
+    let mark = world.aws.calls().mark();
+    label(world, 2, "edge").await?;
+    targets_are(world, &[0, 2]).await?;
+    written(world, mark, &[REGISTER]).await?;
+
+    let mark = world.aws.calls().mark();
+    annotate(
+        world,
+        "shop",
+        json!({(&*scheme): null, (&*key): "pool=nobody"}),
+    )
+    .await?;
+    let text = "no node that can be a target has the labels pool=nobody, so the targets stay";
+    eventually("an event that says so", LIMIT, || async {
+        let events = world.world.events(NAMESPACE, "shop").await?;
+        let told = events.iter().any(|(_, note)| note.contains(text));
+        ensure!(told, "{events:#?}");
+        Ok(())
+    })
+    .await?;
+    targets_are(world, &[0, 2]).await?;
+    written(world, mark, &["elbv2:AddTags"]).await?;
+
+    let mark = world.aws.calls().mark();
+    annotate(world, "shop", json!({(&*key): null})).await?;
+    targets_are(world, &[0, 1, 2]).await?;
+    written(world, mark, &[REGISTER, "elbv2:RemoveTags"]).await
 }
 
 async fn a_new_node_becomes_a_target(world: &mut AwsWorld) -> Result<()> {

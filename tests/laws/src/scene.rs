@@ -10,7 +10,7 @@ use evenkeel_core::{
     group::Group,
     ids::{Cluster, GroupKey, ServiceRef},
     intent::Intent,
-    nodes::{Node, NodeReason, NodeSet, Placement},
+    nodes::{Labels, Node, NodeLabels, NodeReason, NodeSet, Placement},
     ports::Protocol,
     problem::{Problem, Problems},
 };
@@ -80,9 +80,13 @@ impl Scene {
             .collect()
     }
 
-    /// Its nodes as providers get them.
+    /// Its nodes as providers get them; all have the label `pool=harbour`.
     pub fn node_set(&self) -> Arc<NodeSet> {
-        Arc::new(NodeSet::new(self.nodes.clone()))
+        let labels: Arc<Labels> = Arc::new([("pool".into(), "harbour".into())].into());
+        let nodes = self.nodes.iter();
+        let labels = nodes.map(|node| (node.name.clone(), labels.clone()));
+        let labels = NodeLabels::all(labels.collect());
+        Arc::new(NodeSet::new(self.nodes.clone()).with_labels(Arc::new(labels)))
     }
 
     /// The same scene with one Service changed.

@@ -11,7 +11,7 @@ use evenkeel_core::{
     engine::Request,
     error::{CloudError, chain},
     ids::{Cluster as Identity, GroupKey, ProviderName, ServiceRef},
-    nodes::{NodeFacts, NodeSet, node_set},
+    nodes::{Labels, NodeFacts, NodeLabels, NodeSet, node_set},
     ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
@@ -62,11 +62,16 @@ pub(super) async fn node_sets(
     let api: Api<Item<NodeFacts>> = Api::all(cluster.client.clone());
     let listed = answer(api.list(&ListParams::default())).await;
     let listed = listed.map_err(|error| failed("the list of Nodes", &error))?;
-    let facts: Vec<_> = listed
-        .items
-        .into_iter()
-        .filter_map(|item| item.body.ok())
-        .collect();
+    let mut labels = BTreeMap::new();
+    let mut facts = Vec::new();
+    for item in listed.items {
+        let Ok(node) = item.body else { continue };
+        let of = item.meta.labels.unwrap_or_default().into_iter();
+        let of: Labels = of.map(|(key, value)| (key.into(), value.into())).collect();
+        labels.insert(node.name.clone(), Arc::new(of));
+        facts.push(node);
+    }
+    let labels = Arc::new(NodeLabels::all(labels));
     let scope = Scope {
         without_services: true,
         ..Scope::default()
@@ -86,6 +91,7 @@ pub(super) async fn node_sets(
             .iter()
             .find(|told| told.provider == provider.name.as_str());
         let set = told.map_or_else(|| listed.clone(), |told| told.over(&listed));
+        let set = set.with_labels(labels.clone());
         (provider.name.clone(), Arc::new(set))
     };
     Ok(installed.iter().map(set).collect())

@@ -249,7 +249,7 @@ pub static TABLE: KeyTable = KeyTable {
             key: key::TARGET_NODE_LABELS,
             grammar: Grammar::Escaped,
             default: "all nodes",
-            doc: "Not supported yet: targets by labels of nodes.",
+            doc: "Only the nodes that have each of these labels with this value are targets. With the profile ccm a label without a value may have any.",
             example: "pool=edge",
         },
         KeyDoc {

@@ -7,12 +7,14 @@ use evenkeel_core::{
     ids::{ResourceId, ServiceUid},
     intent::Intent,
     net::IpFamily,
+    nodes::NodeSelector,
     ports::PortKey,
     problem::{PortError, Problem, Warning, reason},
 };
 
 use super::{
-    health_check, listeners, load_balancer, ports::Front, security, target_groups, unsupported,
+    health_check, listeners, load_balancer, nodes, ports::Front, security, target_groups,
+    unsupported,
 };
 use crate::{
     Context,
@@ -37,6 +39,7 @@ struct Wishes {
     listeners: listeners::Wishes,
     target_groups: target_groups::Wishes,
     health_check: health_check::Wishes,
+    nodes: NodeSelector,
     clients: security::Clients,
 }
 
@@ -59,6 +62,7 @@ impl<'a> Member<'a> {
             listeners: listeners::Wishes::read(context, &mut asked),
             target_groups: target_groups::Wishes::read(&mut asked),
             health_check: health_check::Wishes::read(&mut asked),
+            nodes: nodes::selector(&mut asked),
             clients: security::Clients::read(&mut asked, &load_balancer.security, dualstack),
         };
         wishes.target_groups.check(&mut asked, &wishes.listeners);
@@ -134,6 +138,7 @@ impl<'a> Member<'a> {
                 family: *family,
                 node_port: front.node_port,
                 openings: health_check::Wishes::openings(context, &health_check),
+                nodes: wishes.nodes.clone(),
                 health_check,
                 probe_by_default,
                 attributes,

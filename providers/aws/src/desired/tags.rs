@@ -17,7 +17,8 @@ use crate::{
 /// Tags of an object ("Tag restrictions").
 const MOST_TAGS: usize = 50;
 
-/// Our own on any object, see [`crate::names::tag`]: six that say whose it is, up to three that list attributes, six others.
+/// Our own on any object, see [`crate::names::tag`]: six that say whose it is, up to three that list attributes, six others; those of a
+/// target group are the reclaim policy, the node port, the probe, openings and up to two for labels of nodes.
 const OUR_TAGS: usize = 15;
 
 /// Tags that tell a controller whose an object is, ours and those of others; and AWS's own.

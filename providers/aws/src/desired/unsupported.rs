@@ -36,15 +36,6 @@ pub(super) fn refuse(asked: &mut Asked<'_>) {
             "Remove the annotation: the Service's own pods get all traffic.",
         );
     }
-    if asked.keys.raw(key::TARGET_NODE_LABELS).is_some() {
-        unsupported(
-            asked,
-            key::TARGET_NODE_LABELS,
-            "chooses targets by labels of nodes, which is not supported yet",
-            "Remove the annotation for all nodes; a node leaves every load balancer with the label \
-             node.kubernetes.io/exclude-from-external-load-balancers.",
-        );
-    }
     if asked.bool(key::MULTI_CLUSTER) == Some(true) {
         unsupported(
             asked,

@@ -7,6 +7,7 @@ use std::{
 
 use evenkeel_core::{
     ids::{GroupKey, ServiceKey, ServiceRef},
+    nodes::NodeSelector,
     ports::{PortKey, Protocol},
     published::{Ingress, Published, PublishedPort, TargetHealth},
 };
@@ -16,7 +17,7 @@ use super::{
     Facts, ListenerProtocol, Marks, Opening, SeenListener, SeenLoadBalancer, SeenSecurityGroup,
     SeenTargetGroup, TargetProtocol, TargetState, opening,
 };
-use crate::names::tag;
+use crate::names::{self, tag};
 
 /// A listener's place: the name of its load balancer, and the port number.
 pub type ListenerKey = (Arc<str>, u16);
@@ -176,6 +177,12 @@ impl SeenTargetGroup {
     /// The openings that its tag lists.
     pub fn openings(&self) -> BTreeSet<Opening> {
         opening::listed(&self.tags)
+    }
+
+    /// Which of the nodes are its targets, as its tags tell it.
+    pub fn nodes(&self) -> NodeSelector {
+        let terms = names::listed(&self.tags, tag::NODE_LABELS);
+        NodeSelector::of_terms(terms.iter().map(|term| &**term))
     }
 
     /// The port of the listener that it was made for, as its logical id tells it.

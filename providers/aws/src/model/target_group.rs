@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use evenkeel_core::{ids::ResourceId, net::IpFamily};
+use evenkeel_core::{ids::ResourceId, net::IpFamily, nodes::NodeSelector};
 use serde::Serialize;
 
 use super::{CloudId, Marks, Opening, Pairs};
@@ -26,6 +26,8 @@ pub struct TargetGroup {
     pub family: IpFamily,
     /// The NodePort that its targets are reached at.
     pub node_port: u16,
+    /// Which of the nodes.
+    pub nodes: NodeSelector,
     /// How targets are judged.
     pub health_check: HealthCheck,
     /// Whether nobody chose what is probed: kube-proxy's own health, which gives way to a mere connection where it does not

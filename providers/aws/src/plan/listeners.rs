@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
+    nodes::NodeSelector,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
     problem::{Problem, Warning, reason},
 };
@@ -43,6 +44,7 @@ fn listener(
     live: &SeenLoadBalancer,
     (want, group): (&Listener, &TargetGroup),
 ) {
+    let nodes = &group.nodes;
     let group = stack.target_group(view, group);
     let forwards_to = view.seen.target_groups.get(&group);
     if !live.listeners_known {
@@ -75,7 +77,7 @@ fn listener(
     };
     match found {
         None => {
-            if has_its_targets(plan, view, forwards_to) {
+            if has_its_targets(plan, view, forwards_to, nodes) {
                 create(plan, view, desired, stack, want, group);
             }
         }
@@ -86,7 +88,7 @@ fn listener(
                 let before = found.target_group.as_ref();
                 let before = before.and_then(|name| view.seen.target_groups.get(name));
                 let served = before.is_some_and(SeenTargetGroup::has_targets);
-                if served || view.nodes.has_targets() {
+                if served || view.nodes.has_targets(nodes) {
                     return;
                 }
             }
@@ -96,7 +98,12 @@ fn listener(
 }
 
 /// Whether a target group that nothing forwards to yet has the targets that it can have; else a wave or a look is waited for.
-fn has_its_targets(plan: &mut Plan<Step>, view: View<'_>, group: &SeenTargetGroup) -> bool {
+fn has_its_targets(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    group: &SeenTargetGroup,
+    nodes: &NodeSelector,
+) -> bool {
     if group.targets.is_none() {
         plan.wait(
             group.marks.id.clone(),
@@ -105,7 +112,7 @@ fn has_its_targets(plan: &mut Plan<Step>, view: View<'_>, group: &SeenTargetGrou
         );
         return false;
     }
-    group.has_targets() || !group.not_taken.is_empty() || !view.nodes.has_targets()
+    group.has_targets() || !group.not_taken.is_empty() || !view.nodes.has_targets(nodes)
 }
 
 fn new(

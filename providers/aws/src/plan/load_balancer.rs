@@ -188,7 +188,7 @@ fn stranded(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, subnets: &
         .iter()
         .filter_map(|place| Some(&*known.get(&place.subnet)?.zone))
         .collect();
-    targets::tell_stranded(plan, view, &zones);
+    targets::tell_stranded(plan, view, desired, &zones);
 }
 
 fn list(subnets: &[SubnetMapping]) -> String {

@@ -5,6 +5,7 @@
 //! groups ask for the same.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,7 +13,7 @@ use std::{
 use evenkeel_core::{
     digest::Digest,
     ids::{NodeName, ResourceId},
-    nodes::{Node, NodeSet, Placement},
+    nodes::{Labels, Node, NodeLabels, NodeSelector, NodeSet, Placement},
     plan::{Action, Change, Plan},
     problem::{Warning, reason},
     provider::Want,
@@ -27,6 +28,9 @@ use crate::{
 /// How many nodes a message names.
 const SHOWN: usize = 5;
 
+/// How many nodes stand in each zone.
+pub(super) type Zones = BTreeMap<Arc<str>, usize>;
+
 /// The instances of a node set.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
@@ -35,13 +39,37 @@ pub(super) struct Instances {
     /// Nodes that are no instances and would be targets.
     pub(super) skipped: Vec<NodeName>,
     /// How many of those that may be added stand in each zone.
-    pub(super) zones: BTreeMap<Arc<str>, usize>,
+    zones: Zones,
+    /// What is known of the nodes' labels.
+    pub(super) labels: Option<Arc<NodeLabels>>,
 }
 
 impl Instances {
-    /// Whether there is a node that may be added to targets.
-    pub(super) fn has_targets(&self) -> bool {
-        self.members.iter().any(|member| member.use_ == Use::Add)
+    /// How many of those that may be added stand in each zone, of all that one of these chooses.
+    pub(super) fn zones_of(&self, choices: &BTreeSet<&NodeSelector>) -> Cow<'_, Zones> {
+        if choices.iter().any(|chosen| chosen.is_all()) {
+            return Cow::Borrowed(&self.zones);
+        }
+        let added = |member: &&Member| {
+            member.use_ == Use::Add && choices.iter().any(|chosen| member.is_chosen(chosen))
+        };
+        Cow::Owned(zones(self.members.iter().filter(added)))
+    }
+
+    /// Whether it is known which of them are chosen.
+    pub(super) fn tell(&self, chosen: &NodeSelector) -> bool {
+        chosen.is_all()
+            || self
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.tell(chosen))
+    }
+
+    /// Whether there may be a node among the chosen that can be added to targets.
+    pub(super) fn has_targets(&self, chosen: &NodeSelector) -> bool {
+        let known = self.tell(chosen);
+        let mut members = self.members.iter();
+        members.any(|member| member.use_ == Use::Add && (!known || member.is_chosen(chosen)))
     }
 }
 
@@ -54,6 +82,16 @@ pub(super) struct Member {
     pub(super) zone: Option<Arc<str>>,
     /// What may be done with it.
     pub(super) use_: Use,
+    /// Its labels, as far as somebody looks at them.
+    labels: Option<Arc<Labels>>,
+}
+
+impl Member {
+    /// Whether it is among the chosen.
+    pub(super) fn is_chosen(&self, chosen: &NodeSelector) -> bool {
+        let labels = self.labels.as_ref();
+        chosen.is_all() || labels.is_some_and(|labels| chosen.chooses(labels))
+    }
 }
 
 /// What may be done with an instance as a target.
@@ -89,6 +127,7 @@ pub(super) fn instances(nodes: &NodeSet) -> Arc<Instances> {
 fn read(nodes: &NodeSet) -> Instances {
     let mut members: BTreeMap<Arc<str>, Member> = BTreeMap::new();
     let mut skipped = Vec::new();
+    let labels = nodes.labels();
     for node in nodes.nodes() {
         let use_ = match node.placement {
             Placement::Add => Use::Add,
@@ -106,21 +145,25 @@ fn read(nodes: &NodeSet) -> Instances {
             id: id.into(),
             zone,
             use_,
+            labels: labels.and_then(|labels| labels.get(&node.name)).cloned(),
         };
         members.insert(Arc::clone(&member.id), member);
     }
     let members: Vec<Member> = members.into_values().collect();
-    let mut zones = BTreeMap::new();
-    for member in members.iter().filter(|member| member.use_ == Use::Add) {
-        if let Some(zone) = &member.zone {
-            *zones.entry(Arc::clone(zone)).or_default() += 1;
-        }
-    }
     Instances {
+        zones: zones(members.iter().filter(|member| member.use_ == Use::Add)),
         members,
         skipped,
-        zones,
+        labels: labels.cloned(),
     }
+}
+
+fn zones<'a>(members: impl Iterator<Item = &'a Member>) -> Zones {
+    let mut zones = Zones::new();
+    for zone in members.filter_map(|member| member.zone.as_ref()) {
+        *zones.entry(Arc::clone(zone)).or_default() += 1;
+    }
+    zones
 }
 
 fn zone_of(node: &Node, told: Option<&str>) -> Option<Arc<str>> {

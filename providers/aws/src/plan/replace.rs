@@ -224,14 +224,14 @@ pub(super) fn switch(
 
 /// Whether clients can be sent there: it is active, and forwards every port to targets of which each was judged.
 fn serves(view: View<'_>, desired: &Desired, stack: &Stack<'_>, live: &SeenLoadBalancer) -> bool {
-    let judged = |name: &Arc<str>| {
+    let judged = |group: &TargetGroup| {
         let targets = view
             .seen
             .target_groups
-            .get(name)
+            .get(&stack.target_group(view, group))
             .and_then(|group| group.targets.as_ref());
         targets.is_some_and(|targets| {
-            (!targets.is_empty() || !view.nodes.has_targets())
+            (!targets.is_empty() || !view.nodes.has_targets(&group.nodes))
                 && targets.values().all(|state| *state != TargetState::Initial)
         })
     };
@@ -242,10 +242,7 @@ fn serves(view: View<'_>, desired: &Desired, stack: &Stack<'_>, live: &SeenLoadB
     });
     matches!(live.phase, Phase::Active | Phase::Impaired)
         && forwards
-        && desired
-            .target_groups
-            .iter()
-            .all(|group| judged(&stack.target_group(view, group)))
+        && desired.target_groups.iter().all(judged)
 }
 
 /// How long a superseded load balancer still serves; None when it may go.

@@ -17,12 +17,13 @@ use crate::{
 };
 
 /// Our tags that go where they are no longer wanted; some of them go on with a number.
-const REMOVABLE: [&str; 6] = [
+const REMOVABLE: [&str; 7] = [
     tag::RECLAIM,
     tag::ATTRIBUTES,
     tag::TAGS,
     tag::PROBE,
     tag::OPENINGS,
+    tag::NODE_LABELS,
     tag::CERTIFICATES,
 ];
 

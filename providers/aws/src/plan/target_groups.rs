@@ -10,7 +10,7 @@ use evenkeel_core::{
 };
 
 use super::{
-    View, attributes, held_by_unknown, openings,
+    View, attributes, chosen, held_by_unknown, openings,
     quota::Limits,
     replace::{Stack, Stacks},
     tags, targets,
@@ -60,6 +60,7 @@ fn create(
         own.into_iter().chain(probe),
     );
     all_tags.extend(opening::list(&openings::needed(view, want)));
+    all_tags.extend(chosen::note(&want.nodes));
     let new = NewTargetGroup {
         name,
         protocol: want.protocol,
@@ -116,7 +117,7 @@ fn change(
         (found.attributes.as_ref(), &found.tags),
         &want.attributes,
     );
-    // The port is noted by the targets, when they are there.
+    // The port and the labels are noted by the targets, when they are there.
     let noted = found.tags.get(tag::NODE_PORT).cloned();
     let noted = noted.unwrap_or_else(|| found.port.to_string().into());
     let mut all = tags::all(
@@ -128,9 +129,14 @@ fn change(
     );
     let listed = openings::listed(view, found, needed, is_settled(view, want, found));
     all.extend(opening::list(&listed));
+    all.extend(chosen::note(&found.nodes()));
     tags::follow(plan, object(), &want.id, &found.tags, &all);
     let limits = Limits::of_wanted(desired, want);
-    targets::follow(plan, view, name, found, want.node_port, &limits);
+    let whom = targets::Whom {
+        port: want.node_port,
+        nodes: &want.nodes,
+    };
+    targets::follow(plan, view, name, found, whom, &limits);
 }
 
 /// The openings that a target group uses: all that it lists until it is what is wanted.

@@ -2,7 +2,8 @@
 //!
 //! A target group that has targets is never emptied: with no node left that can be one the last ones stay, because a wrong look at
 //! the nodes must not be an outage. New targets are registered before old ones leave; when the NodePort changes, the old ones leave
-//! when the new ones were judged. A node becomes a target when its group admits the load balancers.
+//! when the new ones were judged. So do those of nodes that are no longer chosen. A node becomes a target when its group admits
+//! the load balancers.
 //!
 //! Where targets were not read (a bulk look lists none) nothing is known to be missing: they are read in their turn.
 
@@ -13,7 +14,7 @@ use std::{
 };
 
 use super::{
-    View,
+    View, chosen,
     nodes::{self, Member, Use, some},
     openings,
     quota::Limits,
@@ -21,10 +22,11 @@ use super::{
 };
 use crate::{
     desired::attributes::CROSS_ZONE,
-    model::{Object, SeenTargetGroup, Step, Target, TargetState},
+    model::{Desired, Object, Pairs, SeenTargetGroup, Step, Target, TargetState},
     names::tag,
 };
 use evenkeel_core::{
+    nodes::NodeSelector,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
     problem::{Warning, reason},
 };
@@ -38,38 +40,74 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// How many targets a reason names.
 const SHOWN: usize = 5;
 
+/// What the targets of a target group are.
+#[derive(Clone, Copy)]
+pub(super) struct Whom<'a> {
+    /// The port of the nodes.
+    pub(super) port: u16,
+    /// Which nodes.
+    pub(super) nodes: &'a NodeSelector,
+}
+
 /// Brings the targets of a target group up to date.
 pub(super) fn follow(
     plan: &mut Plan<Step>,
     view: View<'_>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
-    port: u16,
+    whom: Whom<'_>,
     limits: &Limits,
 ) {
+    chosen::tell_none(plan, view, found, whom.nodes);
     let Some(known) = &found.targets else {
-        return follow_unread(plan, view, name, found, port, limits);
+        return follow_unread(plan, view, name, found, whom, limits);
     };
+    if !view.nodes.tell(whom.nodes) {
+        return plan.wait(
+            found.marks.id.clone(),
+            "the labels of the nodes to be read",
+            Until::Told,
+        );
+    }
+    let port = whom.port;
     let present: Vec<(&Target, TargetState)> = known
         .iter()
         .filter(|(_, state)| state.is_registered())
         .map(|(target, state)| (target, *state))
         .collect();
-    let wanted = wanted(plan, view, &present, limits);
-    let moves = Moves::between(&wanted, &present, port, &found.not_taken);
-    remember_port(plan, name, found, port, &moves);
+    let wanted = wanted(plan, view, &present, whom.nodes, limits);
+    let mut moves = Moves::between(&wanted, &present, port, &found.not_taken);
+    let noted = found.nodes();
+    if !whom.nodes.is_all() || !noted.is_all() {
+        moves.free = chosen::set_free(view.nodes, &mut moves.leave);
+    }
+    remember(plan, name, found, (whom, &noted), &moves);
     not_taken(plan, found);
 
     let Moves {
         mut register,
         mut leave,
+        free,
         moved,
         served,
+        judged,
     } = moves;
+    let all_there = register.is_empty();
     hold_back(plan, view, found, &mut register);
     // Never emptied: what is not wanted leaves when something wanted is there.
     if !served {
         leave.clear();
+    }
+    if !free.is_empty() && served && all_there {
+        if judged {
+            leave.extend(free);
+        } else {
+            plan.wait(
+                found.marks.id.clone(),
+                "the targets on the nodes that are chosen now to be judged",
+                Until::After(LOOK_AGAIN),
+            );
+        }
     }
     if old_may_go(plan, found, &moved) {
         leave.extend(moved.into_keys());
@@ -171,7 +209,10 @@ fn follow_unread(
     view: View<'_>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
-    port: u16,
+    Whom {
+        port,
+        nodes: chosen,
+    }: Whom<'_>,
     limits: &Limits,
 ) {
     let look = |plan: &mut Plan<Step>| {
@@ -181,28 +222,34 @@ fn follow_unread(
             Until::FreshRead,
         );
     };
-    // Targets at another port may be there still.
-    if found.node_port() != port {
+    // Targets at another port, or on other nodes, may be there still.
+    if found.node_port() != port || found.nodes() != *chosen {
         return look(plan);
     }
     let Some(followed) = view.followed else {
         return;
     };
-    if std::ptr::eq(followed, view.nodes) {
+    // What is not known of labels now or then is no change.
+    let tell = view.nodes.tell(chosen) && followed.tell(chosen);
+    if std::ptr::eq(followed, view.nodes) || !tell {
         return;
     }
     let ids = |members: Vec<&Member>| -> BTreeSet<Arc<str>> {
         let chosen = limits.choose(members).into_iter();
         chosen.map(|member| Arc::clone(&member.id)).collect()
     };
-    let used = |member: &&Member| member.use_ != Use::Remove;
+    let used = |member: &&Member| match member.use_ {
+        Use::Add => member.is_chosen(chosen),
+        Use::Keep => true,
+        Use::Remove => false,
+    };
     let before = ids(followed.members.iter().filter(used).collect());
     let now = ids(view
         .nodes
         .members
         .iter()
         .filter(|member| match member.use_ {
-            Use::Add => true,
+            Use::Add => member.is_chosen(chosen),
             Use::Keep => before.contains(&member.id),
             Use::Remove => false,
         })
@@ -228,6 +275,7 @@ fn wanted<'a>(
     plan: &mut Plan<Step>,
     view: View<'a>,
     present: &[(&'a Target, TargetState)],
+    chosen: &NodeSelector,
     limits: &Limits,
 ) -> Vec<&'a Arc<str>> {
     let is_present = |id: &Arc<str>| {
@@ -241,16 +289,20 @@ fn wanted<'a>(
         .members
         .iter()
         .filter(|member| match member.use_ {
-            Use::Add => true,
+            Use::Add => member.is_chosen(chosen),
+            // One that is held stays: of what vanished nobody can say how it is labelled now.
             Use::Keep => is_present(&member.id),
             Use::Remove => false,
         })
         .collect();
-    if usable.is_empty() {
+    // What is held alone is no reason for the others to leave.
+    let nobody =
+        !view.nodes.has_targets(chosen) && view.nodes.has_targets(&NodeSelector::default());
+    if usable.is_empty() || nobody {
         let mut ids: Vec<&Arc<str>> = present.iter().map(|(target, _)| &target.id).collect();
         ids.dedup();
         return if ids.is_empty() {
-            last_targets(view)
+            last_targets(view, chosen)
         } else {
             ids
         };
@@ -273,10 +325,12 @@ fn wanted<'a>(
     chosen.into_iter().map(|member| &member.id).collect()
 }
 
-/// The targets of all target groups of the group: what a new one begins with while no node can be a target.
-fn last_targets(view: View<'_>) -> Vec<&Arc<str>> {
+/// The targets of all target groups of the group with the same choice of nodes: what a new one begins with while no node can be
+/// a target.
+fn last_targets<'a>(view: View<'a>, chosen: &NodeSelector) -> Vec<&'a Arc<str>> {
     let targets = view.seen.target_groups.values();
     let ids: BTreeSet<&Arc<str>> = targets
+        .filter(|group| group.nodes() == *chosen)
         .filter_map(|group| group.targets.as_ref())
         .flatten()
         .filter(|(_, state)| state.is_registered())
@@ -292,10 +346,14 @@ struct Moves {
     register: BTreeSet<Target>,
     /// Of nodes that are no targets any more.
     leave: BTreeSet<Target>,
+    /// Of nodes that could be and are no longer chosen.
+    free: BTreeSet<Target>,
     /// Of nodes that stay, at another port, each with the state of the node's target at the port.
     moved: BTreeMap<Target, Option<TargetState>>,
     /// Whether anything wanted is registered, at whichever port.
     served: bool,
+    /// Whether anything of that was judged.
+    judged: bool,
 }
 
 impl Moves {
@@ -318,6 +376,7 @@ impl Moves {
             let (own, others) = rest.split_at(here);
             rest = others;
             moves.served |= !own.is_empty();
+            moves.judged |= own.iter().any(|(_, state)| *state != TargetState::Initial);
             let at_port = own.iter().find(|(target, _)| target.port == port);
             for (old, _) in own.iter().filter(|(target, _)| target.port != port) {
                 moves
@@ -352,27 +411,32 @@ impl Front for [(&Target, TargetState)] {
     }
 }
 
-/// Notes the port on the target group when nothing is left at another one, so that a bulk look shows what was not ended.
-fn remember_port(
+/// Notes on the target group at which port its targets are, and on which nodes, when no others are left: so a bulk look shows what
+/// was not ended.
+fn remember(
     plan: &mut Plan<Step>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
-    port: u16,
+    (whom, chosen): (Whom<'_>, &NodeSelector),
     moves: &Moves,
 ) {
+    let (mut set, mut remove, mut reasons) = (Pairs::new(), BTreeSet::new(), Vec::new());
     let noted = found.node_port();
-    if noted == port || !moves.register.is_empty() || !moves.moved.is_empty() {
-        return;
+    if noted != whom.port && moves.register.is_empty() && moves.moved.is_empty() {
+        set.insert(tag::NODE_PORT.into(), whom.port.to_string().into());
+        reasons.push(Reason::new("node port", noted, whom.port));
     }
-    let note = [(tag::NODE_PORT.into(), port.to_string().into())];
-    tags::write(
-        plan,
-        Object::TargetGroup(Arc::clone(name)),
-        found.marks.id.clone(),
-        note.into_iter().collect(),
-        BTreeSet::new(),
-        vec![Reason::new("node port", noted, port)],
-    );
+    if chosen != whom.nodes && moves.register.is_empty() && moves.free.is_empty() {
+        let (was, shall) = (chosen::note(chosen), chosen::note(whom.nodes));
+        remove.extend(was.into_keys().filter(|key| !shall.contains_key(key)));
+        set.extend(shall);
+        reasons.push(Reason::new("node labels", chosen, whom.nodes));
+    }
+    if !reasons.is_empty() {
+        let object = Object::TargetGroup(Arc::clone(name));
+        let id = found.marks.id.clone();
+        tags::write(plan, object, id, set, remove, reasons);
+    }
 }
 
 /// Whether the targets at an old port may leave: each node has one at the new port, and it was judged. Else that is waited for.
@@ -417,10 +481,20 @@ fn not_taken(plan: &mut Plan<Step>, found: &SeenTargetGroup) {
 }
 
 /// Says that nodes stand in zones that the load balancer does not.
-pub(super) fn tell_stranded(plan: &mut Plan<Step>, view: View<'_>, zones: &BTreeSet<&str>) {
+pub(super) fn tell_stranded(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    zones: &BTreeSet<&str>,
+) {
+    let choices: BTreeSet<_> = desired
+        .target_groups
+        .iter()
+        .map(|group| &group.nodes)
+        .collect();
     let stranded: Vec<String> = view
         .nodes
-        .zones
+        .zones_of(&choices)
         .iter()
         .filter(|(zone, _)| !zones.contains(&***zone))
         .map(|(zone, nodes)| format!("{nodes} in {zone}"))

@@ -31,6 +31,8 @@ pub(crate) fn change(intent: &mut Intent) {
     // No NodePort, so that nodes are opened for it.
     annotate(intent, "healthcheck-port", "8081");
     annotate(intent, "additional-resource-tags", "Team=harbour");
+    // As all nodes of a scene are.
+    annotate(intent, "target-node-labels", "pool=harbour");
 }
 
 /// Adds a port of a protocol that AWS's load balancers do not have.

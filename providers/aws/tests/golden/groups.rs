@@ -140,7 +140,7 @@ fn every_problem_of_a_service_is_told_at_once() {
         .aws("ssl-ports", "https")
         .aws("name", "-")
         .aws("security-group-prefix-lists", "x")
-        .aws("target-node-labels", "pool=edge");
+        .aws("target-node-labels", "pool");
     let problems = asking.problems();
     assert_eq!(problems.iter().count(), 9, "{problems:#?}");
     assert_eq!(asking.group().members.len(), 1);

@@ -17,7 +17,7 @@ use evenkeel_core::{
     endpoints::EndpointSet,
     failure::Failures,
     ids::{GroupKey, NodeName},
-    nodes::{Node, NodeReason, NodeSet, Placement},
+    nodes::{Labels, Node, NodeLabels, NodeReason, NodeSet, Placement},
     plan::{Change, Plan, Planned},
     provider::{PlanInput, Want},
 };
@@ -370,6 +370,18 @@ pub(crate) fn node(number: usize) -> Node {
         zone: Some(zone.into()),
         placement: Placement::Add,
     }
+}
+
+/// All labels of the nodes of these numbers, written `pool=edge,fast=1`.
+pub(crate) fn labelled(nodes: &[(usize, &str)]) -> Arc<NodeLabels> {
+    let of = nodes.iter().map(|(number, labels)| {
+        let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+        let labels: Labels = pairs
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        (node(*number).name, Arc::new(labels))
+    });
+    Arc::new(NodeLabels::all(of.collect()))
 }
 
 /// A node that leaves.

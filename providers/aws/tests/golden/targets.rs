@@ -7,13 +7,6 @@ use serde_json::json;
 use super::rig::*;
 
 #[test]
-fn changed_130_targets_by_labels_are_refused() {
-    plain()
-        .aws("target-node-labels", "pool=edge")
-        .is_refused_for("target-node-labels");
-}
-
-#[test]
 fn changed_136_ip_targets_are_refused() {
     plain()
         .aws("nlb-target-type", "ip")

@@ -81,7 +81,10 @@ fn a_wrong_value_is_one_problem() {
             "target-group-attributes.80",
             &["stickiness.enabled=1s", "x=1"],
         ),
-        ("target-node-labels", &["pool=edge", "pool"]),
+        (
+            "target-node-labels",
+            &["pool", "pool=a b", "/pool=a", "a=1,a=2", ","],
+        ),
         ("healthcheck-protocol", &["grpc", "ping"]),
         ("healthcheck-port", &["0", "65536", "https"]),
         ("healthcheck-path", &["ready", "/a b"]),

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{
     rig::*,
-    stage::{Stage, node},
+    stage::{Stage, labelled, node},
 };
 
 /// More waves than any plan needs.
@@ -105,10 +105,14 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         choice("additional-resource-tags", &["Team=a", "Team=b,Unit=c d"]),
         choice("security-groups", &["sg-9", "web-sg"]),
         choice("inbound-sg-rules-on-private-link-traffic", &["on", "off"]),
+        choice(
+            "target-node-labels",
+            &["pool=edge", "pool=core", "pool=edge,fast=1"],
+        ),
     )
         .prop_map(|keys| {
-            let (a, b, c, d, e, f, g, h) = keys;
-            [a, b, c, d, e, f, g, h].into_iter().flatten().collect()
+            let (a, b, c, d, e, f, g, h, i) = keys;
+            [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect()
         });
     let ranges = prop::collection::vec(
         prop::sample::select(vec!["10.0.0.0/8", "192.168.0.0/16", "203.0.113.7/32"]),
@@ -128,12 +132,22 @@ fn any_nodes() -> impl Strategy<Value = NodeSet> {
         1 => Just(Placement::KeepIfPresent(NodeReason::MarkedByAutoscaler)),
         1 => Just(Placement::Remove(NodeReason::BeingDeleted)),
     ];
-    prop::collection::btree_map(1usize..6, placement, 0..5).prop_map(|nodes| {
-        let placed = |(number, placement)| Node {
+    let labels = prop::sample::select(vec![
+        "pool=edge",
+        "pool=edge,fast=1",
+        "pool=core",
+        "other=1",
+    ]);
+    prop::collection::btree_map(1usize..6, (placement, labels), 0..5).prop_map(|nodes| {
+        let labels: Vec<_> = nodes
+            .iter()
+            .map(|(number, (_, labels))| (*number, *labels))
+            .collect();
+        let placed = |(number, (placement, _))| Node {
             placement,
             ..node(number)
         };
-        NodeSet::new(nodes.into_iter().map(placed).collect())
+        NodeSet::new(nodes.into_iter().map(placed).collect()).with_labels(labelled(&labels))
     })
 }
 
@@ -289,12 +303,8 @@ impl Walk {
             .collect();
         let wanted: BTreeSet<u16> = desired.listeners.iter().map(|want| want.port).collect();
         prop_assert_eq!(ports, wanted);
-        let usable: BTreeSet<_> = self
-            .stage
-            .nodes
-            .eligible()
-            .filter_map(|node| node.provider_id.as_deref()?.rsplit('/').next())
-            .collect();
+        let nodes = &self.stage.nodes;
+        let labels = nodes.labels().expect("of all nodes");
         for group in &desired.target_groups {
             let name = names::target_group(
                 &cluster().uid,
@@ -309,6 +319,15 @@ impl Walk {
             let targets = found.targets.as_ref().expect("the cloud knows");
             prop_assert!(targets.keys().all(|target| target.port == group.node_port));
             let ids: BTreeSet<&str> = targets.keys().map(|target| &*target.id).collect();
+            let chosen = |node: &&Node| {
+                let labels = labels.get(&node.name).expect("of all nodes");
+                group.nodes.chooses(labels)
+            };
+            let usable: BTreeSet<_> = nodes
+                .eligible()
+                .filter(chosen)
+                .filter_map(|node| node.provider_id.as_deref()?.rsplit('/').next())
+                .collect();
             prop_assert!(usable.is_subset(&ids), "{:?} of {:?}", ids, usable);
             for (key, value) in &group.attributes {
                 let is = found.attributes.as_ref().and_then(|known| known.get(key));

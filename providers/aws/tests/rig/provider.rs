@@ -69,7 +69,11 @@ impl Clustered {
             node.provider_id = Some(Arc::clone(&self.instances[number - 1]));
             node
         });
-        NodeSet::new(here.collect()).with_proxy_health(nodes.proxy_health())
+        let here = NodeSet::new(here.collect()).with_proxy_health(nodes.proxy_health());
+        match nodes.labels() {
+            Some(labels) => here.with_labels(labels.clone()),
+            None => here,
+        }
     }
 }
 

@@ -54,6 +54,61 @@ async fn the_life_of_a_service() -> Result<()> {
     stage.aws.check()
 }
 
+/// A choice of nodes costs what its targets cost, and one tag of each target group; labels that nobody asked for cost nothing.
+#[tokio::test]
+async fn nodes_by_their_labels() -> Result<()> {
+    let mut stage = Stage::with_nodes(4).await?;
+    let plain = service("chosen", &[80, 443]);
+    settled(&stage.serve(&plain).await.0);
+    settled(&stage.look(&plain).await.0);
+    stage.pool(&[0, 1]);
+    let (report, nothing) = stage.serve(&plain).await;
+    settled(&report);
+    assert_eq!(nothing.reads + nothing.writes, 0, "{nothing}");
+
+    let mut chosen = plain.clone();
+    let key = "service.beta.kubernetes.io/aws-load-balancer-target-node-labels";
+    chosen.annotations.insert(key.into(), "pool=edge".into());
+    let expect = async |stage: &Stage, (register, deregister, tag), numbers: &[usize]| {
+        let (report, asked) = stage.serve(&chosen).await;
+        settled(&report);
+        let keys: Vec<_> = report.node_labels.iter().map(|key| &**key).collect();
+        assert_eq!(keys, ["pool"]);
+        let of = |operation| asked.of_operation(operation);
+        assert_eq!(of("elbv2:RegisterTargets"), register, "{asked}");
+        assert_eq!(of("elbv2:DeregisterTargets"), deregister, "{asked}");
+        assert_eq!(of("elbv2:AddTags"), tag, "{asked}");
+        assert_eq!(asked.writes, register + deregister + tag, "{asked}");
+        let state = stage.state().await?;
+        let mut ids: Vec<_> = numbers
+            .iter()
+            .map(|number| stage.world.nodes[*number].instance_id.clone())
+            .collect();
+        ids.sort();
+        for group in state.target_groups() {
+            let targets = group["Targets"].as_array().expect("targets").iter();
+            let mut found: Vec<_> = targets
+                .map(|target| target["Target"]["Id"].as_str().expect("an id").to_owned())
+                .collect();
+            found.sort();
+            assert_eq!(found, ids, "{group:#}");
+        }
+        anyhow::Ok(asked)
+    };
+    let asked = expect(&stage, (0, 2, 2), &[0, 1]).await?;
+    assert_eq!(asked.reads, 0, "{asked}");
+    stage.pool(&[0, 1, 2]);
+    expect(&stage, (2, 0, 0), &[0, 1, 2]).await?;
+    stage.pool(&[0, 2]);
+    expect(&stage, (0, 2, 0), &[0, 2]).await?;
+    // The tag tells the process after this one that there is nothing to do.
+    stage.restart().await?;
+    expect(&stage, (0, 0, 0), &[0, 2]).await?;
+    stage.pool(&[0, 2, 3]);
+    expect(&stage, (2, 0, 0), &[0, 2, 3]).await?;
+    stage.aws.check()
+}
+
 /// A restart with nothing changed costs pages only.
 #[tokio::test]
 async fn a_restart() -> Result<()> {

@@ -17,7 +17,7 @@ use evenkeel_core::{
     ids::{Cluster, GroupKey, NodeName, ServiceKey, ServiceRef, ServiceUid},
     intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
-    nodes::{Node, NodeSet, Placement},
+    nodes::{Labels, Node, NodeLabels, NodeSet, Placement},
     ports::{PortKey, Protocol},
     ticket::Ticket,
 };
@@ -76,6 +76,18 @@ impl Stage {
         self.world.add_nodes(self.aws.client(), count).await?;
         self.nodes = Arc::new(node_set(&self.world));
         Ok(())
+    }
+
+    /// The nodes of these numbers are of the pool `edge`, and no others.
+    pub(crate) fn pool(&mut self, numbers: &[usize]) {
+        let nodes = node_set(&self.world);
+        let edge: Labels = [("pool".into(), "edge".into())].into();
+        let of = numbers.iter().map(|number| {
+            let name = NodeName::new(&*self.world.nodes[*number].private_dns_name);
+            (name, Arc::new(edge.clone()))
+        });
+        let labels = NodeLabels::of(["pool".into()].into(), of.collect());
+        self.nodes = Arc::new(nodes.with_labels(Arc::new(labels)));
     }
 
     /// Nodes whose instances AWS does not know.
