@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     desired::attributes::CROSS_ZONE,
-    model::{Desired, Object, Pairs, SeenTargetGroup, Step, Target, TargetState},
+    model::{Desired, Marks, Object, Pairs, SeenTargetGroup, Step, Target, TargetState},
     names::tag,
 };
 use evenkeel_core::{
@@ -75,7 +75,7 @@ pub(super) fn follow(
         .filter(|(_, state)| state.is_registered())
         .map(|(target, state)| (target, *state))
         .collect();
-    let wanted = wanted(plan, view, &present, whom.nodes, limits);
+    let wanted = wanted(plan, view, (found, &present), whom.nodes, limits);
     let mut moves = Moves::between(&wanted, &present, port, &found.not_taken);
     let noted = found.nodes();
     if !whom.nodes.is_all() || !noted.is_all() {
@@ -274,7 +274,7 @@ fn follow_unread(
 fn wanted<'a>(
     plan: &mut Plan<Step>,
     view: View<'a>,
-    present: &[(&'a Target, TargetState)],
+    (found, present): (&SeenTargetGroup, &[(&'a Target, TargetState)]),
     chosen: &NodeSelector,
     limits: &Limits,
 ) -> Vec<&'a Arc<str>> {
@@ -302,7 +302,7 @@ fn wanted<'a>(
         let mut ids: Vec<&Arc<str>> = present.iter().map(|(target, _)| &target.id).collect();
         ids.dedup();
         return if ids.is_empty() {
-            last_targets(view, chosen)
+            last_targets(view, nobody.then_some(&found.marks))
         } else {
             ids
         };
@@ -325,12 +325,11 @@ fn wanted<'a>(
     chosen.into_iter().map(|member| &member.id).collect()
 }
 
-/// The targets of all target groups of the group with the same choice of nodes: what a new one begins with while no node can be
-/// a target.
-fn last_targets<'a>(view: View<'a>, chosen: &NodeSelector) -> Vec<&'a Arc<str>> {
+/// The targets of all target groups of the group, or of one member: what a new one begins with while no node can be a target.
+fn last_targets<'a>(view: View<'a>, of: Option<&Marks>) -> Vec<&'a Arc<str>> {
     let targets = view.seen.target_groups.values();
     let ids: BTreeSet<&Arc<str>> = targets
-        .filter(|group| group.nodes() == *chosen)
+        .filter(|group| of.is_none_or(|of| of.member == group.marks.member))
         .filter_map(|group| group.targets.as_ref())
         .flatten()
         .filter(|(_, state)| state.is_registered())

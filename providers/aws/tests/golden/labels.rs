@@ -87,7 +87,7 @@ fn what_can_be_no_label_is_refused_with_what_may_be_written() {
         ("pool=edge,pool=core", "\"pool\" has two values"),
     ] {
         let told = on(labels).is_refused_for(KEY);
-        assert!(told.contains(part) && told.contains("name"), "{told}");
+        assert!(told.contains(part) && told.contains("Write "), "{told}");
     }
     let told = on("pool=edge,=x").profile(Profile::Ccm).aws("type", "nlb");
     let told = told.problems().to_string();
@@ -227,6 +227,17 @@ fn a_choice_of_no_node_empties_nothing_and_is_told() {
     stage.nodes = NodeSet::new(vec![leaving(4)]).with_labels(labelled(&POOLS));
     assert_eq!(stage.told(), Vec::<String>::new());
     assert_eq!(stage.plan().steps, []);
+}
+
+#[test]
+fn another_protocol_for_nobody_goes_on_where_it_was() {
+    let mut stage = made("pool=edge");
+    let udp = service(&["a:80/UDP>30080"]).aws(KEY, "pool=nobody");
+    stage.ask(&udp);
+    stage.settle();
+    assert_eq!(ids(&mut stage), ["i-0001", "i-0002"]);
+    stage.look_in_bulk();
+    assert_eq!(stage.plan().waits, []);
 }
 
 #[test]
