@@ -57,7 +57,7 @@ impl KeptLabels {
     }
 
     fn drop_unwanted(&mut self) {
-        let wanted = &self.wanted;
+        let wanted = self.wanted.clone();
         self.known.retain(|key| wanted.contains(key));
         let all = std::mem::take(&mut self.of);
         self.shared.clear();
