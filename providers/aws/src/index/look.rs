@@ -177,17 +177,23 @@ impl Look {
         calls.map(<[_]>::to_vec).collect()
     }
 
-    /// What each of our groups has, and whose tags say that they are not ours.
+    /// What each of our groups has, and whose tags say that they are not ours. An object whose tags were not told is neither: it is
+    /// gone, or so new that AWS does not know it everywhere.
     pub(crate) fn groups(&self) -> (BTreeMap<Arc<str>, Observed>, Vec<CloudId>) {
         let mut groups: BTreeMap<Arc<str>, Observed> = BTreeMap::new();
         let mut foreign = Vec::new();
+        let mut is_foreign = |arn: CloudId| {
+            if self.tags.contains_key(&arn) {
+                foreign.push(arn);
+            }
+        };
         for lb in &self.load_balancers {
             match self.marked(&lb.arn()) {
                 Some((marks, tags)) => {
                     let group = groups.entry(Arc::clone(&marks.group)).or_default();
                     group.load_balancers.insert(lb.name(), lb.seen(marks, tags));
                 }
-                None => foreign.push(lb.arn()),
+                None => is_foreign(lb.arn()),
             }
         }
         for group in &self.target_groups {
@@ -200,7 +206,7 @@ impl Look {
                     let into = groups.entry(identity).or_default();
                     into.target_groups.insert(group.name(), seen);
                 }
-                None => foreign.push(group.arn()),
+                None => is_foreign(group.arn()),
             }
         }
         for group in &self.security_groups {
@@ -242,4 +248,24 @@ pub(crate) fn security_group(
         tags,
     };
     Some((identity, group.name(), seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_elasticloadbalancingv2::types::TargetGroup;
+
+    use super::*;
+
+    /// What is called foreign is not asked about again for an hour.
+    #[test]
+    fn what_told_no_tags_is_not_called_foreign() {
+        let group =
+            |arn: &str| TargetGroupReply(TargetGroup::builder().target_group_arn(arn).build());
+        let mut look = Look::empty("uid");
+        look.target_groups = vec![group("arn:theirs"), group("arn:new")];
+        look.tags.insert("arn:theirs".into(), Pairs::new());
+        let (groups, foreign) = look.groups();
+        assert!(groups.is_empty());
+        assert_eq!(foreign, ["arn:theirs".into()]);
+    }
 }
