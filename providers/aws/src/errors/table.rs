@@ -148,7 +148,7 @@ pub(super) const ROWS: &[Row] = &[
         &["DeleteLoadBalancer"],
         &["OperationNotPermitted"],
         Rejected,
-        "switch deletion protection off (`deletion_protection.enabled=false` in `aws-load-balancer-attributes`), then delete the Service again",
+        "set the attribute `deletion_protection.enabled` of the load balancer to false in AWS; then it is deleted",
     ),
     row(
         &["OperationNotPermitted"],

@@ -212,8 +212,7 @@ fn what_aws_says_is_followed_by_what_to_do() {
     let error = answered(&call::DELETE_LOAD_BALANCER, "OperationNotPermitted");
     assert_eq!(
         error.message,
-        "What AWS says; switch deletion protection off (`deletion_protection.enabled=false` in `aws-load-balancer-attributes`), \
-         then delete the Service again"
+        "What AWS says; set the attribute `deletion_protection.enabled` of the load balancer to false in AWS; then it is deleted"
     );
 }
 

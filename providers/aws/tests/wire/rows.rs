@@ -183,7 +183,7 @@ async fn row_143_protection_that_was_switched_on_in_aws() -> Result<()> {
     assert!(
         failure
             .message
-            .contains("deletion_protection.enabled=false"),
+            .contains("to false in AWS; then it is deleted"),
         "{failure:?}"
     );
     let switched = asked.of_operation("elbv2:ModifyLoadBalancerAttributes");
