@@ -35,6 +35,7 @@ struct Doing<'a> {
     aws: &'a Aws,
     /// Of the group.
     identity: &'a str,
+    key: &'a GroupKey,
     client: &'a Client,
     seen: &'a Observed,
     ticket: &'a Ticket,
@@ -55,6 +56,7 @@ pub async fn apply(
     let doing = Doing {
         aws,
         identity: &identity,
+        key,
         client: &aws.client,
         seen,
         ticket,

@@ -145,7 +145,9 @@ impl FactsDesk {
             self.read_vpc(client, &vpc).await?;
         }
         if self.lacks_subnets(need) {
+            let missing = self.missing_names(need);
             self.read_subnets(client, &vpc).await?;
+            self.looked_for(missing);
         }
         if self.lacks_routes(need) {
             self.read_routes(client, &vpc).await?;
@@ -175,7 +177,20 @@ impl FactsDesk {
         } else {
             LONG
         };
-        self.is_old(|ages| ages.subnets, longest)
+        !self.missing_names(need).is_empty() || self.is_old(|ages| ages.subnets, longest)
+    }
+
+    /// Names that no subnet has, as far as is known: they may have been given just now.
+    fn missing_names<'a>(&self, need: &'a Need) -> BTreeSet<&'a Arc<str>> {
+        let has_name = |facts: &Facts, name: &str| {
+            let mut all = facts.subnets.values();
+            all.any(|subnet| subnet.tags.get("Name").is_some_and(|its| **its == *name))
+        };
+        let facts = self.known();
+        let unknown = self.unknown(&need.subnets, has_name).into_iter();
+        unknown
+            .filter(|name| !name.starts_with("subnet-") && !has_name(&facts, name))
+            .collect()
     }
 
     /// Routes decide only where no tag does.
@@ -183,12 +198,15 @@ impl FactsDesk {
         let Some(scheme) = need.discovery else {
             return false;
         };
-        let tagged = self
-            .known()
-            .subnets
-            .values()
-            .any(|subnet| has_role(subnet, scheme));
-        !tagged && self.is_old(|ages| ages.routes, LONG)
+        let facts = self.known();
+        let mut subnets = facts.subnets.values();
+        if subnets.any(|subnet| has_role(subnet, scheme)) {
+            return false;
+        }
+        // Of a subnet that came since, the routes are not known.
+        let mut subnets = facts.subnets.values();
+        let came = subnets.any(|subnet| subnet.vpc == facts.vpc && subnet.public.is_none());
+        came || self.is_old(|ages| ages.routes, LONG)
     }
 
     /// What is named and neither known nor looked for just now.
@@ -358,7 +376,7 @@ impl FactsDesk {
         let mut found: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
         if !ids.is_empty() {
             for group in client
-                .security_groups(vec![filter("group-id", ids)])
+                .security_groups(vec![filter("vpc-id", [vpc]), filter("group-id", ids)])
                 .await?
             {
                 found.insert(Arc::from(group.id().as_str()), vec![group.id()]);
@@ -479,4 +497,60 @@ fn has_role(subnet: &Subnet, scheme: Scheme) -> bool {
         .tags
         .get(key)
         .is_some_and(|value| matches!(&**value, "" | "1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A desk that has read this subnet and all routes.
+    fn desk(subnet: Subnet) -> FactsDesk {
+        let desk = FactsDesk::default();
+        desk.learn(|facts| {
+            facts.vpc = Arc::clone(&subnet.vpc);
+            facts.subnets.insert(Arc::clone(&subnet.id), subnet);
+        });
+        let now = Some(Instant::now());
+        desk.state().ages = Ages {
+            vpc: now,
+            subnets: now,
+            routes: now,
+            ..Ages::default()
+        };
+        desk
+    }
+
+    fn subnet(public: Option<bool>) -> Subnet {
+        Subnet {
+            id: "subnet-1".into(),
+            vpc: "vpc-1".into(),
+            public,
+            tags: [("Name".into(), "edge".into())].into(),
+            ..Subnet::default()
+        }
+    }
+
+    #[test]
+    fn routes_are_read_again_when_a_subnet_came() {
+        let need = Need {
+            discovery: Some(Scheme::Internal),
+            ..Need::default()
+        };
+        assert!(desk(subnet(Some(false))).suffices(&need));
+        assert!(!desk(subnet(None)).suffices(&need));
+    }
+
+    #[test]
+    fn a_name_that_no_subnet_has_is_looked_for_once_in_a_while() {
+        let named = |name: &str| Need {
+            subnets: [name.into()].into(),
+            ..Need::default()
+        };
+        let desk = desk(subnet(None));
+        assert!(desk.suffices(&named("edge")));
+        let missing = named("core");
+        assert!(!desk.suffices(&missing));
+        desk.looked_for(&missing.subnets);
+        assert!(desk.suffices(&missing));
+    }
 }

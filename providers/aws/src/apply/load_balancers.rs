@@ -13,7 +13,8 @@ use crate::{
 
 impl Doing<'_> {
     /// AWS answers a create of what is there with that object, where all settings are the same: that may be a stranger's of the
-    /// same name. So what was not just made has to prove by its tags that it is ours.
+    /// same name. So what was not just made has to prove by its tags that it is ours; and so has what has a name that somebody
+    /// chose, which two Services may have asked for at the same time.
     pub(super) async fn create_load_balancer(
         &self,
         new: &NewLoadBalancer,
@@ -42,7 +43,8 @@ impl Doing<'_> {
             }
             Err(error) => return Err(error),
         };
-        if !is_new(&made) && !self.is_ours(&made, &new.tags).await? {
+        let proves_itself = is_new(&made) && self.is_ours_alone(new);
+        if !proves_itself && !self.is_ours(&made, &new.tags).await? {
             return Err(errors::foreign(
                 call.operation,
                 format!(
@@ -55,6 +57,11 @@ impl Doing<'_> {
             id: made.arn(),
             dns_name: made.dns_name(),
         })
+    }
+
+    /// Whether nobody else can ask for the name: it is made of the group's identity.
+    fn is_ours_alone(&self, new: &NewLoadBalancer) -> bool {
+        new.name == names::load_balancer(&new.marks.cluster, self.key, new.scheme)
     }
 
     async fn is_ours(&self, there: &LoadBalancerReply, wanted: &Pairs) -> Result<bool, CloudError> {

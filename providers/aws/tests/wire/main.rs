@@ -5,6 +5,7 @@ mod access;
 mod budget;
 mod credentials;
 mod endpoints;
+mod changes;
 mod failing;
 mod kinds;
 mod policy;
