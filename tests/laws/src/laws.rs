@@ -30,7 +30,53 @@ use crate::{
 #[macro_export]
 macro_rules! all_laws {
     ($rig:expr, $seeds:literal) => {
-        $crate::all_laws! { @each $rig;
+        $crate::list_laws! { @hold $rig; }
+
+        #[test]
+        fn random_walks() {
+            if let Err(why) = $crate::walk::random_walks(&$rig, $seeds) {
+                panic!("{why}");
+            }
+        }
+    };
+}
+
+/// Calls a macro of the caller's once for each law, with its name: for a rig that holds some laws differently, or not at all. A law that
+/// is new reaches it too.
+///
+/// `each_law!(held)` with `macro_rules! held { (quiet) => {}; ($law:ident) => { evenkeel_laws::law!(MyRig::new(), $law); } }`.
+#[macro_export]
+macro_rules! each_law {
+    ($held:ident) => {
+        $crate::list_laws! { @call $held; }
+    };
+}
+
+/// The test of one law.
+#[macro_export]
+macro_rules! law {
+    ($rig:expr, $law:ident) => {
+        #[::tokio::test]
+        async fn $law() {
+            if let Err(why) = $crate::laws::$law(&$rig).await {
+                panic!("{why}");
+            }
+        }
+    };
+}
+
+/// The one list of the laws.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! list_laws {
+    (@hold $rig:expr; $($law:ident)+) => {
+        $($crate::law!($rig, $law);)+
+    };
+    (@call $held:ident; $($law:ident)+) => {
+        $($held!($law);)+
+    };
+    ($($whom:tt)+) => {
+        $crate::list_laws! { $($whom)+
             settles
             rehearsal_equals_execution
             repeatable
@@ -52,23 +98,6 @@ macro_rules! all_laws {
             ended_ticket_writes_nothing
             destroys_wait_after_a_takeover
         }
-
-        #[test]
-        fn random_walks() {
-            if let Err(why) = $crate::walk::random_walks(&$rig, $seeds) {
-                panic!("{why}");
-            }
-        }
-    };
-    (@each $rig:expr; $($law:ident)*) => {
-        $(
-            #[::tokio::test]
-            async fn $law() {
-                if let Err(why) = $crate::laws::$law(&$rig).await {
-                    panic!("{why}");
-                }
-            }
-        )*
     };
 }
 
