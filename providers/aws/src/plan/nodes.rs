@@ -179,7 +179,12 @@ fn instance_of(provider_id: &str) -> Option<(&str, Option<&str>)> {
 
 /// Whether the load balancers of a group reach the nodes through the cluster's backend group.
 pub(super) fn behind_backend(seen: &Observed, want: &Want<Desired>) -> bool {
-    let Want::Exists(desired) = want else {
+    let asked = match want {
+        // Else the member that says what its security groups are cannot be read.
+        Want::Exists(desired) if !desired.shared_unknown => Some(desired),
+        _ => None,
+    };
+    let Some(desired) = asked else {
         let backend = seen.facts.backend_group.as_ref();
         return backend.is_some_and(|backend| {
             seen.load_balancers

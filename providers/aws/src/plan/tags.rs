@@ -35,7 +35,7 @@ pub(super) fn all(
     attributes: &BTreeSet<Arc<str>>,
     own: impl IntoIterator<Item = (&'static str, Arc<str>)>,
 ) -> Pairs {
-    let given = &desired.load_balancer.tags;
+    let (given, retain) = shared(view, desired, marks);
     let mut tags = names::list(tag::TAGS, given.keys().map(|key| &**key));
     tags.extend(names::list(
         tag::ATTRIBUTES,
@@ -43,10 +43,27 @@ pub(super) fn all(
     ));
     tags.extend(own.into_iter().map(|(key, value)| (key.into(), value)));
     // Ours go before: a given tag cannot say whose an object is.
-    let mut all = given.clone();
+    let mut all = given;
     all.extend(tags);
-    all.extend(names::tags(&view.context.cluster.name, marks));
+    let marks = Marks {
+        retain,
+        ..marks.clone()
+    };
+    all.extend(names::tags(&view.context.cluster.name, &marks));
     all
+}
+
+/// The tags that are given to every object, and whether it stays when its Services are deleted. While the member that decides
+/// these cannot be read, they are what the load balancer tells.
+fn shared(view: View<'_>, desired: &Desired, marks: &Marks) -> (Pairs, bool) {
+    let live = view.seen.current().filter(|_| desired.shared_unknown);
+    let Some((_, lb)) = live else {
+        return (desired.load_balancer.tags.clone(), marks.retain);
+    };
+    let once_given = names::listed(&lb.tags, tag::TAGS);
+    let given = lb.tags.iter().filter(|(key, _)| once_given.contains(*key));
+    let given = given.map(|(key, value)| (Arc::clone(key), Arc::clone(value)));
+    (given.collect(), lb.marks.retain)
 }
 
 /// Brings the tags of an object up to date.

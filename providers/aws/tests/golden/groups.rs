@@ -189,6 +189,17 @@ fn while_a_member_cannot_be_read_what_all_share_stays() {
     let rules: Vec<_> = rules.map(ToString::to_string).collect();
     assert_eq!(rules, ["tcp 80 from 10.0.0.0/8", "tcp 443 from 0.0.0.0/0"]);
 
+    // What was given to every object too.
+    let target_groups = stage.seen.target_groups.values().map(|one| &one.tags);
+    let listeners = stage.seen.listeners.values().map(|one| &one.tags);
+    for tags in target_groups.chain(listeners) {
+        assert_eq!(tags.get("Team").map(|team| &**team), Some("shop"));
+    }
+    stage.want = Want::Exists(got(&group(&[oldest(), api()])).desired);
+    stage.settle();
+    stage.want = group_without(api().aws("additional-resource-tags", "Team=api"));
+    assert_eq!(stage.settle().words(), Vec::<Vec<String>>::new());
+
     let mut cold = Stage::cold(&oldest());
     cold.want = group_without(api());
     let plan = cold.plan();
