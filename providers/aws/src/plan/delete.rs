@@ -67,7 +67,7 @@ pub(super) fn surplus(
             }
         }
     }
-    security::surplus_rules(&mut goes, view, desired);
+    security::replaced_rules(&mut goes, view, desired);
     unused_target_groups(&mut goes, view, |name, marks| {
         !wanted.contains(name) && !is_unknown(desired, marks)
     });

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
     annotation::field,
+    error::ErrorClass,
     ids::ResourceId,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
     problem::{Problem, Warning, reason},
@@ -15,6 +16,7 @@ use evenkeel_core::{
 use super::{Stop, View, attributes, replace::Stacks, tags};
 use crate::{
     annotations::key,
+    call::AUTHORIZE_INGRESS,
     model::{
         CloudId, Desired, Object, Rule, Security, SeenLoadBalancer, SeenSecurityGroup, Source, Step,
     },
@@ -107,13 +109,8 @@ fn given(view: View<'_>, groups: &[Arc<str>]) -> Result<BTreeSet<CloudId>, Stop>
 
 /// Whether AWS takes so many rules, a prefix list counting for all the entries that it may have.
 fn fits(view: View<'_>, rules: &BTreeSet<Rule>) -> Result<(), Problem> {
-    let lists = &view.seen.facts.prefix_lists;
-    let weight = |rule: &Rule| match &rule.source {
-        Source::PrefixList(id) => lists.get(id).map_or(1, |entries| *entries as usize),
-        _ => 1,
-    };
-    let total: usize = rules.iter().map(weight).sum();
-    if total <= RULES || lists.is_empty() {
+    let total = weight(view, rules);
+    if total <= RULES || view.seen.facts.prefix_lists.is_empty() {
         return Ok(());
     }
     Err(Problem::new(
@@ -127,6 +124,16 @@ fn fits(view: View<'_>, rules: &BTreeSet<Rule>) -> Result<(), Problem> {
          service.beta.kubernetes.io/aws-load-balancer-security-groups.",
     )
     .with_reason(reason::QUOTA_EXCEEDED))
+}
+
+/// For how many rules these count.
+fn weight(view: View<'_>, rules: &BTreeSet<Rule>) -> usize {
+    let lists = &view.seen.facts.prefix_lists;
+    let of_one = |rule: &Rule| match &rule.source {
+        Source::PrefixList(id) => lists.get(id).map_or(1, |entries| *entries as usize),
+        _ => 1,
+    };
+    rules.iter().map(of_one).sum()
 }
 
 /// Makes the group's own security group and brings its rules and tags up to date.
@@ -197,7 +204,7 @@ fn follow_rules(
         return;
     }
     let id = ResourceId::new(names::SECURITY_GROUP);
-    let no_room = found.rules.len() + add.len() > RULES;
+    let no_room = weight(view, &found.rules) + weight(view, &add) > RULES;
     if no_room && !surplus(found, desired, rules).is_empty() {
         if view.input.fresh {
             surplus_rules(plan, view, desired);
@@ -230,8 +237,19 @@ fn surplus(found: &SeenSecurityGroup, desired: &Desired, rules: &BTreeSet<Rule>)
     }
 }
 
+/// Removes the rules that are no longer wanted, when all that are wanted are there: one may let in some of those that another did.
+pub(super) fn replaced_rules(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
+    let mut failures = view.input.failures.iter();
+    let needs_room = failures.any(|failure| {
+        failure.class == ErrorClass::Quota && failure.operation == AUTHORIZE_INGRESS.operation
+    });
+    if needs_room || own_is_ready(view, desired) {
+        surplus_rules(plan, view, desired);
+    }
+}
+
 /// Removes the rules that are no longer wanted from the group's own security group.
-pub(super) fn surplus_rules(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
+fn surplus_rules(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
     let Security::Managed(rules) = &desired.load_balancer.security else {
         return;
     };

@@ -1,7 +1,7 @@
 //! What changes on a live load balancer: rows of 8.2, 8.4, 8.5, 8.6.
 
 use evenkeel_aws::model::Phase;
-use evenkeel_core::{plan::Action, provider::Want};
+use evenkeel_core::{error::ErrorClass, plan::Action, provider::Want};
 use serde_json::json;
 
 use super::{
@@ -477,6 +477,42 @@ fn rules_are_added_before_others_go_and_after_where_there_is_no_room() {
         assert_eq!(waves.len(), 2, "{waves:#?}");
         assert!(waves[0][0].starts_with(first), "{waves:#?}");
     }
+}
+
+#[test]
+fn no_rule_goes_while_one_that_is_wanted_could_not_be_added() {
+    let range = |range: &str| one().spec("loadBalancerSourceRanges", json!([range]));
+    let asked = |class| {
+        let mut stage = Stage::made(&range("10.0.0.0/8"));
+        stage.ask(&range("10.0.0.0/16"));
+        stage.fails("Authorize", class);
+        let steps = stage.plan().steps;
+        let words = steps.iter().map(|planned| in_words(&planned.step));
+        words.collect::<Vec<_>>()
+    };
+    let (add, remove) = (
+        "Authorize tcp 80 from 10.0.0.0/16",
+        "Revoke tcp 80 from 10.0.0.0/8",
+    );
+    for class in [ErrorClass::Transient, ErrorClass::Denied] {
+        assert_eq!(asked(class), [add], "{class:?}");
+    }
+    // There is no room for it before.
+    assert_eq!(asked(ErrorClass::Quota), [add, remove]);
+}
+
+#[test]
+fn a_prefix_list_takes_the_room_of_all_that_it_may_have() {
+    let asking = |list: &str| one().aws("security-group-prefix-lists", list);
+    let mut stage = Stage::of(&asking("pl-1"));
+    let lists = [("pl-1".into(), 40), ("pl-2".into(), 40)];
+    stage.facts().prefix_lists = lists.into_iter().collect();
+    stage.settle();
+    stage.ask(&asking("pl-2"));
+    assert_eq!(
+        stage.settle().words(),
+        [["Revoke tcp 80 from pl-1"], ["Authorize tcp 80 from pl-2"]]
+    );
 }
 
 #[test]

@@ -5,9 +5,7 @@ use evenkeel_aws::{
     names, predict,
 };
 use evenkeel_core::{
-    digest::Digest,
-    error::{CloudError, ErrorClass},
-    failure::{Failure, Failures},
+    error::ErrorClass,
     ids::GroupKey,
     plan::{Action, Until},
     provider::Want,
@@ -206,22 +204,7 @@ fn row_148_a_listener_made_by_hand_stays_and_is_told() {
 fn row_149_what_waits_for_a_quota_is_kept() {
     let mut stage = Stage::of(&one());
     stage.wave();
-    let plan = stage.plan();
-    let refused = plan
-        .steps
-        .iter()
-        .find(|planned| matches!(planned.step, Step::CreateLoadBalancer(_)))
-        .expect("it is planned");
-    let error = CloudError::new(ErrorClass::Quota, "CreateLoadBalancer", "too many");
-    let mut failures = Failures::default();
-    let failure = Failure::new(
-        refused.change.clone(),
-        &error,
-        Digest::of(&stage.want),
-        stage.now,
-    );
-    failures.record(&refused.step, failure);
-    stage.failures = failures;
+    stage.fails("CreateLoadBalancer", ErrorClass::Quota);
     for _ in 0..3 {
         let mut plan = stage.plan();
         stage.failures.hold_back(&mut plan);

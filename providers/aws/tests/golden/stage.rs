@@ -14,8 +14,10 @@ use evenkeel_aws::{
 };
 use evenkeel_core::{
     Timestamp,
+    digest::Digest,
     endpoints::EndpointSet,
-    failure::Failures,
+    error::{CloudError, ErrorClass},
+    failure::{Failure, Failures},
     ids::{GroupKey, NodeName},
     nodes::{Labels, Node, NodeLabels, NodeReason, NodeSet, Placement},
     plan::{Change, Plan, Planned},
@@ -246,6 +248,21 @@ impl Stage {
         let mut refusals = self.plan().refusals.into_iter();
         let digest = refusals.find_map(|refusal| refusal.approval);
         self.approval = Some(digest.expect("an approval is asked for"));
+    }
+
+    /// The step of the plan that is this in words was tried and failed, and is held back.
+    #[track_caller]
+    pub(crate) fn fails(&mut self, words: &str, class: ErrorClass) {
+        let mut steps = self.plan().steps.into_iter();
+        let failed = steps.find(|planned| in_words(&planned.step).starts_with(words));
+        let Planned { step, change } = failed.expect("it is planned");
+        let operation = match step {
+            Step::Authorize { .. } => "AuthorizeSecurityGroupIngress",
+            _ => "another",
+        };
+        let error = CloudError::new(class, operation, "no");
+        let failure = Failure::new(change, &error, Digest::of(&self.want), self.now);
+        self.failures.record(&step, failure);
     }
 
     /// Lets time pass.
