@@ -59,8 +59,22 @@ pub mod tag {
     pub const SUCCEEDS: &str = "evenkeel.dev/succeeds";
     /// Of a load balancer: the digest of what a bulk look does not show of it (see `plan/settled.rs`), when all of that was done.
     pub const SETTLED: &str = "evenkeel.dev/settled";
+    /// Of a load balancer with addresses that somebody chose: the last approval that was seen when nothing was left to approve.
+    pub const APPROVED: &str = "evenkeel.dev/approved";
     /// What all of our tags begin with.
     pub const PREFIX: &str = "evenkeel.dev/";
+}
+
+/// What the tag [`tag::ATTRIBUTES`] of a load balancer lists beside attributes: fields that were once asked for.
+pub mod field {
+    /// Whether rules hold for traffic through PrivateLink.
+    pub const PRIVATE_LINK: &str = "private-link-rules";
+    /// IPv6 addresses too.
+    pub const ADDRESS_TYPE: &str = "ip-address-type";
+    /// Whether sources are translated with an IPv6 prefix.
+    pub const SOURCE_NAT: &str = "ipv6-source-nat";
+    /// All of them; no attribute of AWS's has such a name.
+    pub const ALL: [&str; 3] = [PRIVATE_LINK, ADDRESS_TYPE, SOURCE_NAT];
 }
 
 /// The logical id of the load balancer.

@@ -17,7 +17,7 @@ use crate::{
         CloudId, Desired, ListenerProtocol, Observed, Pairs, Phase, Security, SeenListener,
         SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
     },
-    names::{self, tag},
+    names::{self, field, tag},
 };
 
 /// Reads what a group has.
@@ -338,8 +338,8 @@ impl Group<'_> {
 
 /// Whether a tag says that attributes were set.
 fn has_attributes(tags: &Pairs) -> bool {
-    tags.get(tag::ATTRIBUTES)
-        .is_some_and(|keys| !keys.is_empty())
+    let listed = names::listed(tags, tag::ATTRIBUTES);
+    listed.iter().any(|key| !field::ALL.contains(&&**key))
 }
 
 /// Takes out what a bulk look does not have. Listeners stay where the caller lets them.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::{
     model::{
-        CloudId, Effect, Facts, NewListener, NewLoadBalancer, NewTargetGroup, Object, Observed,
-        Pairs, Phase, SeenListener, SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup, Step,
-        Target, TargetState, Told, facts::Instance,
+        AddressType, CloudId, Effect, Facts, NewListener, NewLoadBalancer, NewTargetGroup, Object,
+        Observed, Pairs, Phase, SeenListener, SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
+        Step, Target, TargetState, Told, facts::Instance,
     },
     names::{self, tag},
 };
@@ -130,6 +130,11 @@ pub fn absorb(seen: &mut Observed, effect: Effect) {
         } => {
             if let Some(lb) = seen.load_balancers.get_mut(&load_balancer) {
                 lb.address_type = address_type;
+                if address_type == AddressType::Ipv4 {
+                    for place in &mut lb.subnets {
+                        place.ipv6 = None;
+                    }
+                }
             }
         }
         Step::CreateTargetGroup(new) => target_group(seen, *new, told),

@@ -10,6 +10,7 @@ mod golden {
     mod claiming;
     mod groups;
     mod health;
+    mod kinds;
     mod labels;
     mod life;
     mod listeners;

@@ -46,8 +46,8 @@ pub static TABLE: KeyTable = KeyTable {
         KeyDoc {
             key: key::IP_ADDRESS_TYPE,
             grammar: Grammar::Exactly(&["ipv4", "dualstack"]),
-            default: "what a live load balancer has, else ipv4",
-            doc: "Which addresses clients reach it at.",
+            default: "ipv4; what somebody else gave a live load balancer stays",
+            doc: "Which addresses clients reach it at. One without IPv6 gives up its IPv6 addresses; where you chose one, after an approval.",
             example: "dualstack",
         },
         KeyDoc {

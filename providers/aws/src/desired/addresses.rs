@@ -136,12 +136,13 @@ impl FromStr for SourceNatPrefix {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let prefix = |text: &str| {
-            text.parse::<Ipv6Net>()
-                .is_ok_and(|net| net.prefix_len() == 80)
-        };
-        let good = text == "auto_assigned" || prefix(text);
-        good.then(|| Self(text.into())).ok_or(())
+        if text == "auto_assigned" {
+            return Ok(Self(text.into()));
+        }
+        let net: Ipv6Net = text.parse().map_err(|_| ())?;
+        // As AWS writes it, so that what it answers compares equal.
+        let canonical = (net.prefix_len() == 80).then(|| net.trunc().to_string());
+        canonical.map(|text| Self(text.into())).ok_or(())
     }
 }
 

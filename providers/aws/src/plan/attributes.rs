@@ -13,30 +13,66 @@ use evenkeel_core::{
 
 use crate::{
     desired::attributes::{listener_default, load_balancer_default, target_group_default},
-    model::{LoadBalancer, Object, Pairs, SeenLoadBalancer, Step, TargetProtocol, TargetType},
-    names::{self, tag},
+    model::{
+        AddressType, LoadBalancer, Object, Pairs, SeenLoadBalancer, Step, TargetProtocol,
+        TargetType,
+    },
+    names::{self, field, tag},
 };
-
-/// What a load balancer's tag lists beside attributes, where it was said whether rules hold for traffic through PrivateLink.
-const PRIVATE_LINK: &str = "private-link-rules";
 
 /// Whether rules shall hold for traffic through PrivateLink: as asked for, else as AWS has it where it was once asked for.
 pub(super) fn private_link(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> Option<bool> {
-    let once = names::listed(&live.tags, tag::ATTRIBUTES).contains(PRIVATE_LINK);
+    let once = once(live, field::PRIVATE_LINK);
     wanted.private_link_rules.or(once.then_some(true))
 }
 
-/// What the tag of a load balancer lists beside its attributes.
+/// The addresses that a live load balancer shall have: as asked for, else AWS's default where others were once asked for.
+pub(super) fn address_type(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> AddressType {
+    let once = once(live, field::ADDRESS_TYPE).then_some(AddressType::Ipv4);
+    wanted.address_type.or(once).unwrap_or(live.address_type)
+}
+
+/// Whether a live load balancer shall translate sources with an IPv6 prefix; None: as it does.
+pub(super) fn source_nat(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> Option<bool> {
+    let plain = address_type(wanted, live) == AddressType::Ipv4;
+    let off = plain || once(live, field::SOURCE_NAT);
+    wanted.source_nat.or(off.then_some(false))
+}
+
+fn once(live: &SeenLoadBalancer, field: &str) -> bool {
+    names::listed(&live.tags, tag::ATTRIBUTES).contains(field)
+}
+
+/// What the tag of a load balancer lists beside its attributes. A field stays there until it is as AWS has it.
 pub(super) fn also_kept(
     wanted: &LoadBalancer,
     live: Option<&SeenLoadBalancer>,
-) -> Option<Arc<str>> {
-    let asked = wanted.private_link_rules.is_some();
-    // Until it is as AWS has it.
-    let still = live.is_some_and(|live| {
-        live.private_link_rules == Some(false) && private_link(wanted, live).is_some()
-    });
-    (asked || still).then(|| PRIVATE_LINK.into())
+) -> impl Iterator<Item = Arc<str>> {
+    let still = |field, differs: fn(&SeenLoadBalancer) -> bool| {
+        live.is_some_and(|live| differs(live) && once(live, field))
+    };
+    let asked = [
+        (
+            field::PRIVATE_LINK,
+            wanted.private_link_rules.is_some()
+                || still(field::PRIVATE_LINK, |live| {
+                    live.private_link_rules == Some(false)
+                }),
+        ),
+        (
+            field::ADDRESS_TYPE,
+            wanted.address_type == Some(AddressType::Dualstack)
+                || still(field::ADDRESS_TYPE, |live| {
+                    live.address_type == AddressType::Dualstack
+                }),
+        ),
+        (
+            field::SOURCE_NAT,
+            wanted.source_nat == Some(true) || still(field::SOURCE_NAT, |live| live.source_nat),
+        ),
+    ];
+    let kept = asked.into_iter().filter(|(_, is_kept)| *is_kept);
+    kept.map(|(field, _)| field.into())
 }
 
 /// What decides the defaults of an object's attributes.
@@ -74,7 +110,7 @@ pub(super) fn follow(
     wanted: &Pairs,
 ) -> BTreeSet<Arc<str>> {
     let mut listed = names::listed(tags, tag::ATTRIBUTES);
-    listed.remove(PRIVATE_LINK);
+    listed.retain(|key| !field::ALL.contains(&&**key));
     let asked = kept(wanted);
     let Some(known) = known else {
         // Where none was set the tag comes first; where some were, a bulk look does not tell their values, and a closer one is asked

@@ -332,7 +332,14 @@ fn an_address_that_was_chosen_is_only_given_up_under_an_approval() {
     stage.ask(&fewer);
     assert_eq!(stage.plan().steps, []);
     stage.approve();
-    assert_eq!(stage.settle().words(), [["SetSubnets s-q"]]);
+    assert_eq!(stage.settle().words()[0], ["SetSubnets s-q"]);
+    // The address comes back, and the approval still stands on the Service: it is used up.
+    stage.ask(&with_elastic_ips("eipalloc-1,eipalloc-2"));
+    assert_eq!(stage.settle().words(), [["SetSubnets s-q,s-p"]]);
+    stage.ask(&fewer);
+    assert_eq!(stage.plan().steps, []);
+    stage.approve();
+    assert_eq!(stage.settle().words()[0], ["SetSubnets s-q"]);
 }
 
 fn with_private(addresses: &str) -> Stage {
@@ -392,15 +399,20 @@ fn row_048_dualstack_comes_in_place_its_addresses_first() {
     let dualstack = || listed("s-a").aws("ip-address-type", "dualstack");
     stage.ask(&dualstack());
     let mut plain = stage.clone();
+    let noted = "Tag load balancer evenkeel.dev/attributes=ip-address-type";
     assert_eq!(
         plain.settle().words(),
-        [["Authorize tcp 7000 from ::/0", "SetAddressType dualstack"]]
+        [[
+            "Authorize tcp 7000 from ::/0",
+            "SetAddressType dualstack",
+            noted
+        ]]
     );
     stage.ask(&dualstack().aws("ipv6-addresses", "2001:db8::9"));
     assert_eq!(
         stage.settle().words(),
         [
-            vec!["Authorize tcp 7000 from ::/0", "SetSubnets s-a"],
+            vec!["Authorize tcp 7000 from ::/0", "SetSubnets s-a", noted],
             vec!["SetAddressType dualstack"]
         ]
     );

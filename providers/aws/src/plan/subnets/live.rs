@@ -15,9 +15,15 @@ use evenkeel_core::{
 use super::{addresses, discover, listed};
 use crate::{
     annotations::key,
-    model::{AddressType, Desired, SeenLoadBalancer, Step, SubnetMapping, Subnets, facts::Facts},
-    plan::{View, load_balancer_id},
+    model::{
+        AddressType, Desired, Object, SeenLoadBalancer, Step, SubnetMapping, Subnets, facts::Facts,
+    },
+    names::tag,
+    plan::{View, attributes, load_balancer_id, tags},
 };
+
+/// A prefix for source NAT that AWS chooses.
+const AUTO_ASSIGNED: &str = "auto_assigned";
 
 /// Brings subnets, source NAT and kinds of addresses up to date.
 pub(in crate::plan) fn follow(
@@ -28,8 +34,11 @@ pub(in crate::plan) fn follow(
     live: &SeenLoadBalancer,
 ) {
     let want = &desired.load_balancer;
-    let address_type = want.address_type.unwrap_or(live.address_type);
-    let source_nat = want.source_nat.filter(|on| *on != live.source_nat);
+    let address_type = attributes::address_type(want, live);
+    // Only a dualstack load balancer has it: it comes after IPv6, and goes before.
+    let source_nat = attributes::source_nat(want, live)
+        .filter(|on| *on != live.source_nat)
+        .filter(|on| !on || live.address_type == AddressType::Dualstack);
     let subnets = match &want.subnets {
         Subnets::Discovered => {
             tell_new_zones(plan, view, live, address_type);
@@ -53,8 +62,41 @@ pub(in crate::plan) fn follow(
     if whole(&subnets) != whole(&live.subnets) || source_nat.is_some() {
         set_subnets(plan, view, name, live, subnets, source_nat);
     } else if address_type != live.address_type {
-        set_address_type(plan, name, live, address_type);
+        set_address_type(plan, view, name, live, address_type);
+    } else {
+        use_up_approval(plan, view, name, live);
     }
+}
+
+/// Notes an approval that approves nothing any more. An address can be given up, come back and be given up again: what was approved
+/// the first time is not approved the second time, because the note is part of what an approval names.
+fn use_up_approval(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    live: &SeenLoadBalancer,
+) {
+    let Some(approval) = view.input.approval.map(str::trim) else {
+        return;
+    };
+    let noted = live.tags.get(tag::APPROVED).map_or("", |noted| noted);
+    let chosen = live.subnets.iter().any(|held| chosen(held).is_some());
+    if !chosen || noted == approval || !is_digest(approval) {
+        return;
+    }
+    tags::write(
+        plan,
+        Object::LoadBalancer(Arc::clone(name)),
+        load_balancer_id(),
+        [(tag::APPROVED.into(), approval.into())].into(),
+        BTreeSet::new(),
+        vec![Reason::new("approval", noted, approval)],
+    );
+}
+
+/// Whether a text may be a digest, and the value of a tag.
+fn is_digest(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The listed subnets; those where it stands already with the addresses that it has there.
@@ -69,15 +111,21 @@ fn subnets(
     let subnets = listed(plan, view, list, address_type)?;
     let wanted = addresses::map(desired, live.scheme, address_type, &subnets)?;
     let mut kept = Vec::new();
+    let dualstack = live.address_type == AddressType::Dualstack;
     let mapping = wanted
         .into_iter()
-        .map(|place| {
+        .map(|mut place| {
+            place.source_nat_prefix.take_if(|_| !dualstack);
             let Some(held) = live.subnets.iter().find(|held| held.subnet == place.subnet) else {
                 return place;
             };
             let mut held = held.clone();
+            // Of the prefixes that AWS chooses one is as good as another.
+            if place.source_nat_prefix.as_deref() != Some(AUTO_ASSIGNED) {
+                held.source_nat_prefix = place.source_nat_prefix.take().or(held.source_nat_prefix);
+            }
             // The one address that can come later, with the switch to dualstack.
-            if live.address_type == AddressType::Ipv4 && held.ipv6.is_none() {
+            if !dualstack && held.ipv6.is_none() {
                 held.ipv6 = place.ipv6;
             }
             if differs(&place, &held) {
@@ -161,12 +209,7 @@ fn towards(
 
 /// The loss of an address that somebody chose.
 fn given_up(live: &SeenLoadBalancer, held: &SubnetMapping) -> Option<Change> {
-    let address = held
-        .allocation
-        .as_ref()
-        .map(ToString::to_string)
-        .or(held.private.map(|address| address.to_string()))
-        .or(held.ipv6.map(|address| address.to_string()))?;
+    let address = chosen(held)?;
     let change = Change::new(
         Action::Change,
         "load balancer",
@@ -177,8 +220,23 @@ fn given_up(live: &SeenLoadBalancer, held: &SubnetMapping) -> Option<Change> {
         change
             .because(vec![Reason::new("subnet", &held.subnet, "")])
             .disturbing(Disturbance::Interrupts)
-            .giving_up(format!("{} {} {address}", live.arn, held.subnet)),
+            .giving_up(identity(live, held, &address)),
     )
+}
+
+/// The address that somebody chose.
+fn chosen(held: &SubnetMapping) -> Option<String> {
+    let allocation = held.allocation.as_ref().map(ToString::to_string);
+    let private = held.private.map(|address| address.to_string());
+    allocation
+        .or(private)
+        .or(held.ipv6.map(|address| address.to_string()))
+}
+
+/// What an approval of the loss of an address names.
+fn identity(live: &SeenLoadBalancer, held: &SubnetMapping, address: &str) -> String {
+    let used_up = live.tags.get(tag::APPROVED).map_or("", |noted| noted);
+    format!("{} {} {address} {used_up}", live.arn, held.subnet)
 }
 
 fn set_subnets(
@@ -237,33 +295,49 @@ fn set_subnets(
     plan.step(step, change);
 }
 
+/// Without IPv6 all addresses of that kind are lost: where somebody chose one, only under an approval.
 fn set_address_type(
     plan: &mut Plan<Step>,
+    view: View<'_>,
     name: &Arc<str>,
     live: &SeenLoadBalancer,
     address_type: AddressType,
 ) {
-    let disturbance = match address_type {
-        AddressType::Dualstack => Disturbance::None,
-        AddressType::Ipv4 => Disturbance::Interrupts,
+    let (disturbance, lost) = match address_type {
+        AddressType::Dualstack => (Disturbance::None, Vec::new()),
+        AddressType::Ipv4 => {
+            let chosen = live.subnets.iter().filter_map(|held| {
+                let address = held.ipv6?.to_string();
+                Some(identity(live, held, &address))
+            });
+            (Disturbance::Interrupts, chosen.collect())
+        }
     };
+    let mut change = Change::new(
+        Action::Change,
+        "load balancer",
+        load_balancer_id(),
+        address_type.as_str(),
+    )
+    .because(vec![Reason::new(
+        "address type",
+        live.address_type,
+        address_type,
+    )])
+    .disturbing(disturbance);
+    if !lost.is_empty() {
+        change = change.giving_up(lost.join("; "));
+    }
+    if let Err(refusal) = approved(std::slice::from_ref(&change), view.input.approval) {
+        plan.refusals.push(*refusal);
+        return;
+    }
     plan.step(
         Step::SetAddressType {
             load_balancer: Arc::clone(name),
             address_type,
         },
-        Change::new(
-            Action::Change,
-            "load balancer",
-            load_balancer_id(),
-            address_type.as_str(),
-        )
-        .because(vec![Reason::new(
-            "address type",
-            live.address_type,
-            address_type,
-        )])
-        .disturbing(disturbance),
+        change,
     );
 }
 
