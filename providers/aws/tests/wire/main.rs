@@ -3,9 +3,9 @@
 
 mod access;
 mod budget;
+mod changes;
 mod credentials;
 mod endpoints;
-mod changes;
 mod failing;
 mod kinds;
 mod policy;
