@@ -68,7 +68,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
         let own = fronts
             .iter()
             .filter(|front| front.member.service.uid == uid);
-        member.build(context, group, own, load_balancer.marks.retain);
+        member.build(context, group, own, &load_balancer);
     }
     limit(&mut members, &load_balancer.security);
 
@@ -90,7 +90,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
     for member in &members {
         port_errors.extend(member.errors());
     }
-    if let Security::Managed(rules) = &mut load_balancer.security {
+    if let Security::Managed(rules) | Security::Absent(rules) = &mut load_balancer.security {
         rules.extend(members.iter().flat_map(Member::rules));
     }
     let rejected = members.iter().filter(|member| member.is_rejected());
@@ -148,7 +148,7 @@ fn limit(members: &mut [Member<'_>], security: &Security) {
             ));
             continue;
         }
-        if let Security::Managed(_) = security {
+        if let Security::Managed(_) | Security::Absent(_) = security {
             let mut with: BTreeSet<_> = rules.clone();
             with.extend(member.rules());
             if with.len() > security::MOST_RULES {

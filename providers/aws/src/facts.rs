@@ -68,6 +68,7 @@ impl Need {
                 };
                 need.prefix_lists = rules.iter().filter_map(list).collect();
             }
+            Security::Absent(_) => {}
         }
         need
     }

@@ -134,7 +134,7 @@ impl Provider for Aws {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
-        plan::plan(&self.context, input)
+        plan::plan_knowing(&self.context, input, &self.facts.known())
     }
 
     fn predict(&self, step: &Step, seen: &Observed) -> Effect {

@@ -46,6 +46,8 @@ pub mod tag {
     /// Of a target group: the labels of the nodes that are its targets, where those are not all nodes, as [`super::list`] writes
     /// them. A Service that cannot be read any more follows its nodes by it.
     pub const NODE_LABELS: &str = "evenkeel.dev/node-labels";
+    /// Of a target group whose targets move to another NodePort: that port, and since when those there are waited for, as RFC 3339.
+    pub const MOVING: &str = "evenkeel.dev/moving";
     /// Of a target group: `tcp` where kube-proxy's health did not answer when it was made.
     pub const PROBE: &str = "evenkeel.dev/probe";
     /// Of a target group: its openings, as [`super::list`] writes them.
@@ -104,18 +106,19 @@ pub fn listener_id(port: u16) -> ResourceId {
     ResourceId::new(format!("ls/{port}"))
 }
 
-/// The name of a load balancer where the user gave none.
-pub fn load_balancer(cluster: &str, key: &GroupKey, scheme: Scheme) -> Arc<str> {
+/// The name of a load balancer where the user gave none; one without security groups has another.
+pub fn load_balancer(cluster: &str, key: &GroupKey, scheme: Scheme, open: bool) -> Arc<str> {
     let scheme = match scheme {
         Scheme::Internal => "internal",
         Scheme::InternetFacing => "internet-facing",
     };
+    let identity = key.identity();
+    let mut parts = vec![cluster, &identity, LOAD_BALANCER, scheme];
+    if open {
+        parts.push("open");
+    }
     NAMES
-        .name(
-            &["ek"],
-            &[key.namespace(), key.name()],
-            &[cluster, &key.identity(), LOAD_BALANCER, scheme],
-        )
+        .name(&["ek"], &[key.namespace(), key.name()], &parts)
         .into()
 }
 

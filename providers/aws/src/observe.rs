@@ -327,7 +327,7 @@ impl Group<'_> {
             .values()
             .any(|group| match &desired.load_balancer.security {
                 Security::Managed(rules) => group.rules != *rules,
-                Security::Given { .. } => true,
+                Security::Given { .. } | Security::Absent(_) => true,
             });
         if !wrong {
             return Ok(None);

@@ -26,7 +26,10 @@ mod tags;
 mod target_groups;
 mod targets;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evenkeel_core::{
     ids::{ResourceId, ServiceUid},
@@ -37,7 +40,7 @@ use evenkeel_core::{
 
 use crate::{
     Aws, Context,
-    model::{Desired, Marks, Observed, Step},
+    model::{Desired, Facts, Marks, Observed, Opening, Rule, Step},
     names,
 };
 
@@ -50,10 +53,12 @@ struct View<'a> {
     nodes: &'a nodes::Instances,
     /// Those that were followed by a run before.
     followed: Option<&'a nodes::Instances>,
-    /// Whether the load balancers reach the nodes through the cluster's backend group.
+    /// Whether it is ours to have the nodes admit the load balancers.
     behind_backend: bool,
     /// The instances that do not admit it yet, as far as is known.
     unadmitted: &'a BTreeSet<Arc<str>>,
+    /// What nodes are open to for the clients of load balancers without security groups.
+    clients: &'a BTreeMap<Opening, BTreeSet<Rule>>,
 }
 
 impl View<'_> {
@@ -95,14 +100,23 @@ impl Stop {
 
 /// Decides the writes possible now.
 pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
+    plan_knowing(context, input, &input.seen.facts)
+}
+
+/// The same where facts are known that may be younger than what was seen: who admitted nodes meanwhile did it for all groups.
+pub fn plan_knowing(context: &Context, input: PlanInput<'_, Aws>, known: &Facts) -> Plan<Step> {
     let nodes = nodes::instances(input.nodes);
     let followed = input.followed.map(nodes::instances);
     let behind_backend = nodes::behind_backend(input.seen, input.want);
-    let unadmitted = if behind_backend {
+    let mut unadmitted = if behind_backend {
         nodes::unadmitted(&input.seen.facts, &nodes)
     } else {
         BTreeSet::new()
     };
+    if !unadmitted.is_empty() && !std::ptr::eq(&*input.seen.facts, known) {
+        let still = nodes::unadmitted(known, &nodes);
+        unadmitted.retain(|id| still.contains(id));
+    }
     let view = View {
         context,
         input,
@@ -111,6 +125,7 @@ pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
         followed: followed.as_deref(),
         behind_backend,
         unadmitted: &unadmitted,
+        clients: &BTreeMap::new(),
     };
     let mut plan = match input.want {
         Want::Exists(desired) => exists(view, desired),
@@ -135,6 +150,11 @@ fn exists(view: View<'_>, desired: &Desired) -> Plan<Step> {
         };
         stacks = serving;
     }
+    let clients = openings::of_clients(view, desired, &stacks);
+    let view = View {
+        clients: &clients,
+        ..view
+    };
     for stack in stacks.all() {
         target_groups::plan(&mut plan, view, desired, stack);
         listeners::plan(&mut plan, view, desired, stack);
@@ -194,6 +214,7 @@ fn follow_nodes(plan: &mut Plan<Step>, view: View<'_>, which: impl Fn(&Arc<str>)
         let whom = targets::Whom {
             port: group.node_port(),
             nodes: &group.nodes(),
+            openings: &group.openings(),
         };
         targets::follow(plan, view, name, group, whom, &limits);
     }

@@ -16,6 +16,7 @@ mod golden {
     mod listeners;
     mod naming;
     mod nodes;
+    mod open;
     mod openings;
     pub(crate) mod rig;
     mod scale;

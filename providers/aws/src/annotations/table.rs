@@ -326,8 +326,9 @@ pub static TABLE: KeyTable = KeyTable {
             key: key::DISABLE_SECURITY_GROUP,
             grammar: Grammar::GoBool,
             default: "false",
-            doc: "Not supported: a load balancer without any security group, which could never get one.",
-            example: "false",
+            doc: "A load balancer without any security group: the node groups let clients in, by rules of the Service's own. AWS gives it \
+                  none later, and takes the last one of another away from none: a change is a new load balancer, under an approval.",
+            example: "true",
         },
         KeyDoc {
             key: key::PREFIX_LISTS,

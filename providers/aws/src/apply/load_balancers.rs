@@ -61,7 +61,8 @@ impl Doing<'_> {
 
     /// Whether nobody else can ask for the name: it is made of the group's identity.
     fn is_ours_alone(&self, new: &NewLoadBalancer) -> bool {
-        new.name == names::load_balancer(&new.marks.cluster, self.key, new.scheme)
+        let open = new.security_groups.is_empty();
+        new.name == names::load_balancer(&new.marks.cluster, self.key, new.scheme, open)
     }
 
     async fn is_ours(&self, there: &LoadBalancerReply, wanted: &Pairs) -> Result<bool, CloudError> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Context,
     annotations::{Asked, key},
-    model::{AddressType, LoadBalancer, Pairs, Subnets},
+    model::{AddressType, LoadBalancer, Pairs, Security, Subnets},
     names,
 };
 
@@ -42,6 +42,7 @@ const SHARED_KEYS: &[&str] = &[
     key::TAGS,
     key::SECURITY_GROUPS,
     key::BACKEND_RULES,
+    key::DISABLE_SECURITY_GROUP,
     key::PRIVATE_LINK_RULES,
 ];
 
@@ -86,6 +87,11 @@ pub(super) fn load_balancer(
             Subnets::Discovered => None,
         },
     };
+    let security = security::given(asked);
+    let private_link_rules = match security {
+        Security::Absent(_) => None,
+        _ => asked.switch(key::PRIVATE_LINK_RULES),
+    };
     let retain = intent.options.reclaim_policy == ReclaimPolicy::Retain;
     LoadBalancer {
         name: name(asked),
@@ -95,8 +101,8 @@ pub(super) fn load_balancer(
         addresses: addresses::addresses(asked, &place),
         subnets,
         source_nat,
-        security: security::given(asked),
-        private_link_rules: asked.switch(key::PRIVATE_LINK_RULES),
+        security,
+        private_link_rules,
         attributes: load_balancer_attributes(asked),
         tags: tags::tags(context, asked),
         marks: names::group_marks(

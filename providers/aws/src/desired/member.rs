@@ -96,8 +96,9 @@ impl<'a> Member<'a> {
         context: &Context,
         group: &Group,
         fronts: impl Iterator<Item = &'f Front<'f>>,
-        retain: bool,
+        load_balancer: &LoadBalancer,
     ) {
+        let retain = load_balancer.marks.retain;
         let Self {
             asked,
             wishes,
@@ -141,8 +142,14 @@ impl<'a> Member<'a> {
                 nodes: wishes.nodes.clone(),
                 health_check,
                 probe_by_default,
+                clients: wishes.clients.given(),
                 attributes,
             };
+            let security = &load_balancer.security;
+            let dualstack = load_balancer.address_type == Some(AddressType::Dualstack);
+            wishes
+                .clients
+                .check(asked, security, &target_group, dualstack);
             serves.extend(&front.serves);
             listeners.push((listener, target_group));
         }

@@ -10,12 +10,12 @@ use evenkeel_core::{
     intent::{Intent, SourceRanges},
     net::{Cidr, IpFamily},
     ports::{PortKey, Protocol},
-    problem::{Warning, reason},
+    problem::{Problem, Warning, reason},
 };
 
 use crate::{
     annotations::{Asked, key},
-    model::{Rule, RuleProtocol, Security, Source},
+    model::{Rule, RuleProtocol, Security, Source, TargetGroup},
 };
 
 /// Rules of a group, unless the account's quota says otherwise ("Amazon VPC quotas"). A prefix list counts as many rules as it may
@@ -25,9 +25,34 @@ pub(super) const MOST_RULES: usize = 60;
 /// Groups of a network interface, and so of a load balancer ("Amazon VPC quotas").
 const MOST_GROUPS: usize = 5;
 
-/// Given groups, or a group of our own without rules yet.
+/// What a key has to say where there are no security groups.
+const NO_GROUPS: &str = "has no effect on a load balancer without security groups. Remove it.";
+
+/// Given groups, a group of our own without rules yet, or none at all.
 pub(super) fn given(asked: &mut Asked<'_>) -> Security {
     let backend = asked.bool(key::BACKEND_RULES);
+    if asked.bool(key::DISABLE_SECURITY_GROUP) == Some(true) {
+        if asked.list(key::SECURITY_GROUPS).is_some() {
+            asked.wrong(
+                key::DISABLE_SECURITY_GROUP,
+                format!("contradicts {}", key::SECURITY_GROUPS),
+                "Remove one of the two.",
+            );
+        }
+        let rules_of_groups = [
+            (backend.is_some(), key::BACKEND_RULES),
+            (
+                asked.keys.raw(key::PRIVATE_LINK_RULES).is_some(),
+                key::PRIVATE_LINK_RULES,
+            ),
+        ];
+        for (asks, key) in rules_of_groups {
+            if asks {
+                asked.warn(key, NO_GROUPS);
+            }
+        }
+        return Security::Absent(BTreeSet::new());
+    }
     let Some(groups) = asked.list(key::SECURITY_GROUPS) else {
         if backend.is_some() {
             asked.warn(
@@ -54,6 +79,8 @@ pub(super) fn given(asked: &mut Asked<'_>) -> Security {
 /// Who may connect to the ports of one Service.
 pub(super) struct Clients {
     sources: Vec<Source>,
+    /// Whether everyone may.
+    all: bool,
     icmp: bool,
 }
 
@@ -66,9 +93,54 @@ impl Clients {
         if let Security::Given { .. } = security {
             warn_of_given_groups(asked, !prefix_lists.is_empty(), icmp);
         }
+        if let Security::Absent(_) = security
+            && icmp
+        {
+            asked.warn(key::ICMP, NO_GROUPS);
+        }
         Self {
+            all: intent.source_ranges == SourceRanges::All && prefix_lists.is_empty(),
             sources: sources(asked, intent, prefix_lists, dualstack),
             icmp,
+        }
+    }
+
+    /// Who may connect, where not everyone may.
+    pub(super) fn given(&self) -> Option<BTreeSet<Source>> {
+        (!self.all).then(|| self.sources.iter().cloned().collect())
+    }
+
+    /// Refuses what nodes cannot tell, where no security group of the load balancer does.
+    pub(super) fn check(
+        &self,
+        asked: &mut Asked<'_>,
+        security: &Security,
+        target_group: &TargetGroup,
+        dualstack: bool,
+    ) {
+        if self.all || !matches!(security, Security::Absent(_)) {
+            return;
+        }
+        let why = if !target_group.preserves_clients() {
+            "the nodes see the load balancer's address instead of the client's. Switch on the attribute preserve_client_ip.enabled"
+        } else if dualstack {
+            "a dualstack load balancer puts its own address before the nodes for clients of the other family. Make it one with IPv4 addresses"
+        } else {
+            return;
+        };
+        let (fact, advice) = why.split_once(". ").unwrap_or((why, ""));
+        let problem = Problem::new(
+            "spec.loadBalancerSourceRanges",
+            "",
+            format!("cannot be enforced without security groups: {fact}"),
+            format!(
+                "{advice}, remove the ranges, or remove {}.",
+                key::DISABLE_SECURITY_GROUP
+            ),
+        );
+        let problem = problem.with_reason(reason::SOURCE_RANGES_NOT_ENFORCED);
+        if !asked.problems.iter().any(|known| *known == problem) {
+            asked.problems.push(problem);
         }
     }
 

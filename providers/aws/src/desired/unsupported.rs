@@ -44,15 +44,6 @@ pub(super) fn refuse(asked: &mut Asked<'_>) {
             remove,
         );
     }
-    if asked.bool(key::DISABLE_SECURITY_GROUP) == Some(true) {
-        unsupported(
-            asked,
-            key::DISABLE_SECURITY_GROUP,
-            "asks for a load balancer without security groups, which is not supported: AWS never lets it have one later",
-            "Remove the annotation, or name groups of your own with \
-             service.beta.kubernetes.io/aws-load-balancer-security-groups.",
-        );
-    }
     let ip = "asks for targets of type ip, which are not supported yet";
     let instance = "Write instance: targets are then the nodes, reached at the node port.";
     if asked.word(key::NLB_TARGET_TYPE) == Some("ip") {

@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use evenkeel_core::net::Cidr;
+use evenkeel_core::net::{Cidr, IpFamily};
 
-use super::{CloudId, NodeGroup, Opening, Pairs, Rule};
+use super::{CloudId, NodeGroup, Opening, Pairs, Rule, Source};
 
 /// The facts of one region and VPC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,16 @@ pub struct Facts {
     pub openings: BTreeMap<Arc<str>, BTreeSet<Opening>>,
     /// How many rules a prefix list counts for: its maximum number of entries, by id. One that is not here counts as one.
     pub prefix_lists: BTreeMap<Arc<str>, u32>,
+}
+
+impl Facts {
+    /// The VPC's prefixes of a family, as sources of rules.
+    pub fn vpc_sources(&self, family: IpFamily) -> impl Iterator<Item = Source> {
+        let prefixes = self.vpc_prefixes.iter().copied();
+        prefixes
+            .filter(move |prefix| prefix.family() == family)
+            .map(Source::Cidr)
+    }
 }
 
 /// A subnet.
@@ -79,7 +89,7 @@ pub enum Instance {
 
 /// The rules by which a node group admits the backend group: every NodePort, and kube-proxy's health.
 pub fn node_rules(backend_group: &CloudId, node_ports: std::ops::RangeInclusive<u16>) -> Vec<Rule> {
-    use super::{RuleProtocol, Source};
+    use super::RuleProtocol;
     let (first, last) = (i32::from(*node_ports.start()), i32::from(*node_ports.end()));
     let rule = |protocol, from, to| Rule {
         protocol,

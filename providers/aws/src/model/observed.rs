@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     Facts, ListenerProtocol, Marks, Opening, SeenListener, SeenLoadBalancer, SeenSecurityGroup,
-    SeenTargetGroup, TargetProtocol, TargetState, opening,
+    SeenTargetGroup, TargetState, opening,
 };
 use crate::names::{self, tag};
 
@@ -122,7 +122,7 @@ impl Observed {
             groups()
                 .filter_map(|group| Some((group.listener_port()?, group)))
                 .flat_map(|(port, group)| {
-                    published_ports(port, forwarded(group.protocol), &group.marks, key)
+                    published_ports(port, group.protocol.transports(), &group.marks, key)
                 })
                 .collect()
         };
@@ -155,6 +155,11 @@ impl SeenLoadBalancer {
         let since = self.tags.get(tag::SUPERSEDED)?;
         // A time that somebody spoilt is long ago: what is superseded does not come back.
         Some(since.parse().unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// Whether it has no security group: whoever its targets admit may connect.
+    pub fn is_open(&self) -> bool {
+        self.security_groups.is_empty()
     }
 
     /// Whether it takes the place of this one.
@@ -222,14 +227,6 @@ fn transports(protocol: ListenerProtocol) -> &'static [Protocol] {
         ListenerProtocol::Tcp | ListenerProtocol::Tls => &[Protocol::Tcp],
         ListenerProtocol::Udp => &[Protocol::Udp],
         ListenerProtocol::TcpUdp => &[Protocol::Tcp, Protocol::Udp],
-    }
-}
-
-fn forwarded(protocol: TargetProtocol) -> &'static [Protocol] {
-    match protocol {
-        TargetProtocol::Tcp | TargetProtocol::Tls => &[Protocol::Tcp],
-        TargetProtocol::Udp => &[Protocol::Udp],
-        TargetProtocol::TcpUdp => &[Protocol::Tcp, Protocol::Udp],
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use evenkeel_core::ports::Protocol;
+use evenkeel_core::{net::IpFamily, ports::Protocol};
 use serde::Serialize;
 
 use super::{Facts, Pairs, Rule, RuleProtocol, Source};
@@ -30,6 +30,10 @@ pub struct Opening {
 pub enum Origin {
     /// Of load balancers that have the cluster's backend group.
     LoadBalancers,
+    /// Of load balancers that have no security group, which may have any address of the VPC of this family.
+    Vpc(IpFamily),
+    /// Of the clients of such a load balancer, where it preserves their addresses. Its Service says which these are.
+    Clients(IpFamily),
 }
 
 impl Opening {
@@ -48,21 +52,37 @@ impl Opening {
         }
     }
 
-    /// Its rules; None while there is no backend group.
+    /// Its rules, as far as facts tell: None while there is no backend group, and where a Service says who its clients are.
     pub fn rules(&self, facts: &Facts) -> Option<BTreeSet<Rule>> {
-        let source = match self.from {
-            Origin::LoadBalancers => Source::Group(facts.backend_group.clone()?),
-        };
-        Some([self.rule(source)].into())
+        match self.from {
+            Origin::LoadBalancers => {
+                let group = facts.backend_group.clone()?;
+                Some(self.rules_from([Source::Group(group)]))
+            }
+            Origin::Vpc(family) => Some(self.rules_from(facts.vpc_sources(family))),
+            Origin::Clients(_) => None,
+        }
+    }
+
+    /// A rule for each source.
+    pub fn rules_from(&self, sources: impl IntoIterator<Item = Source>) -> BTreeSet<Rule> {
+        let sources = sources.into_iter();
+        sources.map(|source| self.rule(source)).collect()
     }
 
     /// Whether a rule may be this one's.
     pub fn covers(&self, rule: &Rule, facts: &Facts) -> bool {
         let source = match (self.from, &rule.source) {
+            // What is not known may be so.
             (Origin::LoadBalancers, Source::Group(group)) => {
-                facts.backend_group.as_ref() == Some(group)
+                let backend = facts.backend_group.as_ref();
+                backend.is_none_or(|backend| backend == group)
             }
-            (Origin::LoadBalancers, _) => false,
+            (Origin::Vpc(family) | Origin::Clients(family), Source::Cidr(cidr)) => {
+                cidr.family() == family
+            }
+            (Origin::Clients(_), Source::PrefixList(_)) => true,
+            _ => false,
         };
         source && *rule == self.rule(rule.source.clone())
     }
@@ -80,18 +100,38 @@ impl Opening {
     }
 }
 
-/// As its tag has it: `tcp/8081`, `udp/9000-9010`.
+/// As its tag has it: `tcp/8081`, `udp/9000-9010`, `vpc/tcp/10256`, `clients6/tcp/30080`.
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
             Protocol::Udp => "udp",
             Protocol::Tcp | Protocol::Sctp => "tcp",
         };
+        f.write_str(self.from.prefix())?;
         write!(f, "{protocol}/{}", self.first)?;
         if self.last != self.first {
             write!(f, "-{}", self.last)?;
         }
         Ok(())
+    }
+}
+
+const ORIGINS: [Origin; 4] = [
+    Origin::Vpc(IpFamily::V4),
+    Origin::Vpc(IpFamily::V6),
+    Origin::Clients(IpFamily::V4),
+    Origin::Clients(IpFamily::V6),
+];
+
+impl Origin {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::LoadBalancers => "",
+            Self::Vpc(IpFamily::V4) => "vpc/",
+            Self::Vpc(IpFamily::V6) => "vpc6/",
+            Self::Clients(IpFamily::V4) => "clients/",
+            Self::Clients(IpFamily::V6) => "clients6/",
+        }
     }
 }
 
@@ -104,6 +144,11 @@ impl FromStr for Opening {
     type Err = NotAnOpening;
 
     fn from_str(text: &str) -> Result<Self, NotAnOpening> {
+        let from = ORIGINS
+            .into_iter()
+            .find(|from| text.starts_with(from.prefix()))
+            .unwrap_or(Origin::LoadBalancers);
+        let text = &text[from.prefix().len()..];
         let (protocol, ports) = text.split_once('/').ok_or(NotAnOpening)?;
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
@@ -112,7 +157,10 @@ impl FromStr for Opening {
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let number = |text: &str| text.parse().map_err(|_| NotAnOpening);
-        Ok(Self::ports(protocol, number(first)?, number(last)?))
+        Ok(Self {
+            from,
+            ..Self::ports(protocol, number(first)?, number(last)?)
+        })
     }
 }
 
@@ -164,6 +212,20 @@ mod tests {
         for (text, opening) in [
             ("tcp/8081", Opening::port(Protocol::Tcp, 8081)),
             ("udp/9000-9010", Opening::ports(Protocol::Udp, 9000, 9010)),
+            (
+                "vpc/tcp/10256",
+                Opening {
+                    from: Origin::Vpc(IpFamily::V4),
+                    ..Opening::port(Protocol::Tcp, 10_256)
+                },
+            ),
+            (
+                "clients6/udp/30053",
+                Opening {
+                    from: Origin::Clients(IpFamily::V6),
+                    ..Opening::port(Protocol::Udp, 30_053)
+                },
+            ),
         ] {
             assert_eq!(opening.to_string(), text);
             assert_eq!(text.parse(), Ok(opening));

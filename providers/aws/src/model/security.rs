@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use evenkeel_core::net::Cidr;
+use evenkeel_core::net::{Cidr, IpFamily};
 use serde::Serialize;
 
 use super::{CloudId, Marks, Pairs};
@@ -19,6 +19,9 @@ pub enum Security {
         /// Whether the cluster's backend group stands beside them, so that the nodes admit the traffic.
         backend: bool,
     },
+    /// None at all, for good: the node groups say who may connect. A live load balancer that has a front-end group lets in by
+    /// these rules until one without takes its place.
+    Absent(BTreeSet<Rule>),
 }
 
 /// One ingress rule. Two rules are the same when these are; descriptions do not count.
@@ -71,6 +74,17 @@ pub enum Source {
     PrefixList(Arc<str>),
     /// What has this security group.
     Group(CloudId),
+}
+
+impl Source {
+    /// Every address of a family.
+    pub fn everyone(family: IpFamily) -> Self {
+        let text = match family {
+            IpFamily::V4 => "0.0.0.0/0",
+            IpFamily::V6 => "::/0",
+        };
+        Self::Cidr(text.parse().expect("a prefix"))
+    }
 }
 
 impl fmt::Display for Source {

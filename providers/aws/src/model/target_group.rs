@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use evenkeel_core::{ids::ResourceId, net::IpFamily, nodes::NodeSelector};
+use evenkeel_core::{ids::ResourceId, net::IpFamily, nodes::NodeSelector, ports::Protocol};
 use serde::Serialize;
 
-use super::{CloudId, Marks, Opening, Pairs};
+use super::{CloudId, Marks, Opening, Pairs, Source};
+use crate::desired::attributes::PRESERVE_CLIENT_IP;
 
 /// A target group that shall be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,8 +38,23 @@ pub struct TargetGroup {
     pub attributes: Pairs,
     /// Where load balancers reach nodes beside the NodePorts and kube-proxy's health.
     pub openings: BTreeSet<Opening>,
+    /// Who may connect; None: everyone. It matters where no security group of the load balancer says it.
+    pub clients: Option<BTreeSet<Source>>,
     /// Whose it is.
     pub marks: Marks,
+}
+
+impl TargetGroup {
+    /// Whether targets see the addresses of clients.
+    pub fn preserves_clients(&self) -> bool {
+        if self.protocol.has_udp() {
+            return true;
+        }
+        match self.attributes.get(PRESERVE_CLIENT_IP) {
+            Some(value) => &**value == "true",
+            None => self.target_type == TargetType::Instance,
+        }
+    }
 }
 
 /// `Protocol` of a target group.
@@ -63,6 +79,15 @@ impl TargetProtocol {
             Self::Udp => "UDP",
             Self::TcpUdp => "TCP_UDP",
             Self::Tls => "TLS",
+        }
+    }
+
+    /// What goes to the targets.
+    pub fn transports(self) -> &'static [Protocol] {
+        match self {
+            Self::Tcp | Self::Tls => &[Protocol::Tcp],
+            Self::Udp => &[Protocol::Udp],
+            Self::TcpUdp => &[Protocol::Tcp, Protocol::Udp],
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn everything(view: View<'_>) -> Plan<Step> {
         unused_security_groups(&mut plan, view, |_| true);
     }
     if view.seen.load_balancers.is_empty() && view.seen.target_groups.is_empty() {
-        openings::close(&mut plan, view, |_, found| found.openings());
+        openings::close(&mut plan, view, |_, _| None);
     }
     plan
 }
@@ -75,7 +75,7 @@ pub(super) fn surplus(
     unused_security_groups(&mut goes, view, |name| own.as_ref() != Some(name));
     let mut closes = Plan::empty();
     let listed = openings::close(&mut closes, view, |name, found| {
-        target_groups::openings_in_use(view, desired, stacks, name, found)
+        target_groups::needed_when_settled(view, desired, stacks, name, found)
     });
     if listed || view.input.fresh {
         goes.steps.append(&mut closes.steps);

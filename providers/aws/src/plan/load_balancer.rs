@@ -10,7 +10,7 @@ use evenkeel_core::{
 
 use super::{
     View, attributes, load_balancer_id, quota,
-    replace::{Stacks, replacement, scheme_word},
+    replace::{Kind, Stacks, replacement, scheme_word},
     security::{self, Groups},
     settled, subnets, tags, targets,
 };
@@ -60,9 +60,7 @@ pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, sta
             security::open(plan, view, desired);
         }
         Some(live) => {
-            if security::needed(view, desired, stacks) {
-                security::own(plan, view, desired);
-            }
+            security::own(plan, view, desired);
             change(plan, view, desired, &stacks.main.name, live);
         }
         None => create(plan, view, desired, stacks),
@@ -91,7 +89,11 @@ fn create(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stacks: &Sta
     );
     let change = match predecessor {
         Some(old) => {
-            let mut change = replacement(old, stacks.scheme);
+            let kind = Kind {
+                scheme: stacks.scheme,
+                open: stacks.main.is_open(desired),
+            };
+            let mut change = replacement(old, kind);
             change.detail = detail;
             change
         }

@@ -21,7 +21,7 @@ use evenkeel_core::{
 
 use super::View;
 use crate::{
-    model::{Desired, Facts, Observed, Security, Step, facts::Instance},
+    model::{Desired, Facts, Observed, Security, SeenLoadBalancer, Step, facts::Instance},
     names,
 };
 
@@ -177,7 +177,7 @@ fn instance_of(provider_id: &str) -> Option<(&str, Option<&str>)> {
     (id.len() > 2 && id.starts_with("i-")).then_some((id, zone))
 }
 
-/// Whether the load balancers of a group reach the nodes through the cluster's backend group.
+/// Whether it is ours to have the nodes admit the load balancers of a group: through the cluster's backend group, or without any.
 pub(super) fn behind_backend(seen: &Observed, want: &Want<Desired>) -> bool {
     let asked = match want {
         // Else the member that says what its security groups are cannot be read.
@@ -189,17 +189,14 @@ pub(super) fn behind_backend(seen: &Observed, want: &Want<Desired>) -> bool {
         return backend.is_some_and(|backend| {
             seen.load_balancers
                 .values()
-                .any(|lb| lb.security_groups.contains(backend))
+                .any(|lb| lb.is_open() || lb.security_groups.contains(backend))
         });
     };
     let wanted = match &desired.load_balancer.security {
-        Security::Managed(_) => true,
+        Security::Managed(_) | Security::Absent(_) => true,
         Security::Given { backend, .. } => *backend,
     };
-    let open = seen
-        .current()
-        .is_some_and(|(_, lb)| lb.security_groups.is_empty());
-    wanted && !open
+    wanted || seen.load_balancers.values().any(SeenLoadBalancer::is_open)
 }
 
 /// The instances that may be targets and whose groups are not known to admit the backend group.

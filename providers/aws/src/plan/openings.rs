@@ -4,33 +4,135 @@
 //! it, and goes when nothing of the group does and, by a fresh look, no other group lists it. One rule may serve many groups, so
 //! whoever begins to rely on one says so in a step, also where the rule is there: a step that removes it cannot come between.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evenkeel_core::{
     ids::ResourceId,
+    intent::Scheme,
     plan::{Action, Change, Disturbance, Plan, Reason},
+    ports::Protocol,
 };
 
 use super::{
     View,
     nodes::{self, Use},
-    replace::Stacks,
+    replace::{Stack, Stacks},
     target_groups,
 };
 use crate::{
     model::{
-        CloudId, Desired, Facts, Opening, Rule, SeenTargetGroup, Step, TargetGroup, facts::Instance,
+        CloudId, Desired, Facts, Opening, Origin, ProbePort, Rule, Security, SeenTargetGroup,
+        Source, Step, TargetGroup, facts::Instance,
     },
     names,
 };
 
-/// The openings that a target group needs.
-pub(super) fn needed(view: View<'_>, want: &TargetGroup) -> BTreeSet<Opening> {
-    if view.behind_backend {
-        want.openings.clone()
-    } else {
-        BTreeSet::new()
+/// The openings that a target group of a load balancer needs.
+pub(super) fn needed(
+    desired: &Desired,
+    stack: &Stack<'_>,
+    want: &TargetGroup,
+) -> BTreeSet<Opening> {
+    if stack.is_open(desired) {
+        return direct(want);
     }
+    match desired.load_balancer.security {
+        Security::Given { backend: false, .. } => BTreeSet::new(),
+        _ => want.openings.clone(),
+    }
+}
+
+/// Those of a load balancer without security groups: for its clients, whom targets see as they are or with an address of the
+/// load balancer's; and for its probes, where what is open for clients does not let them in.
+fn direct(want: &TargetGroup) -> BTreeSet<Opening> {
+    let (vpc, clients) = (Origin::Vpc(want.family), Origin::Clients(want.family));
+    let preserves = want.preserves_clients();
+    let transports = want.protocol.transports();
+    let mut openings: BTreeSet<Opening> = transports
+        .iter()
+        .map(|protocol| Opening {
+            from: if preserves { clients } else { vpc },
+            ..Opening::port(*protocol, want.node_port)
+        })
+        .collect();
+    let everyone = |source: &Source| matches!(source, Source::Cidr(cidr) if cidr.net().prefix_len() == 0 && cidr.family() == want.family);
+    let all_connect = transports.contains(&Protocol::Tcp)
+        && want
+            .clients
+            .as_ref()
+            .is_none_or(|clients| clients.iter().any(everyone));
+    let probed = match want.health_check.port {
+        ProbePort::Number(port) => port,
+        ProbePort::Traffic => want.node_port,
+    };
+    // A probe that nobody chose may give way to a connection.
+    let second = want.probe_by_default.then_some(want.node_port);
+    for port in [probed].into_iter().chain(second) {
+        if port != want.node_port || !all_connect {
+            openings.insert(Opening {
+                from: vpc,
+                ..Opening::port(Protocol::Tcp, port)
+            });
+        }
+    }
+    openings
+}
+
+/// The rules of what is open for the clients of load balancers without security groups.
+pub(super) fn of_clients(
+    view: View<'_>,
+    desired: &Desired,
+    stacks: &Stacks<'_>,
+) -> BTreeMap<Opening, BTreeSet<Rule>> {
+    let facts = &view.seen.facts;
+    let mut all: BTreeMap<Opening, BTreeSet<Rule>> = BTreeMap::new();
+    for stack in stacks.all().filter(|stack| stack.is_open(desired)) {
+        let scheme = stack.live.map_or(stacks.scheme, |live| live.scheme);
+        for want in &desired.target_groups {
+            let family = want.family;
+            let sources: Vec<Source> = match (&want.clients, scheme) {
+                (Some(clients), _) => clients.iter().cloned().collect(),
+                (None, Scheme::Internal) => facts.vpc_sources(family).collect(),
+                (None, Scheme::InternetFacing) => vec![Source::everyone(family)],
+            };
+            let fits = |source: &Source| match source {
+                Source::Cidr(cidr) => cidr.family() == family,
+                Source::PrefixList(_) | Source::Group(_) => true,
+            };
+            for opening in direct(want) {
+                if let Origin::Clients(_) = opening.from {
+                    let sources = sources.iter().filter(|source| fits(source));
+                    let rules = opening.rules_from(sources.cloned());
+                    all.entry(opening).or_default().extend(rules);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The rules of an opening. Where nobody says now who the clients are, they are those that any node group admits.
+fn rules(view: View<'_>, opening: &Opening) -> Option<BTreeSet<Rule>> {
+    let facts = &view.seen.facts;
+    if let Some(rules) = opening
+        .rules(facts)
+        .or_else(|| view.clients.get(opening).cloned())
+    {
+        return Some(rules);
+    }
+    let Origin::Clients(_) = opening.from else {
+        return None;
+    };
+    let known = facts.node_groups.values().flat_map(|one| &one.openings);
+    Some(
+        known
+            .filter(|rule| opening.covers(rule, facts))
+            .cloned()
+            .collect(),
+    )
 }
 
 /// Whether a target group may use what it needs: its tag lists it, and every node group has it.
@@ -43,8 +145,7 @@ pub(super) fn are_ready(
         return true;
     }
     let mut groups = node_groups(view).into_iter();
-    needed.is_subset(&found.openings())
-        && groups.all(|group| !lacks(&view.seen.facts, group, needed))
+    needed.is_subset(&found.openings()) && groups.all(|group| !lacks(view, group, needed))
 }
 
 /// What the tag of a live target group shall list: what it needs, and what it once needed while that is in use or its rule may be left.
@@ -74,12 +175,12 @@ pub(super) fn open(
     view: View<'_>,
     desired: Option<(&Desired, &Stacks<'_>)>,
 ) {
-    let facts = &view.seen.facts;
     let mut openings = BTreeSet::new();
     for (name, group) in &view.seen.target_groups {
         openings.extend(match desired {
             Some((desired, stacks)) => {
-                target_groups::openings_in_use(view, desired, stacks, name, group)
+                target_groups::needed_when_settled(view, desired, stacks, name, group)
+                    .unwrap_or_else(|| group.openings())
             }
             None => group.openings(),
         });
@@ -88,7 +189,7 @@ pub(super) fn open(
     if let Some((desired, stacks)) = desired {
         for stack in stacks.all() {
             for want in &desired.target_groups {
-                let needed = needed(view, want);
+                let needed = needed(desired, stack, want);
                 let found = view.seen.target_groups.get(&stack.target_group(view, want));
                 let listed = found.map(SeenTargetGroup::openings).unwrap_or_default();
                 begun |= !needed.is_subset(&listed);
@@ -99,17 +200,14 @@ pub(super) fn open(
     if openings.is_empty() {
         return;
     }
-    let rules: Option<Vec<BTreeSet<Rule>>> = openings.iter().map(|one| one.rules(facts)).collect();
-    // Without the backend group the next wave sees it.
-    let Some(rules) = rules else {
-        return;
-    };
+    let rules = openings.iter().filter_map(|one| rules(view, one));
+    let rules: BTreeSet<Rule> = rules.flatten().collect();
     let groups: BTreeSet<CloudId> = node_groups(view)
         .into_iter()
-        .filter(|group| begun || lacks(facts, group, &openings))
+        .filter(|group| begun || lacks(view, group, &openings))
         .cloned()
         .collect();
-    if groups.is_empty() {
+    if groups.is_empty() || rules.is_empty() {
         return;
     }
     let list: Vec<String> = openings.iter().map(Opening::to_string).collect();
@@ -123,18 +221,19 @@ pub(super) fn open(
         Step::OpenNodes {
             openings,
             groups,
-            rules: rules.into_iter().flatten().collect(),
+            rules,
         },
         change,
     );
 }
 
-/// Removes the rules that nothing needs. Returns whether the group itself lists one of them, so that it is to see to that; else some
-/// other group left it, which is no hurry.
+/// Removes the rules that nothing needs. `settled` tells what a target group of the group needs; None: all that it lists may be in
+/// use. Returns whether the group itself lists one of them, so that it is to see to that; else some other group left it, which is no
+/// hurry.
 pub(super) fn close(
     plan: &mut Plan<Step>,
     view: View<'_>,
-    used: impl Fn(&Arc<str>, &SeenTargetGroup) -> BTreeSet<Opening>,
+    settled: impl Fn(&Arc<str>, &SeenTargetGroup) -> Option<BTreeSet<Opening>>,
 ) -> bool {
     let facts = &view.seen.facts;
     if facts
@@ -145,13 +244,20 @@ pub(super) fn close(
         return false;
     }
     let (mut needed, mut listed) = (of_others(view), BTreeSet::new());
+    let mut exact: BTreeSet<Rule> = BTreeSet::new();
     for (name, group) in &view.seen.target_groups {
-        needed.extend(used(name, group));
         listed.extend(group.openings());
+        match settled(name, group) {
+            Some(openings) => {
+                let rules = openings.iter().filter_map(|opening| rules(view, opening));
+                exact.extend(rules.flatten());
+            }
+            None => needed.extend(group.openings()),
+        }
     }
     let rules = facts.node_groups.values().flat_map(|one| &one.openings);
     let surplus: BTreeSet<Rule> = rules
-        .filter(|rule| !covers(&needed, rule, facts))
+        .filter(|rule| !exact.contains(*rule) && !covers(&needed, rule, facts))
         .cloned()
         .collect();
     if surplus.is_empty() {
@@ -204,20 +310,17 @@ fn node_groups(view: View<'_>) -> BTreeSet<&CloudId> {
 pub(super) fn are_open(view: View<'_>, instance: &str, openings: &BTreeSet<Opening>) -> bool {
     let facts = &view.seen.facts;
     match facts.instances.get(instance) {
-        Some(Instance::Group { group, .. }) => !lacks(facts, group, openings),
+        Some(Instance::Group { group, .. }) => !lacks(view, group, openings),
         _ => true,
     }
 }
 
 /// Whether a node group lacks a rule of these openings.
-fn lacks(facts: &Facts, group: &CloudId, openings: &BTreeSet<Opening>) -> bool {
-    let has = |rule: &Rule| {
-        let known = facts.node_groups.get(group);
-        known.is_some_and(|known| known.rules.contains(rule))
-    };
-    openings.iter().any(|opening| {
-        opening
-            .rules(facts)
-            .is_none_or(|rules| !rules.iter().all(has))
-    })
+fn lacks(view: View<'_>, group: &CloudId, openings: &BTreeSet<Opening>) -> bool {
+    let known = view.seen.facts.node_groups.get(group);
+    let has = |rule: &Rule| known.is_some_and(|known| known.rules.contains(rule));
+    openings
+        .iter()
+        .filter_map(|opening| rules(view, opening))
+        .any(|rules| !rules.iter().all(has))
 }

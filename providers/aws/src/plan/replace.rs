@@ -1,6 +1,7 @@
 //! Which load balancer is made what is wanted, and how one takes the place of another (Decides).
 //!
-//! The scheme is create-only. Another one means a new load balancer with another DNS name, which is only begun under an approval.
+//! The scheme is create-only, and so is whether there are security groups at all. Another one means a new load balancer with another
+//! DNS name, which is only begun under an approval.
 //! The new one gets target groups and listeners of its own. When it is active and its targets were judged, the old one is marked
 //! as superseded, which is when clients are told the new name; the old one serves on for as long as its name may be remembered.
 //! A crash anywhere is harmless: tags tell who succeeds whom and since when.
@@ -15,7 +16,8 @@ use evenkeel_core::{
 use super::{View, load_balancer_id, tags};
 use crate::{
     model::{
-        Desired, NamedLoadBalancer, Object, Phase, SeenLoadBalancer, Step, TargetGroup, TargetState,
+        Desired, NamedLoadBalancer, Object, Phase, Security, SeenLoadBalancer, Step, TargetGroup,
+        TargetState,
     },
     names::{self, tag},
 };
@@ -32,6 +34,12 @@ pub(super) struct Stack<'a> {
 }
 
 impl Stack<'_> {
+    /// Whether its load balancer has no security group, or shall have none when it is made.
+    pub(super) fn is_open(&self, desired: &Desired) -> bool {
+        let wanted = matches!(desired.load_balancer.security, Security::Absent(_));
+        self.live.map_or(wanted, SeenLoadBalancer::is_open)
+    }
+
     /// The name of one of its target groups.
     pub(super) fn target_group(&self, view: View<'_>, group: &TargetGroup) -> Arc<str> {
         names::target_group(
@@ -42,6 +50,23 @@ impl Stack<'_> {
             group.target_type,
             group.family,
         )
+    }
+}
+
+/// What is create-only of a load balancer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) scheme: Scheme,
+    /// Without security groups.
+    pub(super) open: bool,
+}
+
+impl Kind {
+    pub(super) fn of(lb: &SeenLoadBalancer) -> Self {
+        Self {
+            scheme: lb.scheme,
+            open: lb.is_open(),
+        }
     }
 }
 
@@ -94,11 +119,12 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
         name: Arc::clone(name),
         live: Some(live),
     };
+    let open = matches!(want.security, Security::Absent(_));
     let Some((name, current)) = view.seen.current() else {
         let scheme = want.new_scheme();
         return Stacks {
             main: Stack {
-                name: new_name(view, desired, scheme),
+                name: new_name(view, desired, Kind { scheme, open }),
                 live: None,
             },
             scheme,
@@ -107,20 +133,27 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
         };
     };
     // While the member that decides about it cannot be read it keeps its own.
-    let asked = want.scheme.filter(|_| !desired.shared_unknown);
-    let scheme = asked.unwrap_or(current.scheme);
+    let kind = if desired.shared_unknown {
+        Kind::of(current)
+    } else {
+        Kind {
+            scheme: want.scheme.unwrap_or(current.scheme),
+            open,
+        }
+    };
+    let scheme = kind.scheme;
     let only = |as_asked| Stacks {
         main: stack((name, current)),
         scheme: current.scheme,
         as_asked,
         before: None,
     };
-    if scheme == current.scheme {
+    if kind == Kind::of(current) {
         return only(true);
     }
     let successor =
         view.seen.load_balancers.iter().find(|(_, lb)| {
-            lb.scheme == scheme && lb.superseded().is_none() && lb.succeeds(current)
+            Kind::of(lb) == kind && lb.superseded().is_none() && lb.succeeds(current)
         });
     if let Some(successor) = successor {
         return Stacks {
@@ -130,11 +163,11 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
             before: Some(stack((name, current))),
         };
     }
-    if let Err(refusal) = approved(&[replacement(current, scheme)], view.input.approval) {
+    if let Err(refusal) = approved(&[replacement(current, kind)], view.input.approval) {
         plan.refusals.push(*refusal);
         return only(false);
     }
-    let new = new_name(view, desired, scheme);
+    let new = new_name(view, desired, kind);
     if view.seen.load_balancers.contains_key(&new) {
         // It has been replaced itself and goes soon; then its name is free.
         plan.wait(
@@ -156,27 +189,39 @@ pub(super) fn stacks<'a>(plan: &mut Plan<Step>, view: View<'a>, desired: &Desire
 }
 
 /// The name of a new load balancer: the one that was asked for, where no live one of ours has it.
-fn new_name(view: View<'_>, desired: &Desired, scheme: Scheme) -> Arc<str> {
+fn new_name(view: View<'_>, desired: &Desired, kind: Kind) -> Arc<str> {
     let asked = desired.load_balancer.name.as_ref();
     asked
         .filter(|name| !view.seen.load_balancers.contains_key(*name))
         .cloned()
-        .unwrap_or_else(|| names::load_balancer(&view.context.cluster.uid, view.input.key, scheme))
+        .unwrap_or_else(|| {
+            let cluster = &view.context.cluster.uid;
+            names::load_balancer(cluster, view.input.key, kind.scheme, kind.open)
+        })
 }
 
-/// The change that gives a load balancer up for one of another scheme.
-pub(super) fn replacement(old: &SeenLoadBalancer, scheme: Scheme) -> Change {
+/// The change that gives a load balancer up for one of another kind.
+pub(super) fn replacement(old: &SeenLoadBalancer, new: Kind) -> Change {
+    let mut reasons = Vec::new();
+    if old.scheme != new.scheme {
+        let (from, to) = (scheme_word(old.scheme), scheme_word(new.scheme));
+        reasons.push(Reason::new("scheme", from, to));
+    }
+    if old.is_open() != new.open {
+        let word = |open| if open { "none, for good" } else { "some" };
+        reasons.push(Reason::new(
+            "security groups",
+            word(old.is_open()),
+            word(new.open),
+        ));
+    }
     Change::new(
         Action::Replace,
         "load balancer",
         load_balancer_id(),
-        scheme_word(scheme),
+        scheme_word(new.scheme),
     )
-    .because(vec![Reason::new(
-        "scheme",
-        scheme_word(old.scheme),
-        scheme_word(scheme),
-    )])
+    .because(reasons)
     .disturbing(Disturbance::Drains)
     // An ARN is never used again, so the approval works once.
     .giving_up(old.arn.as_str())

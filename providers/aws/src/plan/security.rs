@@ -1,7 +1,7 @@
 //! Security groups of a load balancer, and the rules of its own one (Decides).
 //!
 //! Rules are added before others are removed, and removed only after a fresh read. A group is attached when it has its rules. A load
-//! balancer that was made without security groups can never get one; the user is told.
+//! balancer that was made without security groups can never get one: another takes its place (see `replace`).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,10 +10,10 @@ use evenkeel_core::{
     error::ErrorClass,
     ids::ResourceId,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
-    problem::{Problem, Warning, reason},
+    problem::{Problem, reason},
 };
 
-use super::{Stop, View, attributes, replace::Stacks, tags};
+use super::{Stop, View, attributes, tags};
 use crate::{
     annotations::key,
     call::AUTHORIZE_INGRESS,
@@ -58,6 +58,7 @@ pub(super) fn groups(view: View<'_>, desired: &Desired) -> Result<Groups, Stop> 
             ids = given(view, groups)?;
             *backend
         }
+        Security::Absent(_) => return Ok(Groups::Ready(BTreeSet::new())),
     };
     if backend {
         let Some(backend) = &facts.backend_group else {
@@ -182,10 +183,12 @@ pub(super) fn own(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
 
 /// Lets in who is not let in yet, and changes nothing else: for a group whose members do not all say what they want.
 pub(super) fn open(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
-    if let Security::Managed(rules) = &desired.load_balancer.security
-        && let Some(name) = own_name(view, desired)
-        && let Some(found) = view.seen.security_groups.get(&name)
-    {
+    let (Security::Managed(rules) | Security::Absent(rules)) = &desired.load_balancer.security
+    else {
+        return;
+    };
+    let name = names::security_group(&view.context.cluster.uid, view.input.key);
+    if let Some(found) = view.seen.security_groups.get(&name) {
         follow_rules(plan, view, desired, &name, found, rules);
     }
 }
@@ -298,8 +301,8 @@ pub(super) fn attach(
     live: &SeenLoadBalancer,
 ) {
     let id = super::load_balancer_id();
-    if live.security_groups.is_empty() {
-        tell_open(plan, desired, name);
+    // It is one that has none, and gets none.
+    if live.is_open() {
         return;
     }
     let ids = match groups(view, desired) {
@@ -361,35 +364,6 @@ fn may_be_given(view: View<'_>, desired: &Desired, live: &SeenLoadBalancer) -> b
         && groups.iter().all(attached)
 }
 
-fn tell_open(plan: &mut Plan<Step>, desired: &Desired, name: &Arc<str>) {
-    let open = match &desired.load_balancer.security {
-        Security::Managed(rules) => rules
-            .iter()
-            .all(|rule| matches!(&rule.source, Source::Cidr(cidr) if cidr.net().prefix_len() == 0)),
-        Security::Given { .. } => true,
-    };
-    let fact = format!(
-        "the load balancer {name} was made without security groups, and AWS gives it none later"
-    );
-    if open {
-        plan.warnings.push(Warning::new(
-            reason::UNSUPPORTED_FEATURE,
-            format!("{fact}: what is asked of them has no effect. A new load balancer has them."),
-        ));
-    } else {
-        plan.refuse(
-            super::load_balancer_id(),
-            Problem::new(
-                "spec.loadBalancerSourceRanges",
-                "",
-                format!("cannot be enforced: {fact}"),
-                "Allow everyone, or have a new load balancer made.",
-            )
-            .with_reason(reason::SOURCE_RANGES_NOT_ENFORCED),
-        );
-    }
-}
-
 fn list(ids: &BTreeSet<CloudId>) -> String {
     let ids: Vec<&str> = ids.iter().map(CloudId::as_str).collect();
     ids.join(", ")
@@ -402,10 +376,4 @@ pub(super) fn is_free(view: View<'_>, group: &SeenSecurityGroup) -> bool {
         .load_balancers
         .values()
         .any(|lb| lb.security_groups.contains(&group.id))
-}
-
-/// The words of a plan for stacks that need the group's own security group.
-pub(super) fn needed(view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) -> bool {
-    let open = |lb: &SeenLoadBalancer| lb.security_groups.is_empty();
-    own_name(view, desired).is_some() && !stacks.main.live.is_some_and(open)
 }

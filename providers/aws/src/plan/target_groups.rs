@@ -36,8 +36,8 @@ pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, sta
             continue;
         }
         match found {
-            None => create(plan, view, desired, want, name),
-            Some(found) => change(plan, view, desired, want, &name, found),
+            None => create(plan, view, desired, stack, want, name),
+            Some(found) => change(plan, view, desired, stack, want, (&name, found)),
         }
     }
 }
@@ -46,6 +46,7 @@ fn create(
     plan: &mut Plan<Step>,
     view: View<'_>,
     desired: &Desired,
+    stack: &Stack<'_>,
     want: &TargetGroup,
     name: Arc<str>,
 ) {
@@ -59,7 +60,7 @@ fn create(
         &attributes::kept(&want.attributes),
         own.into_iter().chain(probe),
     );
-    all_tags.extend(opening::list(&openings::needed(view, want)));
+    all_tags.extend(opening::list(&openings::needed(desired, stack, want)));
     all_tags.extend(chosen::note(&want.nodes));
     let new = NewTargetGroup {
         name,
@@ -81,12 +82,12 @@ fn change(
     plan: &mut Plan<Step>,
     view: View<'_>,
     desired: &Desired,
+    stack: &Stack<'_>,
     want: &TargetGroup,
-    name: &Arc<str>,
-    found: &SeenTargetGroup,
+    (name, found): (&Arc<str>, &SeenTargetGroup),
 ) {
     let (health_check, probe) = choose_probe(plan, view, want, Some(found));
-    let needed = openings::needed(view, want);
+    let needed = openings::needed(desired, stack, want);
     // What the targets rest on is open first.
     if health_check != found.health_check && openings::are_ready(view, found, &needed) {
         let change = Change::new(
@@ -127,7 +128,7 @@ fn change(
         &kept,
         [(tag::NODE_PORT, noted)].into_iter().chain(probe),
     );
-    let listed = openings::listed(view, found, needed, is_settled(view, want, found));
+    let listed = openings::listed(view, found, needed.clone(), is_settled(view, want, found));
     all.extend(opening::list(&listed));
     all.extend(chosen::note(&found.nodes()));
     tags::follow(plan, object(), &want.id, &found.tags, &all);
@@ -135,33 +136,35 @@ fn change(
     let whom = targets::Whom {
         port: want.node_port,
         nodes: &want.nodes,
+        openings: &needed,
     };
     targets::follow(plan, view, name, found, whom, &limits);
 }
 
-/// The openings that a target group uses: all that it lists until it is what is wanted.
-pub(super) fn openings_in_use(
+/// What a target group needs where it is as it is wanted; else, what it needed before may be in use.
+pub(super) fn needed_when_settled(
     view: View<'_>,
     desired: &Desired,
     stacks: &Stacks<'_>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
-) -> BTreeSet<Opening> {
-    let mut wanted = stacks.all().flat_map(|stack| {
+) -> Option<BTreeSet<Opening>> {
+    let of_stack = |stack| {
         let groups = desired.target_groups.iter();
-        groups.map(move |want| (stack.target_group(view, want), want))
-    });
-    match wanted.find(|(wanted, _)| wanted == name) {
-        Some((_, want)) if is_settled(view, want, found) => openings::needed(view, want),
-        _ => found.openings(),
-    }
+        groups.map(move |want| (stack, want))
+    };
+    let (stack, want) = stacks
+        .all()
+        .flat_map(of_stack)
+        .find(|(stack, want)| stack.target_group(view, want) == *name)?;
+    is_settled(view, want, found).then(|| openings::needed(desired, stack, want))
 }
 
 /// Whether nothing that uses an opening is left of what was wanted before.
 fn is_settled(view: View<'_>, want: &TargetGroup, found: &SeenTargetGroup) -> bool {
     // What it says is said when the check is written.
     let (health_check, _) = choose_probe(&mut Plan::empty(), view, want, Some(found));
-    health_check == found.health_check
+    health_check == found.health_check && found.node_port() == want.node_port
 }
 
 /// The health check, and the tag that remembers it where nobody chose it and kube-proxy's health did not answer: it is asked only

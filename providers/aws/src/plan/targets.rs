@@ -22,10 +22,11 @@ use super::{
 };
 use crate::{
     desired::attributes::CROSS_ZONE,
-    model::{Desired, Marks, Object, Pairs, SeenTargetGroup, Step, Target, TargetState},
+    model::{Desired, Marks, Object, Opening, Pairs, SeenTargetGroup, Step, Target, TargetState},
     names::tag,
 };
 use evenkeel_core::{
+    Timestamp,
     nodes::NodeSelector,
     plan::{Action, Change, Disturbance, Plan, Reason, Until},
     problem::{Warning, reason},
@@ -37,6 +38,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// When AWS is asked again to take targets that it would not take.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// For how long targets at an old node port wait for those at the new one to be judged: nothing answers at the old one any more.
+const MOVE: Duration = Duration::from_secs(60);
+
 /// How many targets a reason names.
 const SHOWN: usize = 5;
 
@@ -47,9 +51,11 @@ pub(super) struct Whom<'a> {
     pub(super) port: u16,
     /// Which nodes.
     pub(super) nodes: &'a NodeSelector,
+    /// What the nodes must be open to first.
+    pub(super) openings: &'a BTreeSet<Opening>,
 }
 
-/// Brings the targets of a target group up to date.
+/// Brings the targets of a target group up to date. None is registered before what it needs is open.
 pub(super) fn follow(
     plan: &mut Plan<Step>,
     view: View<'_>,
@@ -93,7 +99,7 @@ pub(super) fn follow(
         judged,
     } = moves;
     let all_there = register.is_empty();
-    hold_back(plan, view, found, &mut register);
+    hold_back(plan, view, found, whom.openings, &mut register);
     // Never emptied: what is not wanted leaves when something wanted is there.
     if !served {
         leave.clear();
@@ -109,7 +115,7 @@ pub(super) fn follow(
             );
         }
     }
-    if old_may_go(plan, found, &moved) {
+    if old_may_go(plan, view, (name, found), port, &moved) {
         leave.extend(moved.into_keys());
     }
     write(
@@ -129,6 +135,7 @@ fn hold_back(
     plan: &mut Plan<Step>,
     view: View<'_>,
     found: &SeenTargetGroup,
+    needed: &BTreeSet<Opening>,
     register: &mut BTreeSet<Target>,
 ) {
     let strange = |target: &&Target| view.unadmitted.contains(&target.id);
@@ -145,9 +152,10 @@ fn hold_back(
         register.retain(|target| !ids.contains(&target.id));
         nodes::admit(plan, view, ids);
     }
-    let openings = found.openings();
-    if !openings.is_empty() {
-        register.retain(|target| openings::are_open(view, &target.id, &openings));
+    if !needed.is_subset(&found.openings()) {
+        register.clear();
+    } else if !needed.is_empty() {
+        register.retain(|target| openings::are_open(view, &target.id, needed));
     }
 }
 
@@ -212,6 +220,7 @@ fn follow_unread(
     Whom {
         port,
         nodes: chosen,
+        openings: needed,
     }: Whom<'_>,
     limits: &Limits,
 ) {
@@ -265,7 +274,7 @@ fn follow_unread(
     let mut register: BTreeSet<Target> = come
         .filter(|target| !found.since.contains(target) && !found.not_taken.contains_key(target))
         .collect();
-    hold_back(plan, view, found, &mut register);
+    hold_back(plan, view, found, needed, &mut register);
     not_taken(plan, found);
     write(plan, name, found, port, None, register, BTreeSet::new());
 }
@@ -425,6 +434,11 @@ fn remember(
         set.insert(tag::NODE_PORT.into(), whom.port.to_string().into());
         reasons.push(Reason::new("node port", noted, whom.port));
     }
+    let moving = found.tags.contains_key(tag::MOVING);
+    if moving && moves.register.is_empty() && moves.moved.is_empty() {
+        remove.insert(tag::MOVING.into());
+        reasons.push(Reason::new("moving", "to another node port", ""));
+    }
     if chosen != whom.nodes && moves.register.is_empty() && moves.free.is_empty() {
         let (was, shall) = (chosen::note(chosen), chosen::note(whom.nodes));
         remove.extend(was.into_keys().filter(|key| !shall.contains_key(key)));
@@ -438,10 +452,13 @@ fn remember(
     }
 }
 
-/// Whether the targets at an old port may leave: each node has one at the new port, and it was judged. Else that is waited for.
+/// Whether the targets at an old port may leave: each node has one at the new port, and it was judged, or was waited for long enough.
+/// Else that is waited for, since a time that the target group remembers.
 fn old_may_go(
     plan: &mut Plan<Step>,
-    found: &SeenTargetGroup,
+    view: View<'_>,
+    (name, found): (&Arc<str>, &SeenTargetGroup),
+    port: u16,
     moved: &BTreeMap<Target, Option<TargetState>>,
 ) -> bool {
     let judged =
@@ -449,12 +466,36 @@ fn old_may_go(
     if moved.values().all(judged) {
         return true;
     }
+    let since = moving_since(found, port);
+    let passed = since.map(|since| view.input.now.duration_since(since));
+    let passed = passed.map(|passed| Duration::try_from(passed).unwrap_or_default());
+    let all_there = moved.values().all(Option::is_some);
+    if all_there && passed.is_some_and(|passed| passed >= MOVE) {
+        return true;
+    }
+    if all_there && since.is_none() {
+        let now = format!("{port} {}", view.input.now);
+        tags::write(
+            plan,
+            Object::TargetGroup(Arc::clone(name)),
+            found.marks.id.clone(),
+            [(tag::MOVING.into(), now.into())].into_iter().collect(),
+            BTreeSet::new(),
+            vec![Reason::new("node port", found.node_port(), port)],
+        );
+    }
     plan.wait(
         found.marks.id.clone(),
         "the targets at the new node port to be judged",
         Until::After(LOOK_AGAIN),
     );
     false
+}
+
+/// Since when targets at this port are waited for; a time that somebody spoilt is long ago.
+fn moving_since(found: &SeenTargetGroup, port: u16) -> Option<Timestamp> {
+    let (to, since) = found.tags.get(tag::MOVING)?.split_once(' ')?;
+    (to.parse() == Ok(port)).then(|| since.parse().unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// Tells which targets AWS would not take, and asks again later.

@@ -431,25 +431,6 @@ fn row_112_a_given_group_takes_the_place_of_the_own_one() {
 }
 
 #[test]
-fn row_117_a_load_balancer_without_groups_gets_none() {
-    let mut stage = with_groups(Stage::made(&one()));
-    stage.load_balancer().security_groups.clear();
-    stage.ask(&given("sg-9"));
-    let plan = stage.plan();
-    assert!(
-        plan.steps
-            .iter()
-            .all(|planned| in_words(&planned.step) == "Delete security group")
-    );
-    let told = stage.told().join(" | ");
-    assert!(told.contains("was made without security groups"), "{told}");
-    // Ranges that cannot be enforced are refused.
-    stage.ask(&one().spec("loadBalancerSourceRanges", json!(["10.0.0.0/8"])));
-    let told = stage.refused().join(" | ");
-    assert!(told.contains("cannot be enforced"), "{told}");
-}
-
-#[test]
 fn row_122_a_rule_made_by_hand_on_the_own_group_goes() {
     let mut stage = Stage::made(&one());
     let by_hand = evenkeel_aws::model::Rule {

@@ -326,11 +326,18 @@ fn row_135_targets_at_another_port_come_before_the_old_ones_leave() {
         }
     };
     set(&mut stage, TargetState::Initial);
-    let plan = stage.plan();
-    assert_eq!(plan.steps, []);
-    assert_eq!(plan.waits.len(), 1, "{:#?}", plan.waits);
+    let since = "Tag target group evenkeel.dev/moving=30090 2026-01-01T00:00:00Z";
+    assert_eq!(stage.settle().words(), [[since]]);
+    assert_eq!(stage.plan().waits.len(), 1, "{:#?}", stage.plan().waits);
+    let noted = format!("{noted} -evenkeel.dev/moving");
+    // A judgement that does not come is waited for no longer than a minute.
+    let mut slow = stage.clone();
+    slow.later(59);
+    assert_eq!(slow.plan().steps, []);
+    slow.later(1);
+    assert_eq!(slow.settle().words(), [[&*deregister], [&*noted]]);
     set(&mut stage, TargetState::Healthy);
-    assert_eq!(stage.settle().words(), [[&*deregister], [noted]]);
+    assert_eq!(stage.settle().words(), [[&*deregister], [&*noted]]);
     assert_eq!(stage.plan().waits, []);
 }
 

@@ -291,7 +291,7 @@ impl Got {
     pub(crate) fn rules(&self) -> Vec<String> {
         match &self.desired.load_balancer.security {
             Security::Managed(rules) => rules.iter().map(Rule::to_string).collect(),
-            Security::Given { groups, .. } => panic!("given groups: {groups:?}"),
+            other => panic!("no group of its own: {other:?}"),
         }
     }
 }

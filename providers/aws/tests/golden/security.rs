@@ -97,14 +97,6 @@ fn row_110_rules_of_the_backend_without_given_groups_are_told() {
 }
 
 #[test]
-fn changed_113_a_load_balancer_without_a_group_is_refused() {
-    web()
-        .aws("disable-nlb-sg", "true")
-        .is_refused_for("disable-nlb-sg");
-    web().aws("disable-nlb-sg", "false").gets().silently();
-}
-
-#[test]
 fn row_118_rules_of_private_link_are_on_or_off_to_the_letter() {
     let key = "inbound-sg-rules-on-private-link-traffic";
     let got = web().aws(key, "off").gets().silently();

@@ -425,6 +425,7 @@ fn facts() -> Facts {
     };
     Facts {
         vpc: "vpc-1".into(),
+        vpc_prefixes: vec!["10.0.0.0/16".parse().expect("a prefix")],
         subnets: subnets.into_iter().map(subnet).collect(),
         ..Facts::default()
     }

@@ -95,7 +95,7 @@ fn a_wrong_value_is_one_problem() {
         ("healthcheck-unhealthy-threshold", &["1", "11"]),
         ("security-groups", &["a,b,c,d,e,f"]),
         ("manage-backend-security-group-rules", &["yes"]),
-        ("disable-nlb-sg", &["yes", "true"]),
+        ("disable-nlb-sg", &["yes"]),
         ("security-group-prefix-lists", &["pl-", "sg-1"]),
         ("inbound-sg-rules-on-private-link-traffic", &["false"]),
         ("enable-icmp-for-path-mtu-discovery", &["true"]),

@@ -270,7 +270,8 @@ impl World for AwsWorld {
     }
 
     async fn plant_in_the_way(&self, key: &GroupKey) -> bool {
-        let name = names::load_balancer(&samples::cluster().uid, key, Scheme::InternetFacing);
+        let name =
+            names::load_balancer(&samples::cluster().uid, key, Scheme::InternetFacing, false);
         let theirs = json!({
             "Name": name, "Type": "network", "Scheme": "internal",
             "Subnets": [self.place.private_subnets[0]],

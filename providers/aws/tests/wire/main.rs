@@ -8,6 +8,7 @@ mod credentials;
 mod endpoints;
 mod failing;
 mod kinds;
+mod openings;
 mod policy;
 mod probe;
 mod rows;
