@@ -261,6 +261,13 @@ pub fn listed(tags: &Pairs, key: &str) -> BTreeSet<Arc<str>> {
         .collect()
 }
 
+/// The attributes of AWS's that tags list, without the fields of [`field`].
+pub fn listed_attributes(tags: &Pairs) -> BTreeSet<Arc<str>> {
+    let mut listed = listed(tags, tag::ATTRIBUTES);
+    listed.retain(|key| !field::ALL.contains(&&**key));
+    listed
+}
+
 fn list_key(key: &str, index: usize) -> Arc<str> {
     if index == 0 {
         key.into()

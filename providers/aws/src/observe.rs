@@ -17,7 +17,7 @@ use crate::{
         CloudId, Desired, ListenerProtocol, Observed, Pairs, Phase, Security, SeenListener,
         SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
     },
-    names::{self, field, tag},
+    names::{self, tag},
 };
 
 /// Reads what a group has.
@@ -338,8 +338,7 @@ impl Group<'_> {
 
 /// Whether a tag says that attributes were set.
 fn has_attributes(tags: &Pairs) -> bool {
-    let listed = names::listed(tags, tag::ATTRIBUTES);
-    listed.iter().any(|key| !field::ALL.contains(&&**key))
+    !names::listed_attributes(tags).is_empty()
 }
 
 /// Takes out what a bulk look does not have. Listeners stay where the caller lets them.

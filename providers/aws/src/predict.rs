@@ -11,7 +11,7 @@ use crate::{
         Observed, Pairs, Phase, SeenListener, SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
         Step, Target, TargetState, Told, facts::Instance,
     },
-    names::{self, tag},
+    names,
 };
 
 /// Foretells what a step does.
@@ -389,10 +389,10 @@ fn retag(seen: &mut Observed, object: &Object, change: impl FnOnce(&mut Pairs)) 
     let Some((tags, attributes)) = described(seen, object) else {
         return;
     };
-    let none_before = !tags.contains_key(tag::ATTRIBUTES);
+    let none_before = names::listed_attributes(tags).is_empty();
     change(tags);
     // None before means that none was set, so now all are known: there are none yet.
-    if none_before && tags.contains_key(tag::ATTRIBUTES) {
+    if none_before && !names::listed_attributes(tags).is_empty() {
         attributes.get_or_insert_default();
     }
     let Some(marks) = names::marks(tags) else {

@@ -44,6 +44,8 @@ pub const ACCESS_LOG_BUCKET: &str = "access_logs.s3.bucket";
 pub const ACCESS_LOG_PREFIX: &str = "access_logs.s3.prefix";
 /// Whether AWS refuses to delete the load balancer.
 pub const DELETION_PROTECTION: &str = "deletion_protection.enabled";
+/// How many further addresses it has in each subnet.
+pub const SECONDARY_ADDRESSES: &str = "secondary_ips.auto_assigned.per_subnet";
 /// Whether nothing comes in through an internet gateway over IPv6.
 pub const DENY_INTERNET_GATEWAY: &str = "ipv6.deny_all_igw_traffic";
 
@@ -102,10 +104,7 @@ pub const LOAD_BALANCER: &[Attribute] = &[
         "any_availability_zone",
     ),
     // AWS lets the number only grow.
-    lasting(
-        "secondary_ips.auto_assigned.per_subnet",
-        Values::Number(0, 7),
-    ),
+    lasting(SECONDARY_ADDRESSES, Values::Number(0, 7)),
 ];
 
 /// Of target groups.

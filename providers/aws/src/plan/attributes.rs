@@ -9,10 +9,13 @@ use evenkeel_core::{
     ids::ResourceId,
     intent::Scheme,
     plan::{Action, Change, Plan, Reason},
+    problem::{Warning, reason},
 };
 
 use crate::{
-    desired::attributes::{listener_default, load_balancer_default, target_group_default},
+    desired::attributes::{
+        SECONDARY_ADDRESSES, listener_default, load_balancer_default, target_group_default,
+    },
     model::{
         AddressType, LoadBalancer, Object, Pairs, SeenLoadBalancer, Step, TargetProtocol,
         TargetType,
@@ -109,14 +112,12 @@ pub(super) fn follow(
     (known, tags): (Option<&Pairs>, &Pairs),
     wanted: &Pairs,
 ) -> BTreeSet<Arc<str>> {
-    let mut listed = names::listed(tags, tag::ATTRIBUTES);
-    listed.retain(|key| !field::ALL.contains(&&**key));
+    let listed = names::listed_attributes(tags);
     let asked = kept(wanted);
     let Some(known) = known else {
         // Where none was set the tag comes first; where some were, a bulk look does not tell their values, and a closer one is asked
         // for where these matter.
-        let tagged = tags.contains_key(tag::ATTRIBUTES);
-        return if tagged { listed } else { asked };
+        return if listed.is_empty() { asked } else { listed };
     };
     if asked.difference(&listed).next().is_some() {
         // Nothing is written meanwhile: one call does all in the next wave.
@@ -133,6 +134,21 @@ pub(super) fn follow(
         .collect();
     let keeps_all = resets.is_empty();
     let wanted = wanted.iter().map(|(key, value)| (key, &**value));
+    // AWS takes all attributes of a call or none: one that it would refuse must not hold back the others.
+    let wanted = wanted.filter(|(key, to)| {
+        let from = is(key).and_then(|from| from.parse::<u32>().ok());
+        let shrinks = ***key == *SECONDARY_ADDRESSES && to.parse().ok() < from;
+        if shrinks {
+            plan.warnings.push(Warning::new(
+                reason::INVALID_CONFIGURATION,
+                format!(
+                    "the attribute {key} stays at {}: AWS lets it only grow. Write that number, or have a new load balancer made.",
+                    is(key).unwrap_or_default()
+                ),
+            ));
+        }
+        !shrinks
+    });
     let write: Vec<(&Arc<str>, &str)> = resets.into_iter().chain(wanted.filter(differs)).collect();
     if !write.is_empty() {
         let reasons = write.iter().map(|(key, to)| {

@@ -375,6 +375,24 @@ fn attributes_that_were_not_read_are_looked_at_before_they_change() {
     );
 }
 
+#[test]
+fn an_attribute_that_only_grows_holds_back_no_other() {
+    let key = "secondary_ips.auto_assigned.per_subnet";
+    let asking =
+        |number: u32, rest: &str| one().aws("attributes", &format!("{key}={number}{rest}"));
+    let mut stage = Stage::made(&asking(2, ""));
+    stage.ask(&asking(1, ""));
+    stage.settle();
+    stage.only_tells("stays at 2: AWS lets it only grow");
+    stage.ask(&asking(1, ",zonal_shift.config.enabled=true"));
+    let waves = stage.settle().words().concat();
+    let set = "SetAttributes load balancer zonal_shift.config.enabled=true";
+    assert!(waves.iter().any(|step| step == set), "{waves:#?}");
+    stage.ask(&asking(3, ""));
+    let waves = stage.settle().words().concat();
+    assert!(waves[0].contains("per_subnet=3"), "{waves:#?}");
+}
+
 fn given(groups: &str) -> Asking {
     one().aws("security-groups", groups)
 }

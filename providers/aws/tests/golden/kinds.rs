@@ -141,3 +141,14 @@ fn an_ipv6_address_that_was_chosen_is_only_given_up_under_an_approval() {
     stage.approve();
     assert_eq!(told(&mut stage), ["ipv4"]);
 }
+
+#[test]
+fn attributes_come_to_a_load_balancer_of_which_only_other_fields_were_asked() {
+    let mut stage = made(&dualstack());
+    // As one that was looked at: nothing says that an attribute was set, so none was read.
+    stage.load_balancer().attributes = None;
+    stage.ask(&dualstack().aws("attributes", "zonal_shift.config.enabled=true"));
+    let waves = stage.settle().words().concat();
+    let set = "SetAttributes load balancer zonal_shift.config.enabled=true";
+    assert!(waves.iter().any(|step| step == set), "{waves:#?}");
+}
