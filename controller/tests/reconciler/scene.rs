@@ -47,7 +47,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use crate::api::Line;
 
 /// How long anything may take before it counts as failed: generous, because machines are busy.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Puts something in front of a provider.
 pub(crate) type Between = Arc<dyn Fn(Arc<dyn AnyProvider>) -> Arc<dyn AnyProvider> + Send + Sync>;

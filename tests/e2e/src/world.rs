@@ -18,6 +18,9 @@ use kube::api::DeleteParams;
 use kube::{Api, Client};
 use tokio::net::UnixStream;
 
+/// How long a data plane may take until it answers.
+const START: Duration = Duration::from_secs(60);
+
 /// What a world is to be like.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
@@ -156,16 +159,12 @@ impl World {
     /// When it does not: with the end of its log.
     pub async fn start_data_plane(&mut self) -> Result<()> {
         let mut process = self.launch_data_plane(&[])?;
-        let up = eventually(
-            "the data plane's socket",
-            Duration::from_secs(20),
-            || async {
-                UnixStream::connect(&self.socket)
-                    .await
-                    .context("nobody answers")?;
-                Ok(())
-            },
-        )
+        let up = eventually("the data plane's socket", START, || async {
+            UnixStream::connect(&self.socket)
+                .await
+                .context("nobody answers")?;
+            Ok(())
+        })
         .await;
         process.check()?;
         up.with_context(|| process.log_tail(15))?;
@@ -180,7 +179,7 @@ impl World {
     pub async fn upgrade_data_plane(&mut self) -> Result<()> {
         let mut process = self.launch_data_plane(&["--take-over"])?;
         let new = process.pid();
-        let up = eventually("the new data plane", Duration::from_secs(20), || async {
+        let up = eventually("the new data plane", START, || async {
             let stream = UnixStream::connect(&self.socket).await?;
             let health = http_get(stream, "dataplane", "/v1/health").await?.body;
             let health: serde_json::Value = serde_json::from_str(&health)?;

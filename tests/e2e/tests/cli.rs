@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::look::LIMIT;
@@ -692,7 +691,7 @@ async fn watching(world: &World, cli: &Cli) -> Result<()> {
     shows("late").await?;
     services.delete("late", &DeleteParams::default()).await?;
     watch.terminate()?;
-    let status = watch.wait(Duration::from_secs(10))?;
+    let status = watch.wait(LIMIT)?;
     ensure!(status.success(), "{status}");
     world.gone(NAMESPACE, "late").await
 }

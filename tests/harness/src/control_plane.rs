@@ -31,7 +31,7 @@ pub use namespace::TestNamespace;
 pub use options::Options;
 
 /// It takes some four seconds; a machine that builds beside it needs longer.
-const READY_DEADLINE: Duration = Duration::from_secs(90);
+const READY_DEADLINE: Duration = Duration::from_secs(180);
 
 /// How often a start is tried when somebody else took one of our ports.
 const STARTS: u32 = 3;

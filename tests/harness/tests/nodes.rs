@@ -23,7 +23,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::sync::OnceCell;
 
 /// How long a rule may take to reach the data path on a machine that builds beside it.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A control plane and its pool of two nodes, shared by the tests of one form.
 struct Scene {

@@ -148,7 +148,7 @@ impl Rig for AwsRig {
 
     /// A world is processes and sockets, and the machine may be busy.
     fn patience(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(60)
     }
 
     fn ask_the_refused(&self, intent: &mut Intent) -> bool {
