@@ -81,6 +81,9 @@ pub struct RunArgs {
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
+    /// How clouds are reached.
+    #[command(flatten)]
+    pub cloud: CloudArgs,
     /// The `aws` provider.
     #[command(flatten)]
     pub aws: AwsArgs,
@@ -157,7 +160,19 @@ pub struct LogArgs {
     pub log_format: Option<String>,
 }
 
-/// The `aws` provider. Credentials, profiles, proxies and FIPS endpoints are read as AWS's own tools read them.
+/// How clouds are reached. Proxies are those of HTTPS_PROXY and NO_PROXY.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CloudArgs {
+    /// File with certificates in PEM of authorities that may sign for a cloud's endpoints, or for the proxy before them, beside the system's
+    /// [default: none; for aws the file in AWS_CA_BUNDLE]
+    #[arg(long, env = "EVENKEEL_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<String>,
+    /// Whether clouds are asked at endpoints validated under FIPS 140: `on` or `off` [default: as their own tools, AWS_USE_FIPS_ENDPOINT]
+    #[arg(long, env = "EVENKEEL_FIPS", value_name = "WHETHER")]
+    pub fips: Option<String>,
+}
+
+/// The `aws` provider. Credentials and profiles are read as AWS's own tools read them.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AwsArgs {
     /// Region of the load balancers [default: AWS_REGION, else the profile's, else the one of the nodes]

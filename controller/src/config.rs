@@ -5,6 +5,7 @@
 //! `Option` that has a default.
 
 mod aws;
+mod cloud;
 mod file;
 mod home;
 mod local;
@@ -25,6 +26,7 @@ use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
 pub use aws::AwsConfig;
+pub use cloud::CloudConfig;
 pub use home::HomeConfig;
 pub use local::{LocalConfig, Start, Surroundings};
 pub use sources::File;
@@ -64,6 +66,8 @@ pub struct Config {
     pub resync: Duration,
     /// What is logged.
     pub log: LogConfig,
+    /// How clouds are reached.
+    pub cloud: CloudConfig,
     /// The `aws` provider.
     pub aws: AwsConfig,
     /// The `local` provider.
@@ -131,6 +135,7 @@ impl Config {
             node_debounce_longest: debounce * LONGEST_DEBOUNCE,
             resync: duration(&sources, "resync", Duration::from_secs(600), &mut problems),
             log: log(&sources, &mut problems),
+            cloud: CloudConfig::read(&sources, &mut problems),
             aws: AwsConfig::read(&sources, &mut problems),
             local: LocalConfig::read(&sources, around, &mut problems),
         };

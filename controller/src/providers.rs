@@ -50,7 +50,7 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
     let mut installed = Vec::new();
     for name in &config.rules.enabled {
         if name.as_str() == evenkeel_aws::NAME {
-            installed.push(aws::install(&config.aws, cluster));
+            installed.push(aws::install(config, cluster));
         }
         if name.as_str() == evenkeel_local::NAME {
             let local = LocalConfig::new(&config.local.socket, cluster.clone());

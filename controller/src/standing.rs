@@ -53,6 +53,9 @@ pub mod reason {
     pub const ALLOWED: &str = "Allowed";
 }
 
+/// What is said of a provider of which there is no more to tell.
+pub const ANSWERS: &str = "The provider answers.";
+
 /// How the controller itself stands.
 #[derive(Debug)]
 pub struct ControllerStanding {
@@ -70,6 +73,8 @@ struct State {
     facts: BTreeMap<(&'static str, ProviderName), Fact>,
     /// The groups that a provider's fault held up.
     held_up: BTreeMap<ProviderName, BTreeSet<GroupKey>>,
+    /// Where the providers are asked and as whom; nothing of those that cannot be asked.
+    identities: BTreeMap<ProviderName, String>,
     /// Calls that the API server refused, with what it said.
     forbidden: BTreeMap<&'static str, String>,
 }
@@ -195,16 +200,11 @@ impl ControllerStanding {
         match heard {
             None => BTreeSet::new(),
             Some(Heard::Answer) => {
-                self.put(
-                    condition::PROVIDER_READY,
-                    provider,
-                    "True",
-                    reason::ANSWERS,
-                    "The provider answers.".to_owned(),
-                );
+                self.answers(provider);
                 self.state().held_up.remove(provider).unwrap_or_default()
             }
             Some(Heard::Fault(fault, said)) => {
+                self.state().identities.remove(provider);
                 // The first text of a fault stays: the next call would only word it differently.
                 if !self.is_faulty(provider, fault) {
                     let message = fault_message(provider, fault, &said);
@@ -219,6 +219,36 @@ impl ControllerStanding {
                 BTreeSet::new()
             }
         }
+    }
+
+    /// The providers that answer, and of which it is not known where they are asked and as whom.
+    pub fn unidentified(&self) -> Vec<ProviderName> {
+        let state = self.state();
+        let unknown = state.facts.iter().filter(|((type_, provider), fact)| {
+            *type_ == condition::PROVIDER_READY
+                && fact.condition.status == "True"
+                && !state.identities.contains_key(provider)
+        });
+        unknown.map(|((_, provider), _)| provider.clone()).collect()
+    }
+
+    /// Where a provider that answers is asked, and as whom; None: there is nothing to tell.
+    pub fn identified(&self, provider: &ProviderName, who: Option<String>) {
+        if !self.unidentified().contains(provider) {
+            return;
+        }
+        let who = who.unwrap_or_default();
+        self.state().identities.insert(provider.clone(), who);
+        self.answers(provider);
+    }
+
+    fn answers(&self, provider: &ProviderName) {
+        let message = match self.state().identities.get(provider).map(String::as_str) {
+            None | Some("") => ANSWERS.to_owned(),
+            Some(who) => format!("The provider answers: {who}."),
+        };
+        let (type_, reason) = (condition::PROVIDER_READY, reason::ANSWERS);
+        self.put(type_, provider, "True", reason, message);
     }
 
     fn is_faulty(&self, provider: &ProviderName, fault: ProviderFault) -> bool {

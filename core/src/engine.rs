@@ -185,6 +185,14 @@ pub trait AnyProvider: Send + Sync {
     /// When the cloud cannot be asked.
     async fn inventory(&self) -> Result<Vec<Found>, CloudError>;
 
+    /// Where the cloud is asked and as whom, for people; None where there is nothing to tell.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    async fn identity(&self) -> Result<Option<String>, CloudError> {
+        Ok(None)
+    }
+
     /// Takes the means to wake a group. A group that is woken looks at the cloud in its next run.
     fn attach(&self, wake: Wake);
 
@@ -396,6 +404,10 @@ impl<P: Provider> Engine<P> {
 impl<P: Provider> AnyProvider for Engine<P> {
     fn name(&self) -> &'static str {
         self.provider.name()
+    }
+
+    async fn identity(&self) -> Result<Option<String>, CloudError> {
+        self.provider.identity().await
     }
 
     async fn run(&self, request: Request, journal: &dyn Journal) -> Report {

@@ -200,6 +200,15 @@ pub trait Provider: Send + Sync + 'static {
         ticket: &Ticket,
     ) -> Result<Self::Effect, CloudError>;
 
+    /// Where the cloud is asked and as whom, for people and without secrets: `account 123456789012, region eu-west-1`. None where there is
+    /// nothing to tell.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    async fn identity(&self) -> Result<Option<String>, CloudError> {
+        Ok(None)
+    }
+
     /// Takes the means to wake a group, for providers that finish work behind the caller's back. Called once, before
     /// anything else.
     fn attach(&self, _wake: Wake) {}

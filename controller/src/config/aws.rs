@@ -1,7 +1,7 @@
 //! Options of the `aws` provider (Decides).
 //!
-//! What AWS's own tools read from the environment (credentials, profiles, FIPS and dual-stack endpoints, proxies) is read
-//! from there and has no option here.
+//! What AWS's own tools read from the environment (credentials, profiles, dual-stack endpoints) is read from there and has
+//! no option here.
 
 use std::ops::RangeInclusive;
 

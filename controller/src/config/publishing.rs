@@ -27,6 +27,7 @@ impl Config {
             node_debounce_longest: _,
             resync,
             log: _,
+            cloud: _,
             aws,
             local,
         } = self;

@@ -8,11 +8,12 @@ use evenkeel_core::problem::Problems;
 
 use super::file;
 use crate::args::{
-    AwsArgs, ClaimArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs, RunArgs,
+    AwsArgs, ClaimArgs, CloudArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs,
+    RunArgs,
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 28] = [
+pub(super) const OPTIONS: [(&str, bool); 30] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),
@@ -29,6 +30,8 @@ pub(super) const OPTIONS: [(&str, bool); 28] = [
     ("resync", false),
     ("log", false),
     ("log-format", false),
+    ("ca-file", false),
+    ("fips", false),
     ("aws-region", false),
     ("aws-vpc-id", false),
     ("aws-endpoint", false),
@@ -76,6 +79,7 @@ impl Sources {
             claim,
             process,
             log,
+            cloud,
             aws,
             local,
         } = args;
@@ -84,6 +88,7 @@ impl Sources {
         typed.claim(claim);
         typed.process(process);
         typed.log(log);
+        typed.cloud(cloud);
         typed.aws(aws);
         typed.local(local);
         typed.over(file, problems)
@@ -157,6 +162,12 @@ impl Sources {
         let LogArgs { log, log_format } = args;
         self.flag("log", log);
         self.flag("log-format", log_format);
+    }
+
+    fn cloud(&mut self, args: &CloudArgs) {
+        let CloudArgs { ca_file, fips } = args;
+        self.flag("ca-file", ca_file);
+        self.flag("fips", fips);
     }
 
     fn aws(&mut self, args: &AwsArgs) {

@@ -60,6 +60,7 @@ fn the_least_that_can_be_said() {
             filter: "info".into(),
             format: LogFormat::Text,
         },
+        cloud: CloudConfig::default(),
         aws: AwsConfig::default(),
         local: LocalConfig {
             socket: "/run/evenkeel/dataplane.sock".into(),

@@ -1,6 +1,6 @@
 //! The `aws` provider of a configuration (wiring; Reads one node where the configuration leaves something to be found).
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use evenkeel_aws::{
     Aws, Context,
@@ -12,13 +12,22 @@ use kube::{Api, api::ListParams};
 use tracing::{debug, warn};
 
 use super::Installed;
-use crate::config::{AwsConfig, Config};
+use crate::config::Config;
 
 /// How many nodes are looked at for one that is an instance of EC2: nodes of other kinds are few where there is any.
 const NODES_LOOKED_AT: u32 = 100;
 
 /// The provider, with a memory. Makes no call.
-pub(super) fn install(config: &AwsConfig, cluster: &Cluster) -> Installed {
+pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
+    let Config {
+        aws: config, cloud, ..
+    } = config;
+    // What all of AWS's tools go by.
+    let bundle = || std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty());
+    let authorities = cloud
+        .ca_file
+        .clone()
+        .or_else(|| bundle().map(PathBuf::from));
     let context = Context {
         tags: config.tags.clone(),
         ssl_policy: config.ssl_policy.as_str().into(),
@@ -36,6 +45,8 @@ pub(super) fn install(config: &AwsConfig, cluster: &Cluster) -> Installed {
             external_id: None,
         }),
         rates: config.rates,
+        fips: cloud.fips,
+        authorities: authorities.map(Into::into),
         ..client::Config::default()
     });
     Installed {

@@ -8,7 +8,7 @@ use evenkeel_core::{
     ids::{GroupKey, ProviderName, ServiceKey},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{Reconciler, lock, memory::Memory, work::Run};
 use crate::{
@@ -21,12 +21,16 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 impl Reconciler {
-    /// Looks at the providers that cannot be asked, until told to stop.
+    /// Looks at the providers that cannot be asked, until told to stop; of the others it asks once who is asking them.
     pub(crate) async fn probe(&self, stop: &CancellationToken) {
         loop {
+            let identified = async {
+                self.identify().await;
+                self.clock.sleep(LOOK_AGAIN).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.clock.sleep(LOOK_AGAIN) => {}
+                () = identified => {}
             }
             let mut again: BTreeSet<_> = self.standing.faulty().into_iter().collect();
             again.extend(lock(&self.unseen).iter().cloned());
@@ -34,6 +38,27 @@ impl Reconciler {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = self.first_look(&provider) => {}
+                }
+            }
+        }
+    }
+
+    /// Tells where the providers are asked and as whom: a wrong account is nowhere else to be seen.
+    async fn identify(&self) {
+        for name in self.standing.unidentified() {
+            let Some(provider) = self.providers.get(&name) else {
+                continue;
+            };
+            match provider.engine.identity().await {
+                Ok(who) => {
+                    if let Some(who) = &who {
+                        info!(provider = name.as_str(), "the provider answers: {who}");
+                    }
+                    self.standing.identified(&name, who);
+                }
+                // Whatever is wrong is told by those who need the provider.
+                Err(error) => {
+                    debug!(provider = name.as_str(), %error, "who asks the provider is not known");
                 }
             }
         }

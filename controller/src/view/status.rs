@@ -11,7 +11,10 @@ use super::{
     services::{FOREIGN, Row, age},
     table::{Cell, Table},
 };
-use crate::controller_object::ControllerCondition;
+use crate::{
+    controller_object::ControllerCondition,
+    standing::{ANSWERS, condition::PROVIDER_READY},
+};
 
 #[cfg(test)]
 mod tests;
@@ -244,7 +247,8 @@ impl Status {
                 condition.type_, condition.status, condition.provider, condition.reason
             );
             let _ = write!(text, "  {}", ink.paint(tone, line));
-            if bad {
+            let tells = condition.type_ == PROVIDER_READY && condition.message != ANSWERS;
+            if bad || tells {
                 let _ = write!(text, ": {}", ink.paint(Tone::Plain, &condition.message));
             }
             text.push('\n');

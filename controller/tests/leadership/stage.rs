@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use evenkeel::{
-    config::{AwsConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
+    config::{
+        AwsConfig, CloudConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start,
+    },
     providers::Installed,
     run::run_with,
 };
@@ -227,6 +229,7 @@ impl Stage {
                 filter: "off".into(),
                 format: LogFormat::Text,
             },
+            cloud: CloudConfig::default(),
             aws: AwsConfig::default(),
             local: LocalConfig {
                 socket: "/none".into(),

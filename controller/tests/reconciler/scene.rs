@@ -12,7 +12,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel::{
     clock::Clock,
-    config::{AwsConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start},
+    config::{
+        AwsConfig, CloudConfig, Config, HomeConfig, LocalConfig, LogConfig, LogFormat, Start,
+    },
     providers::Installed,
     run::{Ties, run_with},
 };
@@ -171,6 +173,7 @@ impl Scene {
                 filter: "off".into(),
                 format: LogFormat::Text,
             },
+            cloud: CloudConfig::default(),
             aws: AwsConfig::default(),
             local: LocalConfig {
                 socket: "/none".into(),

@@ -14,6 +14,7 @@ mod ec2_replies;
 mod elb;
 mod elb_writes;
 mod failure;
+mod identity;
 mod replies;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -57,6 +58,7 @@ pub struct Client {
     limiter: Limiter,
     apis: OnceCell<Apis>,
     vpc: OnceCell<Arc<str>>,
+    noted: identity::Noted,
 }
 
 impl fmt::Debug for Client {
@@ -80,6 +82,7 @@ impl Client {
             config,
             apis: OnceCell::new(),
             vpc: OnceCell::new(),
+            noted: identity::Noted::default(),
         }
     }
 
@@ -133,7 +136,7 @@ impl Client {
 
     async fn apis(&self) -> Result<&Apis, CloudError> {
         let connect = async || {
-            let sdk = connect::connect(&self.config).boxed().await?;
+            let sdk = connect::connect(&self.config, &self.noted).boxed().await?;
             let endpoints = &self.config.endpoints;
             let mut elb = elb_sdk::config::Builder::from(&sdk);
             if let Some(url) = &endpoints.elb {

@@ -187,7 +187,7 @@ pub fn from_silence(call: &Call, limit: Duration) -> CloudError {
 pub fn from_connect(call: &Call, source: Box<dyn Error + Send + Sync>) -> CloudError {
     let said = evenkeel_core::error::chain(&*source);
     let advice = if said.contains("certificate") {
-        "have the controller trust the authority that signs for the endpoint, or for the proxy before it".to_owned()
+        "name a file with the certificates of the authority that signs for the endpoint, or for the proxy before it, with --ca-file".to_owned()
     } else {
         let api = call.service.prefix();
         format!(

@@ -161,6 +161,10 @@ impl Provider for Aws {
         snapshot::snapshot(self).await
     }
 
+    async fn identity(&self) -> Result<Option<String>, CloudError> {
+        self.client.identity().await.map(Some)
+    }
+
     async fn apply(
         &self,
         key: &GroupKey,

@@ -1,6 +1,6 @@
 //! What a client of AWS is made with (Decides).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use crate::limiter::Rates;
 
@@ -26,8 +26,8 @@ pub struct Config {
     pub keys: Option<Keys>,
     /// Endpoints validated under FIPS 140. None: as the environment says.
     pub fips: Option<bool>,
-    /// Certificates in PEM of authorities that are trusted beside the system's.
-    pub authorities: Option<Arc<[u8]>>,
+    /// A file with certificates, in PEM, of authorities that are trusted beside the system's. Read when the first call is made.
+    pub authorities: Option<Arc<Path>>,
     /// Whether the metadata service of the instance may be asked for what nothing else tells.
     pub instance_metadata: bool,
     /// The longest a call may take.

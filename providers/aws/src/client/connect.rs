@@ -1,6 +1,6 @@
 //! One configuration of the SDK, shared by all APIs (Reads).
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::region::EnvironmentVariableRegionProvider,
@@ -18,8 +18,15 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use evenkeel_core::error::CloudError;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
-use super::config::{Config, Keys};
+use super::{
+    config::{Config, Keys},
+    identity::Noted,
+};
 use crate::errors;
 
 /// The longest a connection may take to be made.
@@ -31,18 +38,43 @@ const IDLE: Duration = Duration::from_secs(15);
 /// The metadata service is near, or is not there.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The certificates of a file; all mistakes in it are the operator's to mend.
+async fn authorities(file: &Path) -> Result<Vec<u8>, CloudError> {
+    let wrong = |what: String| {
+        let what = format!(
+            "the certificates of authorities in {} cannot be read: {what}; name a file in PEM with --ca-file",
+            file.display()
+        );
+        errors::not_configured("connect", what)
+    };
+    let text = tokio::fs::read(file)
+        .await
+        .map_err(|error| wrong(error.to_string()))?;
+    // The SDK's client of HTTP panics over what is no certificate.
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        let added = store.add(certificate);
+        added.map_err(|error| wrong(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(wrong("there is none in it".to_owned()));
+    }
+    Ok(text)
+}
+
 /// TLS with rustls and ring, as everywhere in this program; the system's authorities; proxies as the environment says.
-fn http(config: &Config) -> Result<SharedHttpClient, CloudError> {
+async fn http(config: &Config) -> Result<SharedHttpClient, CloudError> {
     let mut trusted = TrustStore::default();
-    if let Some(authorities) = &config.authorities {
-        trusted = trusted.with_pem_certificate(authorities.to_vec());
+    if let Some(file) = &config.authorities {
+        trusted = trusted.with_pem_certificate(authorities(file).await?);
     }
     let tls = TlsContext::builder()
         .with_trust_store(trusted)
         .build()
         .map_err(|error| {
             let what = format!(
-                "the certificates of authorities cannot be read: {error}; give them in PEM"
+                "the certificates of authorities cannot be read: {error}; name a file in PEM with --ca-file"
             );
             errors::not_configured("connect", what)
         })?;
@@ -75,8 +107,8 @@ pub(crate) fn region_of_node(provider_id: &str) -> Option<&str> {
 }
 
 /// The SDK's configuration: region, credentials, timeouts. Its own retries are off: ours know the state and the other groups.
-pub(crate) async fn connect(config: &Config) -> Result<SdkConfig, CloudError> {
-    let http = http(config)?;
+pub(crate) async fn connect(config: &Config, noted: &Noted) -> Result<SdkConfig, CloudError> {
+    let http = http(config).await?;
     let metadata = metadata(&http, None);
     let region = match &config.region {
         Some(region) => region.to_string(),
@@ -96,7 +128,11 @@ pub(crate) async fn connect(config: &Config) -> Result<SdkConfig, CloudError> {
     if let Some(keys) = &config.keys {
         loader = loader.credentials_provider(credentials(keys));
     }
-    let sdk = loader.load().await;
+    let mut sdk = loader.load().await;
+    if let Some(chain) = sdk.credentials_provider() {
+        let noting = SharedCredentialsProvider::new(noted.on_the_way_of(chain));
+        sdk = sdk.to_builder().credentials_provider(noting).build();
+    }
     let Some(role) = &config.role else {
         return Ok(sdk);
     };

@@ -45,9 +45,20 @@ impl Place {
     }
 
     /// That this was found, and that every call but the first `unsigned` was signed with `key`.
-    fn found(&self, answer: &Answer, key: &str, unsigned: usize) -> Result<Vec<Call>> {
-        let place = (self.aws.region(), &*self.world.vpc_id);
-        ensure!(answer.place() == place, "{answer:?}");
+    fn found(
+        &self,
+        answer: &Answer,
+        key: &str,
+        unsigned: usize,
+        source: &str,
+    ) -> Result<Vec<Call>> {
+        let (region, vpc) = (self.aws.region(), &*self.world.vpc_id);
+        ensure!(answer.place() == (region, vpc), "{answer:?}");
+        let account = self.aws.account();
+        let who = answer.identity();
+        let begin = format!("account {account}, region {region}, VPC {vpc}, as arn:aws:");
+        ensure!(who.starts_with(&begin), "{who}");
+        ensure!(who.ends_with(&format!(", with keys of {source}")), "{who}");
         let calls = self.aws.calls().all();
         ensure!(calls.len() > unsigned + 4, "{calls:?}");
         for call in &calls[unsigned..] {
@@ -75,7 +86,7 @@ async fn keys_of_the_environment() -> Result<()> {
         ("AWS_SESSION_TOKEN", &key.token),
     ];
     let answer = once(&environment, json!({"node": place.node()?})).await?;
-    place.found(&answer.good()?, &key.id, 0)?;
+    place.found(&answer.good()?, &key.id, 0, "the environment")?;
     place.aws.check()
 }
 
@@ -108,7 +119,7 @@ async fn a_profile() -> Result<()> {
         ("AWS_SHARED_CREDENTIALS_FILE", &keys.to_string_lossy()),
     ];
     let answer = once(&environment, json!({"node": place.node()?})).await?;
-    place.found(&answer.good()?, &key.id, 0)?;
+    place.found(&answer.good()?, &key.id, 0, "a profile")?;
     place.aws.check()
 }
 
@@ -129,7 +140,12 @@ async fn web_identity() -> Result<()> {
     let answer = once(&environment, json!({"node": place.node()?})).await?;
     let calls = place.aws.calls().all();
     let key = &calls.get(1).context("a second call")?.access_key;
-    let calls = place.found(&answer.good()?, key, 1)?;
+    let calls = place.found(
+        &answer.good()?,
+        key,
+        1,
+        "a web identity (IAM roles for service accounts)",
+    )?;
     ensure!(calls[0].name() == "sts:AssumeRoleWithWebIdentity");
     for (parameter, value) in [
         ("WebIdentityToken", "header.payload.signature"),
@@ -163,7 +179,12 @@ async fn pod_identity() -> Result<()> {
     ensure!(place.aws.calls().all().is_empty(), "{refused:?}");
     std::fs::write(&token, "pod-token")?;
     let answer = once(&environment, config).await?;
-    place.found(&answer.good()?, &key.id, 0)?;
+    place.found(
+        &answer.good()?,
+        &key.id,
+        0,
+        "an HTTP endpoint (EKS Pod Identity, ECS)",
+    )?;
     place.aws.check()
 }
 
@@ -178,7 +199,7 @@ async fn an_instance() -> Result<()> {
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &instance.instance()),
     ];
     let answer = once(&environment, json!({})).await?;
-    place.found(&answer.good()?, &key.id, 0)?;
+    place.found(&answer.good()?, &key.id, 0, "the instance's role")?;
     let seen = instance.seen();
     ensure!(seen[0] == "PUT /latest/api/token", "{seen:?}");
     ensure!(

@@ -64,6 +64,7 @@ struct Row {
     dual_stack: bool,
     ec2: &'static str,
     elb: &'static str,
+    sts: &'static str,
 }
 
 const fn row(
@@ -71,6 +72,7 @@ const fn row(
     (fips, dual_stack): (bool, bool),
     ec2: &'static str,
     elb: &'static str,
+    sts: &'static str,
 ) -> Row {
     Row {
         region,
@@ -78,46 +80,53 @@ const fn row(
         dual_stack,
         ec2,
         elb,
+        sts,
     }
 }
 
-/// AWS General Reference, "Service endpoints" of EC2 and of Elastic Load Balancing.
+/// AWS General Reference, "Service endpoints" of EC2, of Elastic Load Balancing and of STS.
 const ROWS: [Row; 6] = [
     row(
         "eu-west-1",
         (false, false),
         "ec2.eu-west-1.amazonaws.com",
         "elasticloadbalancing.eu-west-1.amazonaws.com",
+        "sts.eu-west-1.amazonaws.com",
     ),
     row(
         "us-east-1",
         (true, false),
         "ec2-fips.us-east-1.amazonaws.com",
         "elasticloadbalancing-fips.us-east-1.amazonaws.com",
+        "sts-fips.us-east-1.amazonaws.com",
     ),
     row(
         "us-east-2",
         (false, true),
         "ec2.us-east-2.api.aws",
         "elasticloadbalancing.us-east-2.api.aws",
+        "sts.us-east-2.api.aws",
     ),
     row(
         "us-gov-west-1",
         (false, false),
         "ec2.us-gov-west-1.amazonaws.com",
         "elasticloadbalancing.us-gov-west-1.amazonaws.com",
+        "sts.us-gov-west-1.amazonaws.com",
     ),
     row(
         "us-gov-east-1",
         (true, false),
         "ec2.us-gov-east-1.amazonaws.com",
         "elasticloadbalancing.us-gov-east-1.amazonaws.com",
+        "sts.us-gov-east-1.amazonaws.com",
     ),
     row(
         "cn-north-1",
         (false, false),
         "ec2.cn-north-1.amazonaws.com.cn",
         "elasticloadbalancing.cn-north-1.amazonaws.com.cn",
+        "sts.cn-north-1.amazonaws.com.cn",
     ),
 ];
 
@@ -130,6 +139,7 @@ async fn hosts_by_way_of_a_proxy() -> Result<()> {
         dual_stack,
         ec2,
         elb,
+        sts,
     } in ROWS
     {
         let corner = Corner::new(region).await?;
@@ -145,7 +155,7 @@ async fn hosts_by_way_of_a_proxy() -> Result<()> {
         let found = (region, &*corner.world.vpc_id);
         ensure!(answer.place() == found, "{answer:?}");
         let seen = corner.door.seen().await?;
-        for host in [ec2, elb] {
+        for host in [ec2, elb, sts] {
             let asked = seen.iter().find(|one| one.name.as_deref() == Some(host));
             let asked = asked.with_context(|| format!("{region}: {host}: {seen:#?}"))?;
             let target = format!("{host}:443");
@@ -154,7 +164,7 @@ async fn hosts_by_way_of_a_proxy() -> Result<()> {
         }
         let names: Vec<_> = seen.iter().filter_map(|one| one.name.as_deref()).collect();
         ensure!(
-            names.iter().all(|name| [ec2, elb].contains(name)),
+            names.iter().all(|name| [ec2, elb, sts].contains(name)),
             "{names:?}"
         );
         for call in corner.aws.calls().all() {
@@ -232,12 +242,12 @@ async fn an_authority_of_ones_own() -> Result<()> {
         let told = corner.ask(&environment, config).await?;
         ensure!(told.fault() == Some("Unreachable"), "{told:?}");
         let said = told.error().unwrap_or_default();
-        for part in ["certificate", "UnknownIssuer", "trust the authority"] {
+        for part in ["certificate", "UnknownIssuer", "--ca-file"] {
             ensure!(said.contains(part), "{part}: {said}");
         }
     }
     ensure!(corner.aws.calls().since(mark).is_empty());
-    // What is no certificate is told before anything is dialled.
+    // What is no certificate, or not there, is told before anything is dialled.
     let mut broken = corner.config()?;
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(
@@ -245,9 +255,40 @@ async fn an_authority_of_ones_own() -> Result<()> {
         "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n",
     )?;
     broken["authorities"] = json!(file.path());
-    let told = corner.ask(&environment, broken).await?;
-    let said = told.error().unwrap_or_default();
-    ensure!(said.contains("PEM"), "{said}");
+    let mut empty = broken.clone();
+    let nothing = tempfile::NamedTempFile::new()?;
+    empty["authorities"] = json!(nothing.path());
+    let mut gone = broken.clone();
+    gone["authorities"] = json!("/nowhere/authorities.pem");
+    for config in [broken, empty, gone] {
+        let file = config["authorities"].clone();
+        let told = corner.ask(&environment, config).await?;
+        ensure!(told.fault() == Some("Unreachable"), "{file}: {told:?}");
+        let said = told.error().unwrap_or_default();
+        ensure!(said.contains("in PEM with --ca-file"), "{file}: {said}");
+    }
+    Ok(())
+}
+
+/// Endpoints of a VPC that no name leads to: each API's own URL wins over the one for all.
+#[tokio::test]
+async fn urls_of_single_apis() -> Result<()> {
+    let corner = Corner::new("eu-north-1").await?;
+    let endpoint = corner.aws.endpoint();
+    let environment = [
+        // Nobody listens there.
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_EC2", &*endpoint),
+        ("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", &*endpoint),
+        ("AWS_ENDPOINT_URL_STS", &*endpoint),
+    ];
+    corner.ask(&environment, corner.config()?).await?.good()?;
+    for missing in 1..environment.len() {
+        let mut less = environment.to_vec();
+        less.remove(missing);
+        let told = corner.ask(&less, corner.config()?).await?;
+        ensure!(told.fault() == Some("Unreachable"), "{missing}: {told:?}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A process of its own that asks AWS as its environment says: the environment is a process's, and tests share one.
 
-use std::{collections::BTreeMap, io::Write as _, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result};
 use evenkeel_aws::{
@@ -37,6 +37,11 @@ impl Answer {
     /// What the user would be told; None when all went well.
     pub(crate) fn error(&self) -> Option<&str> {
         self.0["error"].as_str()
+    }
+
+    /// Who asked, as people are told.
+    pub(crate) fn identity(&self) -> &str {
+        self.0["identity"].as_str().unwrap_or_default()
     }
 
     /// The fault of the provider.
@@ -118,7 +123,6 @@ async fn asks() -> Result<()> {
     let config = std::env::var(CONFIG).context("it is run by other tests, not by itself")?;
     let config: Value = serde_json::from_str(&config)?;
     let text = |name: &str| config[name].as_str();
-    let authorities = text("authorities").map(std::fs::read).transpose()?;
     let client = Client::new(Config {
         region: text("region").map(Into::into),
         vpc: text("vpc").map(Into::into),
@@ -129,21 +133,27 @@ async fn asks() -> Result<()> {
             external_id: text("external_id").map(Into::into),
         }),
         fips: config["fips"].as_bool(),
-        authorities: authorities.map(Into::into),
+        authorities: text("authorities").map(|file| Path::new(file).into()),
         rates: Rates::unlimited(),
         ..Config::default()
     });
     let context = Context::new(Cluster::new(CLUSTER, "kestrel"));
     let aws = Aws::new(context, client);
+    let mut identity = None;
     for line in std::io::stdin().lines() {
         line?;
         let found = async {
             aws.snapshot().await?;
-            Ok((aws.client().region().await?, aws.client().vpc().await?))
+            let client = aws.client();
+            // Once: it is a call of its own.
+            if identity.is_none() && config["identity"] != false {
+                identity = Some(client.identity().await?);
+            }
+            Ok((client.region().await?, client.vpc().await?))
         };
         let found: Result<_, evenkeel_core::error::CloudError> = found.await;
         let answer = match found {
-            Ok((region, vpc)) => json!({"region": &*region, "vpc": &*vpc}),
+            Ok((region, vpc)) => json!({"region": &*region, "vpc": &*vpc, "identity": identity}),
             Err(error) => json!({
                 "error": error.to_string(),
                 "fault": error.of_provider.map(|fault| fault.as_str()),
