@@ -453,7 +453,7 @@ fn remember(
 }
 
 /// Whether the targets at an old port may leave: each node has one at the new port, and it was judged, or was waited for long enough.
-/// Else that is waited for, since a time that the target group remembers.
+/// Else that is waited for, since those at the new port were registered, which the target group remembers.
 fn old_may_go(
     plan: &mut Plan<Step>,
     view: View<'_>,
@@ -473,7 +473,7 @@ fn old_may_go(
     if all_there && passed.is_some_and(|passed| passed >= MOVE) {
         return true;
     }
-    if all_there && since.is_none() {
+    if since.is_none() {
         let now = format!("{port} {}", view.input.now);
         tags::write(
             plan,
