@@ -4,7 +4,6 @@ use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
 
 /// The processors that something may run on. Empty: all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,7 +132,7 @@ fn parse_stat(stat: &str) -> Option<(u32, Duration)> {
 }
 
 /// What a process has cost since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Processor time, in user mode and in the kernel.
     pub cpu: Duration,
@@ -152,15 +151,17 @@ impl fmt::Display for Cost {
     }
 }
 
-/// What this process has cost since its start.
+/// What a process has cost since its start.
 ///
 /// # Errors
-/// When /proc does not say.
-pub fn own_cost() -> Result<Cost> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, cpu) = parse_stat(&stat).context("/proc/self/stat has no times")?;
-    let peak = field(&std::fs::read_to_string("/proc/self/status")?, "VmHWM:")
-        .context("/proc/self/status has no VmHWM")?;
+/// When it has ended.
+pub fn cost(process: u32) -> Result<Cost> {
+    let read = |what: &str| {
+        let path = format!("/proc/{process}/{what}");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    };
+    let (_, cpu) = parse_stat(&read("stat")?).context("no times in /proc")?;
+    let peak = field(&read("status")?, "VmHWM:").context("no VmHWM in /proc")?;
     Ok(Cost { cpu, peak })
 }
 

@@ -1,5 +1,7 @@
 //! What the user typed. Reads the command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 
 /// What a provider asks of its cloud, counted at the wire of an emulator.
@@ -15,9 +17,9 @@ pub struct Args {
     /// A quick look at whether everything works: few Services on few nodes.
     #[arg(long)]
     pub short: bool,
-    /// Be the process that is measured.
-    #[arg(long, hide = true)]
-    pub engine: bool,
+    /// The program to measure, built for release; built by cargo otherwise, which takes minutes.
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,

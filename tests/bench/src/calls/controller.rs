@@ -1,80 +1,102 @@
-//! The process that is measured, from outside: this program once more, told what to do line by line. Writes: a process.
+//! The process that is measured: `evenkeel run --provider aws`, from outside. Writes: a process.
 
-use std::process::Stdio;
-
-use anyhow::{Context as _, Result};
-use evenkeel_harness::aws::{Aws, World};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    time::{Duration, Instant},
 };
 
-use super::engine::{Answer, Node, Order, Place};
-use crate::system::Cost;
+use anyhow::{Context as _, Result, ensure};
+use evenkeel_e2e::World;
+use evenkeel_harness::{nodes::http_get, supervise::Supervised};
+use tokio::net::TcpStream;
+
+use crate::system::{self, Cost};
+
+/// As good as no limit of calls: that is for AWS. No count depends on it.
+const RATES: &str = "read=10000,write=10000,register=10000";
+
+/// How long it may take until it is ready.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two questions whether it is ready: what the answer is uncertain by.
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// The process. Dropping it ends it.
 #[derive(Debug)]
 pub struct Controller {
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-    _process: Child,
+    process: Supervised,
+    /// From its start until `/readyz` said so.
+    pub ready: Duration,
 }
 
 impl Controller {
-    /// Starts one that remembers nothing, for this cluster.
+    /// Starts it with its own defaults, but that each Service is looked at every so often, and waits until it is ready.
     ///
     /// # Errors
-    /// When the process cannot be started.
-    pub async fn start(aws: &Aws, world: &World) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg("--engine")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start this program once more")?;
-        let mut controller = Self {
-            orders: process.stdin.take().context("no standard input")?,
-            answers: BufReader::new(process.stdout.take().context("no standard output")?).lines(),
-            _process: process,
-        };
-        let key = aws.access_key();
-        let place = Place {
-            cluster: world.cluster.clone(),
-            region: aws.region().to_owned(),
-            endpoint: aws.endpoint(),
-            key: key.id,
-            secret: key.secret,
-        };
-        controller.order(&Order::Begin(place)).await?;
-        controller.learn_nodes(world).await?;
-        Ok(controller)
+    /// When it does not get ready: with the end of its log.
+    pub async fn start(program: &Path, world: &World, resync: Duration) -> Result<Self> {
+        let cloud = world.cloud.as_ref().context("a world without a cloud")?;
+        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let builder = Supervised::builder(program)
+            .arg("run")
+            .arg("--kubeconfig")
+            .arg(world.plane.kubeconfig())
+            .args(["--provider", cloud.provider])
+            .args(&cloud.args)
+            .args(["--aws-rate", RATES])
+            .args(["--listen", &admin.to_string()])
+            .args(["--resync", &format!("{}s", resync.as_secs())])
+            .log_file(world.plane.log_dir().join("evenkeel.log"));
+        let environment = cloud.environment.iter();
+        let mut process = environment
+            .fold(builder, |builder, (name, value)| builder.env(name, value))
+            .spawn()?;
+        let began = Instant::now();
+        while !is_ready(admin).await {
+            process.check()?;
+            ensure!(
+                began.elapsed() < READY_DEADLINE,
+                "not ready in {READY_DEADLINE:?}: {}",
+                process.log_tail(20)
+            );
+            tokio::time::sleep(INTERVAL).await;
+        }
+        Ok(Self {
+            ready: began.elapsed(),
+            process,
+        })
     }
 
-    /// Tells it of the cluster's nodes.
+    /// What it has cost so far.
     ///
     /// # Errors
-    /// When the process has ended.
-    pub async fn learn_nodes(&mut self, world: &World) -> Result<()> {
-        let nodes = world.nodes.iter().map(|node| Node {
-            name: node.private_dns_name.clone(),
-            provider_id: node.provider_id(),
-            zone: node.zone.clone(),
-        });
-        self.order(&Order::Nodes(nodes.collect())).await?;
+    /// When it has ended.
+    pub fn cost(&mut self) -> Result<Cost> {
+        self.process.check()?;
+        system::cost(self.process.pid())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log_tail(20)
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn stop(self) -> Result<()> {
+        self.process.stop()?;
         Ok(())
     }
+}
 
-    /// Has it do something, until it is done; what the process has cost so far.
-    ///
-    /// # Errors
-    /// When it does not succeed, or the process has ended.
-    pub async fn order(&mut self, order: &Order) -> Result<Cost> {
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        self.orders.write_all(&line).await?;
-        let answer = self.answers.next_line().await?;
-        let answer = answer.context("the process that is measured has ended")?;
-        serde_json::from_str::<Answer>(&answer)?.map_err(anyhow::Error::msg)
-    }
+async fn is_ready(admin: SocketAddr) -> bool {
+    let Ok(stream) = TcpStream::connect(admin).await else {
+        return false;
+    };
+    let answer = http_get(stream, "evenkeel", "/readyz").await;
+    answer.is_ok_and(|answer| answer.status == 200)
 }

@@ -4,13 +4,19 @@ use std::{fmt, time::Duration};
 
 use crate::page::thousands;
 
-/// How many Services and nodes the rows about many have.
+/// How many Services and nodes the rows about many have, and how patiently they are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// Services of one port each.
     pub services: usize,
     /// Nodes, in one security group; the rows about one Service end with as many.
     pub nodes: usize,
+    /// Services that are there at the restart of still more.
+    pub more: usize,
+    /// An event is over when AWS is asked nothing for so long.
+    pub silence: Duration,
+    /// How often each Service is looked at where looks are counted.
+    pub resync: Duration,
 }
 
 impl Scale {
@@ -18,11 +24,18 @@ impl Scale {
     pub const FULL: Self = Self {
         services: 200,
         nodes: 200,
+        more: 500,
+        // Longer than until a first failure is tried again.
+        silence: Duration::from_secs(6),
+        resync: Duration::from_secs(60),
     };
     /// For a quick look.
     pub const SHORT: Self = Self {
         services: 10,
         nodes: 5,
+        more: 25,
+        silence: Duration::from_secs(2),
+        resync: Duration::from_secs(15),
     };
 }
 
@@ -38,8 +51,10 @@ pub enum Amount {
     },
     /// The greatest resident set, in KiB.
     Memory(u64),
-    /// Processor time.
-    Cpu(Duration),
+    /// Time, of processors or of people.
+    Time(Duration),
+    /// A file, in bytes.
+    Size(u64),
 }
 
 impl Amount {
@@ -55,8 +70,18 @@ impl Amount {
                 },
             ) => writes <= most_writes && reads <= most_reads,
             (Self::Memory(kib), Self::Memory(most)) => kib <= most,
-            (Self::Cpu(time), Self::Cpu(most)) => time <= most,
+            (Self::Time(time), Self::Time(most)) => time <= most,
+            (Self::Size(bytes), Self::Size(most)) => bytes <= most,
             _ => false,
+        }
+    }
+
+    /// All calls; None where it is no calls.
+    #[must_use]
+    pub fn calls(&self) -> Option<usize> {
+        match self {
+            Self::Calls { writes, reads } => Some(writes + reads),
+            _ => None,
         }
     }
 }
@@ -75,7 +100,8 @@ impl fmt::Display for Amount {
                 counted(reads, "read")
             ),
             Self::Memory(kib) => write!(f, "{:.1} MiB", *kib as f64 / 1024.0),
-            Self::Cpu(time) => write!(f, "{:.2} s", time.as_secs_f64()),
+            Self::Time(time) => write!(f, "{:.2} s", time.as_secs_f64()),
+            Self::Size(bytes) => write!(f, "{:.1} MB", *bytes as f64 / 1e6),
         }
     }
 }
@@ -97,19 +123,27 @@ pub enum Row {
     CreateAll,
     /// The controller ends and starts again.
     Restart,
+    /// Each is looked at, whether all is as it was left.
+    LookAll,
     /// A node is added to all.
     JoinAll,
     /// All are deleted.
     DeleteAll,
-    /// What creating all took of memory.
+    /// The controller starts again where there are still more.
+    RestartMore,
+    /// The most memory that the controller had at any time.
     Memory,
-    /// What creating all took of the processors.
+    /// What it took of the processors from its start until all were created.
     Cpu,
+    /// From the start of the program until it is ready.
+    Ready,
+    /// The program.
+    Size,
 }
 
 impl Row {
     /// Every row, in the table's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Create(1),
         Self::Create(3),
         Self::Nothing(1),
@@ -122,10 +156,14 @@ impl Row {
         Self::Delete(3),
         Self::CreateAll,
         Self::Restart,
+        Self::LookAll,
         Self::JoinAll,
         Self::DeleteAll,
+        Self::RestartMore,
         Self::Memory,
         Self::Cpu,
+        Self::Ready,
+        Self::Size,
     ];
 
     /// What the row is called.
@@ -135,7 +173,12 @@ impl Row {
             1 => format!("{what}, 1 port"),
             _ => format!("{what}, {ports} ports"),
         };
-        let Scale { services, nodes } = scale;
+        let Scale {
+            services,
+            nodes,
+            more,
+            ..
+        } = scale;
         let all = |what: &str| format!("{services} Services on {nodes} nodes: {what}");
         match self {
             Self::Create(p) => ports("create, warm", p),
@@ -145,10 +188,14 @@ impl Row {
             Self::Delete(p) => ports("delete", p),
             Self::CreateAll => all("create all"),
             Self::Restart => all("restart"),
+            Self::LookAll => all("periodic look at each"),
+            Self::RestartMore => format!("{more} Services on {nodes} nodes: restart"),
             Self::JoinAll => all("one node added"),
             Self::DeleteAll => all("delete all"),
-            Self::Memory => all("memory to create all, peak"),
+            Self::Memory => all("memory, peak"),
             Self::Cpu => all("processor time to create all"),
+            Self::Ready => all("from start to ready"),
+            Self::Size => "size of the program".to_owned(),
         }
     }
 
@@ -172,10 +219,13 @@ impl Row {
             Self::Delete(_) => "20 calls",
             Self::CreateAll => "4,611 calls",
             Self::Restart => "2,832 calls",
+            Self::LookAll | Self::RestartMore => "not measured",
             Self::JoinAll => "432 calls",
             Self::DeleteAll => "2,023 calls",
             Self::Memory => "123 MiB",
             Self::Cpu => "9.3 s",
+            Self::Ready => "2.05 s",
+            Self::Size => "98 MB",
         }
     }
 
@@ -195,14 +245,23 @@ impl Row {
             Self::Delete(p) => calls(2 + p, 2),
             // Beside each Service's own: the backend group and its admission by the one node group.
             Self::CreateAll => calls(6 * n + 2, PAGES),
-            // Tags are told of 20 load balancers, or target groups, at a time.
-            Self::Restart => calls(0, PAGES + 2 * n.div_ceil(20)),
+            Self::Restart => calls(0, restart(n)),
+            Self::RestartMore => calls(0, restart(scale.more)),
+            Self::LookAll => calls(0, 2 * n),
             Self::JoinAll => calls(n, PAGES),
             Self::DeleteAll => calls(3 * n, 2 * n),
             Self::Memory => Amount::Memory(48 * 1024),
-            Self::Cpu => Amount::Cpu(Duration::from_secs(3)),
+            Self::Cpu => Amount::Time(Duration::from_secs(3)),
+            Self::Ready => Amount::Time(Duration::from_secs(1)),
+            Self::Size => Amount::Size(20_000_000),
         }
     }
+}
+
+/// Reads of a first look at so many Services.
+fn restart(services: usize) -> usize {
+    // Load balancers, and target groups: 400 on a page, of which the first ones are among `PAGES`; 20 whose tags are told at a time.
+    PAGES + 2 * (services.div_ceil(400) - 1) + 2 * services.div_ceil(20)
 }
 
 /// What all Services share, in pages: VPC, zones, subnets, instances; load balancers and target groups by 400; security
@@ -211,7 +270,26 @@ const PAGES: usize = 12;
 
 #[cfg(test)]
 mod tests {
-    use super::{Amount, Duration};
+    use super::{Amount, Duration, Row, Scale};
+
+    /// The first number of a text.
+    fn number(text: &str) -> Option<usize> {
+        let digits = text.split([' ', '.']).next()?.replace(',', "");
+        digits.parse().ok()
+    }
+
+    #[test]
+    fn goals_are_at_most_two_thirds_of_what_the_peer_asks() {
+        let mut compared = 0;
+        for row in Row::ALL {
+            let (goal, peer) = (row.goal(Scale::FULL), row.peer(Scale::FULL));
+            if let (Some(ours), Some(peer)) = (goal.calls(), number(peer)) {
+                assert!(ours * 3 <= peer * 2, "{row:?}: {goal}, {peer}");
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, 14);
+    }
 
     #[test]
     fn amounts_are_within_their_likes() {
@@ -223,8 +301,8 @@ mod tests {
             (Amount::Memory(10), Amount::Memory(10), true),
             (Amount::Memory(11), Amount::Memory(10), false),
             (
-                Amount::Cpu(Duration::from_secs(2)),
-                Amount::Cpu(Duration::from_secs(1)),
+                Amount::Time(Duration::from_secs(2)),
+                Amount::Time(Duration::from_secs(1)),
                 false,
             ),
             (Amount::Memory(1), calls(6, 1), false),

@@ -1,162 +1,203 @@
-//! Makes things happen to Services and counts what that asks. Reads and Writes: moto, a process.
+//! Makes things happen to Services and counts what that asks. Reads and Writes: through the stage.
 
-use anyhow::{Context as _, Result};
-use evenkeel_harness::{
-    aws::{Aws, Counts, World, WorldOptions},
-    progress::Progress,
+use std::{
+    path::Path,
+    time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, Result};
+use evenkeel_harness::progress::Progress;
+
 use super::{
-    controller::Controller,
-    engine::{Order, Service},
     page::Results,
     row::{Amount, Row, Scale},
+    stage::{RESYNC, Stage},
 };
 use crate::system::Cost;
 
 /// Everything in the table.
 ///
 /// # Errors
-/// When an emulator cannot be had, or the provider does not do what it is told.
-pub async fn run(scale: Scale, progress: &Progress) -> Result<Results> {
+/// When a part of the stage cannot be had, or the program does not do what it is for.
+pub async fn run(program: &Path, scale: Scale, progress: &Progress) -> Result<Results> {
     let mut bench = Bench {
+        program,
         scale,
         progress,
-        results: Results::new(),
+        results: Results::default(),
     };
+    let size = std::fs::metadata(program)?.len();
+    bench.insert(Row::Size, Amount::Size(size));
     bench.lives().await?;
     bench.many().await?;
     Ok(bench.results)
 }
 
 struct Bench<'a> {
+    program: &'a Path,
     scale: Scale,
     progress: &'a Progress,
     results: Results,
 }
 
-/// A cluster in a corner of AWS, and its controller.
-struct Stage {
-    aws: Aws,
-    world: World,
-    controller: Controller,
-}
-
-impl Stage {
-    async fn new(nodes: usize) -> Result<Self> {
-        let aws = Aws::moto().await?;
-        let options = WorldOptions {
-            nodes,
-            ..WorldOptions::default()
-        };
-        let world = World::build(aws.client(), &options).await?;
-        Ok(Self {
-            controller: Controller::start(&aws, &world).await?,
-            aws,
-            world,
-        })
-    }
-
-    /// A node joins; the controller has not heard of it yet.
-    async fn join(&mut self) -> Result<()> {
-        self.world.add_nodes(self.aws.client(), 1).await?;
-        self.controller.learn_nodes(&self.world).await
-    }
-
-    /// Has the controller do something, and counts what that asks.
-    async fn counted(&mut self, orders: &[Order]) -> Result<(Counts, Cost)> {
-        let mark = self.aws.calls().mark();
-        let mut cost = Cost::default();
-        for order in orders {
-            cost = self.controller.order(order).await?;
-        }
-        self.aws.check()?;
-        Ok((self.aws.calls().count_since(mark), cost))
-    }
-}
-
-fn serve(services: &[Service]) -> Order {
-    Order::Serve {
-        services: services.to_vec(),
-        look: false,
-    }
-}
-
-fn look(services: &[Service]) -> Order {
-    Order::Serve {
-        services: services.to_vec(),
-        look: true,
-    }
-}
-
 impl Bench<'_> {
-    async fn count(&mut self, row: Row, stage: &mut Stage, orders: &[Order]) -> Result<Cost> {
+    fn insert(&mut self, row: Row, amount: Amount) {
+        self.results.amounts.insert(row, amount);
+    }
+
+    /// Of several amounts the greatest.
+    fn at_most(&mut self, row: Row, amount: Amount) {
+        let known = self.results.amounts.get(&row);
+        if known.is_none_or(|known| known.is_within(&amount)) {
+            self.insert(row, amount);
+        }
+    }
+
+    /// Makes something happen and counts what that asks, until all of it is done. What the controller has cost when the event was over.
+    async fn event(
+        &mut self,
+        row: Row,
+        stage: &mut Stage,
+        happen: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<Cost> {
         let title = row.title(self.scale);
-        let (counts, cost) = stage.counted(orders).await.with_context(|| title.clone())?;
-        self.progress.note(&format!("{title}: {counts}"));
-        let amount = Amount::Calls {
-            writes: counts.writes,
-            reads: counts.reads,
-        };
-        self.results.insert(row, amount);
+        let (mark, began) = (stage.mark(), Instant::now());
+        happen(stage).await.with_context(|| title.clone())?;
+        let (took, cost) = (began.elapsed(), stage.controller.cost()?);
+        stage.silence().await.with_context(|| title.clone())?;
+        let (counted, _) = stage.counted(mark).with_context(|| title.clone())?;
+        let amount = counted.amount();
+        self.progress.note(&format!(
+            "{title}: {amount}; {:.1} s, {cost}",
+            took.as_secs_f64()
+        ));
+        self.insert(row, amount);
+        self.results.calls.insert(row, counted);
         Ok(cost)
     }
 
-    /// The lives of single Services.
+    /// A new controller that finds everything as it was left.
+    async fn restart(&mut self, row: Row, stage: Stage) -> Result<Stage> {
+        let mark = stage.mark();
+        let mut stage = stage.restart(RESYNC).await?;
+        stage.silence().await?;
+        let (counted, cost) = stage.counted(mark)?;
+        self.progress.note(&format!(
+            "{}: ready after {:.2} s; {cost}",
+            row.title(self.scale),
+            stage.controller.ready.as_secs_f64()
+        ));
+        self.insert(row, counted.amount());
+        self.results.calls.insert(row, counted);
+        Ok(stage)
+    }
+
+    /// Looks at this many Services, by a controller whose looks come soon. It leaves one that has its defaults again.
+    async fn looks(&mut self, row: Row, stage: Stage, services: usize) -> Result<Stage> {
+        /// How often a single Service is looked at: its looks must not fall together with what comes before.
+        const SINGLE: Duration = Duration::from_secs(15);
+        /// Asked once in each look.
+        const LOOK: &str = "elbv2:DescribeListeners";
+        let mark = stage.mark();
+        let resync = if services == 1 {
+            SINGLE
+        } else {
+            self.scale.resync
+        };
+        let mut stage = stage.restart(resync).await?;
+        // The first look of a process also reads the tags of listeners.
+        stage.called(mark, LOOK, services).await?;
+        stage.silence().await?;
+        let cost = self
+            .event(row, &mut stage, async |stage| {
+                stage.called(stage.mark(), LOOK, services).await
+            })
+            .await?;
+        if row == Row::LookAll {
+            self.at_most(Row::Memory, Amount::Memory(cost.peak));
+        }
+        // On a busy machine some were looked at once more.
+        if let Some(counted) = self.results.calls.get(&row) {
+            let looks = counted.reads.of_operation(LOOK);
+            let reads = (counted.reads.reads * services).div_ceil(looks);
+            let writes = counted.writes.writes;
+            self.insert(row, Amount::Calls { writes, reads });
+        }
+        stage.restart(RESYNC).await
+    }
+
+    /// The lives of single Services, one after the other: only one is there when a node joins, and when looks are counted.
     async fn lives(&mut self) -> Result<()> {
         const PORTS: [usize; 2] = [1, 3];
         // One node joins in each life.
-        let mut stage = Stage::new(self.scale.nodes - PORTS.len()).await?;
+        let nodes = self.scale.nodes - PORTS.len();
+        let mut stage = Stage::new(self.program, nodes, self.scale.silence).await?;
         // What all share is there with the first.
-        stage.counted(&[serve(&[Service::new("first", 1)])]).await?;
+        let mut before = ["first".to_owned()];
+        stage.create(&before, 1).await?;
+        stage.silence().await?;
         for ports in PORTS {
-            let mut service = Service::new(format!("shop-{ports}"), ports);
-            let of = |service: &Service| [service.clone()];
-            self.count(Row::Create(ports), &mut stage, &[serve(&of(&service))])
-                .await?;
-            service.annotated = true;
-            self.count(Row::Nothing(ports), &mut stage, &[serve(&of(&service))])
-                .await?;
-            // The first look also asks whether the new load balancer is active by now.
-            stage.counted(&[look(&of(&service))]).await?;
-            self.count(Row::Look(ports), &mut stage, &[look(&of(&service))])
-                .await?;
-            stage.join().await?;
-            self.count(Row::Join(ports), &mut stage, &[serve(&of(&service))])
-                .await?;
-            self.count(
-                Row::Delete(ports),
-                &mut stage,
-                &[Order::Release(of(&service).to_vec())],
-            )
+            let names = [format!("shop-{ports}")];
+            self.event(Row::Create(ports), &mut stage, async |stage| {
+                stage.create(&names, ports).await
+            })
             .await?;
+            let delete = async |stage: &mut Stage| stage.delete(&before).await;
+            self.event(Row::Delete(1), &mut stage, delete).await?;
+            self.event(Row::Nothing(ports), &mut stage, async |stage| {
+                stage.annotate(&names[0]).await
+            })
+            .await?;
+            self.event(Row::Join(ports), &mut stage, async |stage| {
+                let mark = stage.mark();
+                stage.join().await?;
+                stage.called(mark, "elbv2:RegisterTargets", ports).await
+            })
+            .await?;
+            stage = self.looks(Row::Look(ports), stage, 1).await?;
+            before = names;
         }
-        Ok(())
+        let delete = async |stage: &mut Stage| stage.delete(&before).await;
+        self.event(Row::Delete(3), &mut stage, delete).await?;
+        stage.stop().await
     }
 
     /// Many Services together.
     async fn many(&mut self) -> Result<()> {
-        let Scale { services, nodes } = self.scale;
-        let services: Vec<_> = (0..services)
-            .map(|number| Service::new(format!("shop-{number}"), 1))
-            .collect();
-        let mut stage = Stage::new(nodes).await?;
-        let cost = self
-            .count(Row::CreateAll, &mut stage, &[serve(&services)])
-            .await?;
-        self.results.insert(Row::Memory, Amount::Memory(cost.peak));
-        self.results.insert(Row::Cpu, Amount::Cpu(cost.cpu));
+        let Scale {
+            services,
+            nodes,
+            more,
+            silence,
+            ..
+        } = self.scale;
+        let names: Vec<_> = (0..more).map(|number| format!("shop-{number}")).collect();
+        let (names, further) = names.split_at(services);
+        let mut stage = Stage::new(self.program, nodes, silence).await?;
+        self.at_most(Row::Ready, Amount::Time(stage.controller.ready));
+        let create = async |stage: &mut Stage| stage.create(names, 1).await;
+        let cost = self.event(Row::CreateAll, &mut stage, create).await?;
+        self.insert(Row::Cpu, Amount::Time(cost.cpu));
+        self.at_most(Row::Memory, Amount::Memory(cost.peak));
 
-        stage.controller = Controller::start(&stage.aws, &stage.world).await?;
-        let restart = [Order::Inventory, serve(&services)];
-        let cost = self.count(Row::Restart, &mut stage, &restart).await?;
-        self.progress.note(&format!("to restart: {cost}"));
+        stage = self.restart(Row::Restart, stage).await?;
+        self.at_most(Row::Ready, Amount::Time(stage.controller.ready));
+        stage = self.looks(Row::LookAll, stage, services).await?;
+        let join = async |stage: &mut Stage| {
+            let mark = stage.mark();
+            stage.join().await?;
+            let all = names.len();
+            stage.called(mark, "elbv2:RegisterTargets", all).await
+        };
+        self.event(Row::JoinAll, &mut stage, join).await?;
+        let delete = async |stage: &mut Stage| stage.delete(names).await;
+        let cost = self.event(Row::DeleteAll, &mut stage, delete).await?;
+        self.at_most(Row::Memory, Amount::Memory(cost.peak));
 
-        stage.join().await?;
-        self.count(Row::JoinAll, &mut stage, &[serve(&services)])
-            .await?;
-        self.count(Row::DeleteAll, &mut stage, &[Order::Release(services)])
-            .await?;
-        Ok(())
+        stage.create(names, 1).await?;
+        stage.create(further, 1).await?;
+        stage.silence().await?;
+        stage = self.restart(Row::RestartMore, stage).await?;
+        stage.stop().await
     }
 }
