@@ -15,6 +15,7 @@ use std::{
 };
 
 use evenkeel_core::error::CloudError;
+use futures::future::try_join_all;
 
 use crate::{
     Aws,
@@ -168,9 +169,10 @@ impl Index {
             };
             look.without_tags(|arn| known.contains_key(arn) || state.foreign.contains(arn))
         };
-        for arns in unknown {
-            look.tags.extend(aws.client.tags(&arns).await?);
-        }
+        // Together: a start waits for all of them, and the limiter sees to the rate.
+        let read = unknown.iter().map(|arns| aws.client.tags(arns));
+        look.tags
+            .extend(try_join_all(read).await?.into_iter().flatten());
         Ok(look)
     }
 }

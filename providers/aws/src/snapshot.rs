@@ -7,6 +7,7 @@ use evenkeel_core::{
     intent::Scheme,
     provider::{Snapshot, SnapshotPart},
 };
+use futures::future::try_join;
 
 use crate::{Aws, facts::Need, model::Observed};
 
@@ -16,14 +17,18 @@ use crate::{Aws, facts::Need, model::Observed};
 /// When AWS does not answer.
 pub async fn snapshot(aws: &Aws) -> Result<Snapshot<Observed>, CloudError> {
     // Whatever scheme a new load balancer will have: what it rests on is at hand then.
-    for scheme in [Scheme::Internal, Scheme::InternetFacing] {
-        let need = Need {
-            discovery: Some(scheme),
-            ..Need::default()
-        };
-        aws.facts.look(&aws.client, &need).await?;
-    }
-    let groups = aws.index.all(aws).await?;
+    let facts = async {
+        for scheme in [Scheme::Internal, Scheme::InternetFacing] {
+            let need = Need {
+                discovery: Some(scheme),
+                ..Need::default()
+            };
+            aws.facts.look(&aws.client, &need).await?;
+        }
+        Ok(())
+    };
+    // Beside each other: a start waits for both.
+    let ((), groups) = try_join(facts, aws.index.all(aws)).await?;
     let facts = aws.facts.known();
     let part = |(identity, mut observed): (Arc<str>, Observed)| {
         observed.listeners.clear();
