@@ -1,6 +1,7 @@
-"""Writes what requests must look like, from botocore's `service-2.json`, as one small JSON file a service: `python models.py DIRECTORY`.
+"""Writes what requests and answers look like, from botocore's `service-2.json`, as one small JSON file a service: `python models.py DIRECTORY`.
 
-Kept are the protocol, the operations' inputs and every shape that an input reaches; texts and outputs go.
+Kept are the protocol, the operations' inputs and outputs and every shape that they reach; texts go. Of EC2, outputs are kept of the
+operations that our fake answers.
 """
 
 import json
@@ -10,6 +11,13 @@ import sys
 from botocore.loaders import Loader
 
 SERVICES = ["elbv2", "ec2", "sts", "acm", "iam", "resourcegroupstaggingapi"]
+EC2_ANSWERS = """
+AllocateAddress AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateInternetGateway
+CreateManagedPrefixList CreateRoute CreateRouteTable CreateSecurityGroup CreateSubnet CreateTags CreateVpc DeleteSecurityGroup DeleteSubnet
+DeleteTags DescribeAddresses DescribeAvailabilityZones DescribeInstances DescribeManagedPrefixLists DescribeNetworkInterfaces
+DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeSubnets DescribeVpcs DisassociateRouteTable ReleaseAddress
+RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances StartInstances StopInstances TerminateInstances
+""".split()
 KEPT = ["type", "members", "required", "enum", "min", "max", "pattern", "member", "key", "value", "locationName"]
 
 
@@ -34,12 +42,14 @@ def reference(member):
 def write(service, directory):
     # The loader takes the newest of a service's dated folders.
     model = Loader().load_service_model(service, "service-2")
-    metadata, shapes, operations = model["metadata"], {}, {}
+    metadata, shapes, operations, outputs = model["metadata"], {}, {}, {}
     for name, operation in model["operations"].items():
-        shape = operation.get("input", {}).get("shape")
-        operations[name] = shape
-        if shape:
-            reached(model["shapes"], shape, shapes)
+        operations[name] = operation.get("input", {}).get("shape")
+        if service != "ec2" or name in EC2_ANSWERS:
+            outputs[name] = operation.get("output", {}).get("shape")
+        for shape in (operations[name], outputs.get(name)):
+            if shape:
+                reached(model["shapes"], shape, shapes)
     result = {
         "service": service,
         "signing_name": metadata.get("signingName") or metadata["endpointPrefix"],
@@ -48,6 +58,7 @@ def write(service, directory):
         "target_prefix": metadata.get("targetPrefix"),
         "namespace": metadata.get("xmlNamespace"),
         "operations": operations,
+        "outputs": outputs,
         "shapes": shapes,
     }
     (directory / f"{service}.json").write_text(json.dumps(result, separators=(",", ":")))

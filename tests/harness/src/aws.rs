@@ -2,7 +2,7 @@
 //! is not ours.
 //!
 //! ```text
-//! whoever is tested -> proxy -> (microburst ->) moto or ministack <- boto3 <- the test's assertions
+//! whoever is tested -> proxy -> (microburst ->) moto, ministack or our own fake <- boto3 <- the test's assertions
 //! ```
 //!
 //! The proxy records and counts every call ([`CallLog`]), checks it against AWS's own model of its requests, and breaks those it is told
@@ -16,14 +16,14 @@ mod control;
 mod decode;
 mod door;
 mod emulator;
-mod envelope;
+pub(crate) mod envelope;
 mod faults;
 mod iam;
-mod identify;
+pub(crate) mod identify;
 mod lease;
 mod metadata;
 mod microburst;
-mod model;
+pub(crate) mod model;
 mod proxy;
 mod service;
 mod state;
@@ -52,7 +52,9 @@ use client::Boto3;
 use control::Prepared;
 use lease::Lease;
 use model::Models;
-use proxy::Proxy;
+use proxy::{Proxy, Upstream};
+
+use crate::fake_aws::{FakeAws, Settings, Way};
 
 static MODELS: OnceCell<Models> = OnceCell::const_new();
 
@@ -68,6 +70,14 @@ pub struct Aws {
     microburst: Option<&'static Microburst>,
     /// Goes back when this is dropped.
     prepared: Option<Prepared>,
+    fake: Option<Fake>,
+}
+
+/// Our own AWS, with the way by which the client that is not ours asks it.
+#[derive(Debug)]
+struct Fake {
+    aws: Arc<FakeAws>,
+    _back: Proxy,
 }
 
 impl Aws {
@@ -87,6 +97,32 @@ impl Aws {
         let kind = Kind::Moto;
         let emulator = Emulator::shared(kind).await?;
         Self::through(kind, Lease::of(region), emulator.address(), None).await
+    }
+
+    /// Our own AWS, which has time, quotas, rates and late reads. See [`Aws::as_fake`].
+    ///
+    /// # Errors
+    /// As [`Aws::moto`].
+    pub async fn fake(settings: Settings) -> Result<Self> {
+        let models = MODELS.get_or_try_init(Models::load).await?;
+        let lease = Lease::take(Kind::Moto);
+        let aws = Arc::new(FakeAws::new(lease.region, &lease.account, settings));
+        let by = |way| Upstream::Fake(Arc::clone(&aws), way);
+        let back = Proxy::start(models, by(Way::Back)).await?;
+        Ok(Self {
+            proxy: Proxy::start(models, by(Way::Front)).await?,
+            client: Client::new(Boto3::shared().await?, back.address(), &lease),
+            lease,
+            microburst: None,
+            prepared: None,
+            fake: Some(Fake { aws, _back: back }),
+        })
+    }
+
+    /// The fake, where this is one.
+    #[must_use]
+    pub fn as_fake(&self) -> Option<&Arc<FakeAws>> {
+        self.fake.as_ref().map(|fake| &fake.aws)
     }
 
     /// A corner of the emulator named.
@@ -119,12 +155,17 @@ impl Aws {
         let direct = Emulator::shared(kind).await?.address();
         let client = Client::new(Boto3::shared().await?, direct, &lease);
         let account = kind.takes_account_header().then(|| lease.account.clone());
+        let upstream = Upstream::Emulator {
+            address: upstream,
+            account,
+        };
         Ok(Self {
-            proxy: Proxy::start(models, upstream, account).await?,
+            proxy: Proxy::start(models, upstream).await?,
             client,
             lease,
             microburst,
             prepared: None,
+            fake: None,
         })
     }
 

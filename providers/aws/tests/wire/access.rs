@@ -7,7 +7,7 @@ use evenkeel_core::{
     provider::Provider as _,
 };
 
-use crate::stage::{Stage, config, provider};
+use super::stage::{Stage, config, provider};
 
 async fn refusal(stage: &Stage, config: Config) -> Result<CloudError> {
     let found = provider(&stage.world, config).snapshot().await;

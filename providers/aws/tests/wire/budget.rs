@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::stage::{Stage, service, settled};
+use super::stage::{Stage, service, settled};
 
 /// The whole life of a Service with one port, and of one with three.
 #[tokio::test]

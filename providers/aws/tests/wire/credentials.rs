@@ -6,7 +6,7 @@ use evenkeel_harness::aws::{Aws, Call, Given, Metadata, Session, World, WorldOpt
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::probe::{Answer, Probe, once};
+use super::probe::{Answer, Probe, once};
 
 /// A cluster's place, and a role in its account that may do everything.
 struct Place {

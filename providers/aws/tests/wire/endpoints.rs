@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use evenkeel_harness::aws::{Aws, Door, World, WorldOptions, everything};
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     probe::{Answer, once},
     stage::{Stage, service, settled},
 };
@@ -299,7 +299,7 @@ async fn a_life_in_another_partition() -> Result<()> {
         ("cn-northwest-1", "aws-cn"),
         ("us-gov-west-1", "aws-us-gov"),
     ] {
-        let mut stage = Stage::in_region(region).await?;
+        let mut stage = Stage::in_aws(Aws::moto_in(region).await?, WorldOptions::default()).await?;
         let intent = service("shop", &[80]);
         settled(&stage.serve(&intent).await.0);
         let state = stage.state().await?;

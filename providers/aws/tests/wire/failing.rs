@@ -10,7 +10,7 @@ use evenkeel_core::{
 use evenkeel_harness::aws::{At, Fault, State};
 use serde_json::json;
 
-use crate::stage::{Stage, service, settled};
+use super::stage::{Stage, service, settled};
 
 /// More runs than any fault here takes to get over.
 const RUNS: usize = 6;

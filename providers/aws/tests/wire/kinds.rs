@@ -5,7 +5,7 @@ use evenkeel_core::intent::{Affinity, Intent, SourceRanges, TrafficPolicy};
 use evenkeel_core::ports::Protocol;
 use serde_json::Value;
 
-use crate::stage::{Stage, service, settled};
+use super::stage::{Stage, service, settled};
 
 const PREFIX: &str = "service.beta.kubernetes.io/aws-load-balancer-";
 

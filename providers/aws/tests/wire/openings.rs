@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use evenkeel_core::intent::Intent;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, service, settled};
+use super::stage::{Stage, service, settled};
 
 fn annotate(mut intent: Intent, suffix: &str, value: &str) -> Intent {
     let key = format!("service.beta.kubernetes.io/aws-load-balancer-{suffix}");

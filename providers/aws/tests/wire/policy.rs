@@ -14,7 +14,7 @@ use evenkeel_core::{
 use evenkeel_harness::aws::{AccessKey, Aws, Kind, World, WorldOptions};
 use serde_json::{Value, json};
 
-use crate::stage::{CLUSTER, Stage, config, provider, service, settled};
+use super::stage::{CLUSTER, Stage, config, provider, service, settled};
 
 const POLICY: &str = include_str!("../../../../deploy/aws/iam-policy.json");
 

@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use crate::stage::CLUSTER;
+use super::stage::CLUSTER;
 
 /// What the process is configured with.
 const CONFIG: &str = "EVENKEEL_PROBE";

@@ -9,7 +9,7 @@ use evenkeel_core::{
 use evenkeel_harness::aws::{At, Fault};
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, service, settled};
+use super::stage::{Stage, service, settled};
 
 fn annotate(mut intent: Intent, suffix: &str, value: &str) -> Intent {
     let key = format!("service.beta.kubernetes.io/aws-load-balancer-{suffix}");

@@ -35,7 +35,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A cluster with nodes, on moto.
+    /// A cluster with nodes.
     pub(crate) async fn with_nodes(nodes: usize) -> Result<Self> {
         let options = WorldOptions {
             nodes,
@@ -44,17 +44,13 @@ impl Stage {
         Self::on(options).await
     }
 
-    /// A cluster in this region, of another partition maybe.
-    pub(crate) async fn in_region(region: &'static str) -> Result<Self> {
-        Self::in_aws(aws::Aws::moto_in(region).await?, WorldOptions::default()).await
-    }
-
-    /// A cluster in such a VPC, on moto.
+    /// A cluster in such a VPC.
     pub(crate) async fn on(options: WorldOptions) -> Result<Self> {
-        Self::in_aws(aws::Aws::moto().await?, options).await
+        Self::in_aws(super::backend().await?, options).await
     }
 
-    async fn in_aws(aws: aws::Aws, options: WorldOptions) -> Result<Self> {
+    /// The same on a backend of the caller's choice.
+    pub(crate) async fn in_aws(aws: aws::Aws, options: WorldOptions) -> Result<Self> {
         let world = World::build(aws.client(), &options).await?;
         Ok(Self {
             engine: engine(&aws, &world),

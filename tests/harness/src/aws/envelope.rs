@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use super::model::{Model, Protocol};
 
 /// An error reply of a service.
-pub(super) fn error(model: &Model, status: u16, code: &str, message: &str) -> Response<Bytes> {
+pub(crate) fn error(model: &Model, status: u16, code: &str, message: &str) -> Response<Bytes> {
     let (content_type, body) = match model.protocol {
         Protocol::Query => (
             "text/xml",
@@ -37,7 +37,7 @@ pub(super) fn error(model: &Model, status: u16, code: &str, message: &str) -> Re
 }
 
 /// A reply with a body.
-pub(super) fn reply(status: u16, content_type: &str, body: String) -> Response<Bytes> {
+pub(crate) fn reply(status: u16, content_type: &str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() =
         http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -50,7 +50,7 @@ pub(super) fn reply(status: u16, content_type: &str, body: String) -> Response<B
 }
 
 /// The code in an error reply, of whichever envelope.
-pub(super) fn code(body: &[u8]) -> Option<String> {
+pub(crate) fn code(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     if let Some(rest) = text.split_once("<Code>") {
         return Some(rest.1.split_once("</Code>")?.0.to_owned());
@@ -61,7 +61,7 @@ pub(super) fn code(body: &[u8]) -> Option<String> {
     Some(code.rsplit('#').next().unwrap_or(code).to_owned())
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -8,15 +8,15 @@ use super::decode::decode;
 use super::model::{Model, Models, Protocol};
 
 /// A request that is understood.
-#[derive(Debug)]
-pub(super) struct Identified<'a> {
-    pub(super) model: &'a Model,
-    pub(super) operation: String,
-    pub(super) region: String,
-    pub(super) access_key: String,
-    pub(super) parameters: Value,
+#[derive(Clone, Debug)]
+pub(crate) struct Identified<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) operation: String,
+    pub(crate) region: String,
+    pub(crate) access_key: String,
+    pub(crate) parameters: Value,
     /// What AWS's model forbids in it.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// The scope of a signature, version 4.
@@ -28,7 +28,7 @@ struct Scope {
 }
 
 /// Understands a request, or says why it is none to AWS.
-pub(super) fn identify<'a>(
+pub(crate) fn identify<'a>(
     models: &'a Models,
     headers: &HeaderMap,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! What AWS's requests must look like: the inputs of every operation, from botocore's `service-2.json`. Reads what `aws/models.py` wrote.
+//! What AWS's requests and answers look like: the inputs and outputs of operations, from botocore's `service-2.json`. Reads what `aws/models.py` wrote.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -23,32 +23,34 @@ const SERVICES: [&str; 6] = [
 
 /// The models of all services that the proxy lets pass.
 #[derive(Debug)]
-pub(super) struct Models {
+pub(crate) struct Models {
     services: Vec<Model>,
 }
 
 /// One service.
 #[derive(Debug, Deserialize)]
-pub(super) struct Model {
+pub(crate) struct Model {
     /// As botocore names it.
-    pub(super) service: String,
+    pub(crate) service: String,
     /// The service in the scope of a signature: `elasticloadbalancing`.
-    pub(super) signing_name: String,
-    pub(super) api_version: String,
-    pub(super) protocol: Protocol,
+    pub(crate) signing_name: String,
+    pub(crate) api_version: String,
+    pub(crate) protocol: Protocol,
     /// What precedes the operation in the header `X-Amz-Target`.
-    pub(super) target_prefix: Option<String>,
+    pub(crate) target_prefix: Option<String>,
     /// The XML name space of its replies.
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Operations with the shape of their input.
     operations: BTreeMap<String, Option<String>>,
+    /// Operations with the shape of their output.
+    outputs: BTreeMap<String, Option<String>>,
     shapes: HashMap<String, Shape>,
 }
 
 /// How a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     /// A form, lists as `Names.member.1`.
     Query,
     /// A form, lists as `VpcId.1`; names have their own rules.
@@ -59,24 +61,24 @@ pub(super) enum Protocol {
 
 /// What a value may be.
 #[derive(Debug, Deserialize)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     #[serde(rename = "type")]
-    pub(super) kind: Type,
+    pub(crate) kind: Type,
     #[serde(default)]
-    pub(super) members: BTreeMap<String, Reference>,
+    pub(crate) members: BTreeMap<String, Reference>,
     #[serde(default)]
-    pub(super) required: Vec<String>,
+    pub(crate) required: Vec<String>,
     /// Of a list.
-    pub(super) member: Option<Reference>,
+    pub(crate) member: Option<Reference>,
     /// Of a map.
-    pub(super) key: Option<Reference>,
+    pub(crate) key: Option<Reference>,
     /// Of a map.
-    pub(super) value: Option<Reference>,
+    pub(crate) value: Option<Reference>,
     #[serde(rename = "enum")]
-    pub(super) values: Option<Vec<String>>,
+    pub(crate) values: Option<Vec<String>>,
     /// Of a number its value, of a text its characters, of a list its items.
-    pub(super) min: Option<f64>,
-    pub(super) max: Option<f64>,
+    pub(crate) min: Option<f64>,
+    pub(crate) max: Option<f64>,
     pattern: Option<String>,
     #[serde(skip)]
     compiled: OnceLock<Option<Regex>>,
@@ -84,7 +86,7 @@ pub(super) struct Shape {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Type {
+pub(crate) enum Type {
     Structure,
     List,
     Map,
@@ -100,17 +102,17 @@ pub(super) enum Type {
 
 /// A shape in its place.
 #[derive(Debug, Deserialize)]
-pub(super) struct Reference {
-    pub(super) shape: String,
+pub(crate) struct Reference {
+    pub(crate) shape: String,
     #[serde(rename = "locationName")]
-    pub(super) location_name: Option<String>,
+    pub(crate) location_name: Option<String>,
     #[serde(rename = "queryName")]
-    pub(super) query_name: Option<String>,
+    pub(crate) query_name: Option<String>,
 }
 
 impl Models {
     /// Installs the emulators if they are not there and reads the models that came with them.
-    pub(super) async fn load() -> Result<Self> {
+    pub(crate) async fn load() -> Result<Self> {
         tokio::task::spawn_blocking(|| {
             let venv = venv::ensure(&Progress::new())?;
             Self::read(&venv.models())
@@ -118,7 +120,7 @@ impl Models {
         .await?
     }
 
-    pub(super) fn read(directory: &Path) -> Result<Self> {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
         let read = |service: &&str| -> Result<Model> {
             let path = directory.join(format!("{service}.json"));
             let text = std::fs::read(&path)
@@ -130,14 +132,14 @@ impl Models {
         Ok(Self { services })
     }
 
-    pub(super) fn by_signing_name(&self, name: &str) -> Option<&Model> {
+    pub(crate) fn by_signing_name(&self, name: &str) -> Option<&Model> {
         self.services
             .iter()
             .find(|model| model.signing_name == name)
     }
 
     /// Of a form that is not signed: the versions of the services differ.
-    pub(super) fn by_api_version(&self, version: &str) -> Option<&Model> {
+    pub(crate) fn by_api_version(&self, version: &str) -> Option<&Model> {
         self.services
             .iter()
             .find(|model| model.api_version == version)
@@ -146,12 +148,17 @@ impl Models {
 
 impl Model {
     /// The input of an operation: `None` when there is no such operation, `Some(None)` when it takes nothing.
-    pub(super) fn input(&self, operation: &str) -> Option<Option<&Shape>> {
+    pub(crate) fn input(&self, operation: &str) -> Option<Option<&Shape>> {
         let input = self.operations.get(operation)?;
         Some(input.as_ref().and_then(|name| self.shapes.get(name)))
     }
 
-    pub(super) fn shape(&self, reference: &Reference) -> Option<&Shape> {
+    /// The output of an operation: `None` when it answers nothing, or nobody needs to know what.
+    pub(crate) fn output(&self, operation: &str) -> Option<&Shape> {
+        self.shapes.get(self.outputs.get(operation)?.as_ref()?)
+    }
+
+    pub(crate) fn shape(&self, reference: &Reference) -> Option<&Shape> {
         self.shapes.get(&reference.shape)
     }
 }
@@ -159,7 +166,7 @@ impl Model {
 impl Shape {
     /// The pattern that the whole text must match, if this machine can: Rust's expressions do not look ahead, and one of AWS's names
     /// characters that are none.
-    pub(super) fn pattern(&self) -> Option<&Regex> {
+    pub(crate) fn pattern(&self) -> Option<&Regex> {
         let compile = || Regex::new(&format!("^(?:{})$", self.pattern.as_ref()?)).ok();
         self.compiled.get_or_init(compile).as_ref()
     }

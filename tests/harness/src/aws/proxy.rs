@@ -21,6 +21,7 @@ use super::calls::{Call, CallLog};
 use super::faults::{Action, At, Fault, Faults, Injected};
 use super::microburst::Microburst;
 use super::model::Models;
+use crate::fake_aws::{FakeAws, Way};
 use crate::ports::HeldPort;
 
 /// Looks at every call on its way, and may break it: for tests that decide call by call.
@@ -35,6 +36,19 @@ pub trait Watcher: fmt::Debug + Send + Sync {
     async fn took_effect(&self, call: &Call);
 }
 
+/// Who answers.
+#[derive(Clone, Debug)]
+pub(super) enum Upstream {
+    /// An emulator.
+    Emulator {
+        address: SocketAddr,
+        /// Told to moto with every request.
+        account: Option<String>,
+    },
+    /// Our own.
+    Fake(Arc<FakeAws>, Way),
+}
+
 /// The wire. Dropping it cuts all connections.
 #[derive(Debug)]
 pub(super) struct Proxy {
@@ -47,9 +61,7 @@ pub(super) struct Proxy {
 #[derive(Debug)]
 struct Wire {
     models: &'static Models,
-    upstream: SocketAddr,
-    /// Told to moto with every request.
-    account: Option<String>,
+    upstream: Upstream,
     calls: CallLog,
     faults: Faults,
     watcher: OnceLock<Arc<dyn Watcher>>,
@@ -59,11 +71,7 @@ struct Wire {
 }
 
 impl Proxy {
-    pub(super) async fn start(
-        models: &'static Models,
-        upstream: SocketAddr,
-        account: Option<String>,
-    ) -> Result<Self> {
+    pub(super) async fn start(models: &'static Models, upstream: Upstream) -> Result<Self> {
         // The port stays ours while nobody listens on it.
         let port = HeldPort::new().context("no free port on 127.0.0.1")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
@@ -71,7 +79,6 @@ impl Proxy {
         let wire = Arc::new(Wire {
             models,
             upstream,
-            account,
             calls: CallLog::default(),
             faults: Faults::default(),
             watcher: OnceLock::new(),
@@ -85,6 +92,11 @@ impl Proxy {
             wire,
             _task: AbortOnDropHandle::new(task),
         })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `http://127.0.0.1:PORT`

@@ -1,16 +1,49 @@
 //! The AWS backends: what each promises is shown, and that it fails where it must. Requests that no SDK would send are written by hand.
 
 mod emulators;
+mod fake;
 mod faults;
 mod moto;
 mod requests;
 mod scene;
 
+#[path = "."]
+mod on_moto {
+    use super::{Aws, Result};
+
+    async fn backend() -> Result<Aws> {
+        Aws::moto().await
+    }
+
+    mod alike;
+}
+
+#[path = "."]
+mod on_fake {
+    #![expect(clippy::duplicate_mod, reason = "the same tests on another backend")]
+
+    use super::{Aws, Quotas, Result, Settings};
+
+    async fn backend() -> Result<Aws> {
+        // A page of AWS's is longer than an account's load balancers are many, unless it asks for more.
+        let settings = Settings {
+            quotas: Quotas::default().raised(1000),
+            ..Settings::default()
+        };
+        Aws::fake(settings).await
+    }
+
+    mod alike;
+}
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evenkeel_harness::aws::{Aws, Client};
+use evenkeel_harness::{
+    aws::{Aws, Client},
+    fake_aws::{Quotas, Settings},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Wire;
+use super::{Upstream, Wire};
 use crate::aws::calls::Call;
 use crate::aws::envelope;
 use crate::aws::faults::{Action, Fault};
@@ -105,7 +105,7 @@ async fn answer(
     wire: &Arc<Wire>,
     socket: &OwnedFd,
     place: usize,
-    found: &Identified<'_>,
+    found: &Identified<'static>,
     mut request: Request<Bytes>,
 ) -> Result<Response<Bytes>, Cut> {
     let action = wire
@@ -129,18 +129,8 @@ async fn answer(
     if let Some(reply) = before(wire, socket, found, fault.as_ref()).await? {
         return Ok(reply);
     }
-    let headers = request.headers_mut();
-    if let Some(account) = wire
-        .account
-        .as_ref()
-        .and_then(|account| account.parse().ok())
-    {
-        headers.insert(ACCOUNT_HEADER, account);
-    }
-    // What was agreed on for the client's connection is not so for ours.
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     // A task of its own: what has reached AWS takes effect, and whoever watches hears of it, also when the caller goes away.
-    let exchange = tokio::spawn(exchange(wire.clone(), place, request));
+    let exchange = tokio::spawn(exchange(wire.clone(), place, found.clone(), request));
     let mut reply = match exchange.await {
         Ok(Ok(reply)) => reply,
         Ok(Err(_)) | Err(_) => return Err(reset(socket)),
@@ -161,9 +151,21 @@ async fn watched(wire: &Wire, place: usize) -> Option<Action> {
 async fn exchange(
     wire: Arc<Wire>,
     place: usize,
-    request: Request<Bytes>,
+    found: Identified<'static>,
+    mut request: Request<Bytes>,
 ) -> anyhow::Result<Response<Bytes>> {
-    let reply = send(wire.upstream, request.map(Full::from)).await;
+    let reply = match &wire.upstream {
+        Upstream::Emulator { address, account } => {
+            let headers = request.headers_mut();
+            if let Some(account) = account.as_ref().and_then(|account| account.parse().ok()) {
+                headers.insert(ACCOUNT_HEADER, account);
+            }
+            // What was agreed on for the client's connection is not so for ours.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            send(*address, request.map(Full::from)).await
+        }
+        Upstream::Fake(fake, way) => Ok(fake.answer(*way, &found).await),
+    };
     if let Some(watcher) = wire.watcher.get() {
         let mut call = wire.calls.get(place);
         call.status = reply.as_ref().ok().map(|reply| reply.status().as_u16());

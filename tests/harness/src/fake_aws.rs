@@ -1,0 +1,266 @@
+//! An AWS of our own that is as strict as AWS: time, quotas, rates, late reads and refusals, which emulators lack. Decides; the wire in front
+//! is that of [`crate::aws`], so the real SDK asks it over HTTP and every request is held to AWS's own model.
+//!
+//! Each rule says in a comment which sentence of AWS's it is. What AWS does not document is in [`Settings`]. The fake has a clock of its own,
+//! which a test moves ([`FakeAws::advance`]) and which stands still while a request is under way. [`FakeAws::history`] knows every moment
+//! that there was.
+
+mod asked;
+mod buckets;
+pub mod ec2;
+pub mod elb;
+mod history;
+mod ids;
+mod operations;
+mod others;
+mod paging;
+mod quotas;
+mod refusal;
+mod replica;
+mod settings;
+mod state;
+mod table;
+mod turn;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Response;
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use tokio::sync::RwLock;
+
+use crate::aws::envelope;
+use crate::aws::identify::Identified;
+use buckets::Levels;
+use ids::{Ids, Place};
+use operations::Operation;
+use refusal::{Answer, refuse};
+use replica::Replica;
+use turn::{Ask, Patience, Turn};
+
+pub use buckets::{Bucket, Buckets};
+pub use history::{Cause, History, Moment};
+pub use quotas::Quotas;
+pub use settings::{Settings, Settle, Times};
+pub use state::State;
+pub use table::Table;
+
+/// When the fake's clock begins.
+const BEGIN: &str = "2026-01-01T00:00:00Z";
+
+/// A region of an account.
+#[derive(Debug)]
+pub struct FakeAws {
+    place: Place,
+    inner: Mutex<Inner>,
+    /// Read by each request while it is under way, written by the clock.
+    under_way: RwLock<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    now: Timestamp,
+    settings: Settings,
+    state: State,
+    replica: Replica,
+    ids: Ids,
+    patience: Patience,
+    levels: Levels,
+    history: History,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: whoever is tested goes by this clock"
+)]
+fn wall() -> Timestamp {
+    Timestamp::now()
+}
+
+/// By which way a request comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As anybody's: throttled, and maybe late in what it reads.
+    Front,
+    /// A test's own: it sees all at once, and takes no tokens.
+    Back,
+}
+
+impl FakeAws {
+    pub(crate) fn new(region: &str, account: &str, settings: Settings) -> Self {
+        let place = Place {
+            region: region.to_owned(),
+            account: account.to_owned(),
+        };
+        let inner = Inner {
+            now: BEGIN.parse().expect("a time"),
+            history: History::new(&settings),
+            settings,
+            state: State::default(),
+            replica: Replica::default(),
+            ids: Ids::default(),
+            patience: Patience::default(),
+            levels: Levels::default(),
+        };
+        Self {
+            place,
+            inner: Mutex::new(inner),
+            under_way: RwLock::default(),
+        }
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.lock().now
+    }
+
+    /// Lets time pass, once no request is under way. Those that come meanwhile wait.
+    pub async fn advance(&self, by: Duration) {
+        let _alone = self.under_way.write().await;
+        self.lock().advance(by);
+    }
+
+    /// Changes how AWS behaves from now on. The history is told by what it behaves like in the end.
+    pub fn set(&self, change: impl FnOnce(&mut Settings)) {
+        let mut inner = self.lock();
+        change(&mut inner.settings);
+        inner.history.settings = inner.settings.clone();
+    }
+
+    /// Whether an instance answers health checks from now on.
+    pub fn set_answers(&self, instance: &str, answers: bool) {
+        let mut inner = self.lock();
+        let now = inner.now;
+        if let Some(one) = inner.state.instances.get_mut(instance) {
+            one.answers = (answers, now);
+        }
+        inner.commit(Cause::Time);
+    }
+
+    /// What is there now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.lock().state.clone()
+    }
+
+    /// Everything that was.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.lock().history.clone()
+    }
+
+    /// Answers a request that AWS's model allows.
+    pub(crate) async fn answer(&self, way: Way, asked: &Identified<'_>) -> Response<Bytes> {
+        let _under_way = self.under_way.read().await;
+        let answer = match asked.region == self.place.region || asked.region.is_empty() {
+            true => self.lock().answer(&self.place, way, asked),
+            false => Err(refuse(
+                "SignatureDoesNotMatch",
+                format!(
+                    "Credential should be scoped to a valid region, not '{}'",
+                    asked.region
+                ),
+            )),
+        };
+        match answer {
+            Ok(answer) => {
+                wire::reply(asked.model, &asked.operation, &answer).unwrap_or_else(|wrong| {
+                    let message = format!("the fake answers what AWS cannot: {wrong}");
+                    envelope::error(asked.model, 500, "InternalFailure", &message)
+                })
+            }
+            Err(refusal) => {
+                envelope::error(asked.model, refusal.status, refusal.code, &refusal.message)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn answer(&mut self, place: &Place, way: Way, request: &Identified<'_>) -> Answer {
+        let (service, name) = (&*request.model.service, &*request.operation);
+        if let (Way::Front, Some(buckets)) = (way, &self.settings.buckets) {
+            let asked = &request.parameters;
+            self.levels.take(buckets, service, name, asked, self.now)?;
+        }
+        let operation = operations::find(service, name).ok_or_else(|| {
+            refuse(
+                "InvalidAction",
+                format!("The fake does not know the action {service}:{name}"),
+            )
+        })?;
+        let answer = match operation {
+            Operation::Read(read) => {
+                let late = way == Way::Front && self.settings.lag != Settle::AT_ONCE;
+                let state = match late {
+                    true => self.replica.read(self.settings.lag, self.now),
+                    false => &self.state,
+                };
+                read(&Ask {
+                    state,
+                    asked: &request.parameters,
+                    now: self.now,
+                    settings: &self.settings,
+                    place,
+                })
+            }
+            Operation::Write(write) => write(&mut Turn {
+                state: &mut self.state,
+                asked: &request.parameters,
+                now: self.now,
+                wall: wall(),
+                settings: &self.settings,
+                place,
+                ids: &mut self.ids,
+                patience: &mut self.patience,
+            }),
+        };
+        match &answer {
+            Ok(answer) if way == Way::Front && name == "DescribeLoadBalancers" => {
+                elb::load_balancers::were_read(&mut self.state, answer);
+            }
+            Ok(_) => {}
+            Err(_) => self.state.undo(),
+        }
+        self.commit(Cause::Call(format!("{service}:{name}")));
+        answer
+    }
+
+    /// Writes down what has changed.
+    fn commit(&mut self, cause: Cause) {
+        let changes = Arc::new(self.state.take_changes());
+        let by_time = cause == Cause::Time;
+        if !changes.is_empty() {
+            self.replica.written(Arc::clone(&changes), self.now);
+            if self.settings.lag == Settle::AT_ONCE {
+                self.replica.read(Settle::AT_ONCE, self.now);
+            }
+        }
+        if self.settings.history && (by_time || !changes.is_empty()) {
+            self.history.add(self.now, cause, changes);
+        }
+    }
+
+    /// Lets time pass, from one moment at which something changes by itself to the next.
+    fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        while self.now < end {
+            // Whoever keeps no history sees only the end.
+            let next = self
+                .settings
+                .history
+                .then(|| elb::moments::next(&self.state, &self.settings, self.now));
+            self.now = next.flatten().filter(|next| *next < end).unwrap_or(end);
+            elb::targets::forget_drained(&mut self.state, self.now);
+            ec2::interfaces::forget_released(&mut self.state, &self.settings, self.now);
+            self.commit(Cause::Time);
+        }
+    }
+}

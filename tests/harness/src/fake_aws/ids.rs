@@ -1,0 +1,54 @@
+//! Ids and ARNs as AWS forms them, the same in every run. Decides.
+
+use std::fmt;
+
+/// Whose AWS, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) region: String,
+    pub(super) account: String,
+}
+
+impl Place {
+    /// Service authorization reference, "Resource types defined by Elastic Load Balancing V2":
+    /// `arn:PARTITION:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/net/NAME/ID` and so on.
+    pub(super) fn elb_arn(&self, resource: impl fmt::Display) -> String {
+        let Self { region, account } = self;
+        format!("arn:aws:elasticloadbalancing:{region}:{account}:{resource}")
+    }
+}
+
+/// Numbers that look drawn.
+#[derive(Debug, Default)]
+pub(super) struct Ids(u64);
+
+impl Ids {
+    fn next(&mut self) -> u64 {
+        self.0 += 1;
+        // Splitmix64: no two of the same, and none like its neighbour.
+        let mut mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// EC2 user guide, "Resource IDs": a prefix and 17 hexadecimal digits: `sg-0123456789abcdef0`.
+    pub(super) fn ec2(&mut self, prefix: &str) -> String {
+        format!("{prefix}-0{:016x}", self.next())
+    }
+
+    /// The last part of an ARN of ELB's: 16 hexadecimal digits.
+    pub(super) fn elb(&mut self) -> String {
+        format!("{:016x}", self.next())
+    }
+}
+
+/// Whether an id of EC2's is one at all, with this prefix.
+pub(super) fn is_ec2_id(id: &str, prefix: &str) -> bool {
+    let digits = id
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('-'));
+    digits.is_some_and(|digits| {
+        [8, 17].contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit())
+    })
+}
