@@ -31,11 +31,12 @@ mod ports;
 mod security;
 mod tags;
 mod target_groups;
+mod target_type;
 #[cfg(test)]
 mod tests;
 mod unsupported;
 
-pub use ports::NODE_PORT_MISMATCH;
+pub use ports::{NODE_PORT_MISMATCH, TARGET_PORT_MISMATCH};
 
 use member::Member;
 

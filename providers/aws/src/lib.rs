@@ -43,7 +43,7 @@ use crate::{
     client::Client,
     facts::FactsDesk,
     index::Index,
-    model::{Desired, Effect, Observed, Pairs, Step},
+    model::{Desired, Effect, Observed, Pairs, Step, TargetType},
 };
 
 /// The provider's name, as in class names and finalizers.
@@ -151,6 +151,23 @@ impl Provider for Aws {
 
     fn retained(&self, seen: &Observed) -> bool {
         seen.retained()
+    }
+
+    fn follows_endpoints(&self, want: &Want<Desired>, seen: Option<&Observed>) -> Option<bool> {
+        let there = seen.map(Observed::has_pods);
+        match want {
+            Want::Exists(desired) => {
+                let asked = desired.target_groups.iter();
+                let asked = asked
+                    .map(|group| group.target_type)
+                    .any(TargetType::is_pods);
+                // What of a member that cannot be read is there, only a look tells.
+                let nothing = desired.unknown.is_empty().then_some(false);
+                if asked { Some(true) } else { there.or(nothing) }
+            }
+            Want::Frozen | Want::FrozenWithout(_) => there,
+            Want::Nothing | Want::Released => Some(false),
+        }
     }
 
     async fn observe(&self, key: &GroupKey, want: &Want<Desired>) -> Result<Observed, CloudError> {

@@ -1,7 +1,7 @@
 //! The objects of this cloud as we want them, as we see them, and the writes between the two (Decides).
 //!
 //! ```text
-//! load balancer ── listener, one per port number ── target group ── targets: instances at a NodePort
+//! load balancer ── listener, one per port number ── target group ── targets: instances at a NodePort, or pods
 //!      │
 //!      ├─ front-end security group: who may connect; one per load balancer
 //!      └─ backend security group: one per cluster; each node group admits it once, for every NodePort

@@ -17,6 +17,7 @@ mod listeners;
 mod load_balancer;
 mod nodes;
 mod openings;
+mod pods;
 mod quota;
 mod replace;
 mod security;

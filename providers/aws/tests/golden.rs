@@ -18,6 +18,7 @@ mod golden {
     mod nodes;
     mod open;
     mod openings;
+    mod pods;
     pub(crate) mod rig;
     mod scale;
     mod security;

@@ -6,7 +6,7 @@ use evenkeel_aws::{
     Context,
     annotations::TABLE,
     desired::desired,
-    model::{Desired, Security},
+    model::{Desired, Security, TargetType},
 };
 use evenkeel_core::{
     annotation::{self, KeyDoc},
@@ -212,8 +212,13 @@ fn consistent(group: &Group, desired: &Desired) -> Result<BTreeSet<String>, Test
                 .members
                 .iter()
                 .find(|member| member.service.uid == listener.marks.member());
-            let node_port = holder.and_then(|member| member.port(*port)?.node_port);
-            prop_assert_eq!(node_port, Some(target_group.node_port));
+            let asked = holder.and_then(|member| member.port(*port));
+            prop_assert!(asked.is_some(), "nobody asks for {port}");
+            let reached = asked.and_then(|asked| match target_group.target_type {
+                TargetType::Instance => asked.node_port,
+                TargetType::Ip => asked.target_port.number().or(Some(listener.port)),
+            });
+            prop_assert_eq!(reached, Some(target_group.node_port));
             served.insert(format!("{} {port}", listener.marks.member));
         }
     }

@@ -12,15 +12,15 @@ pub static TABLE: KeyTable = KeyTable {
             key: key::TYPE,
             grammar: Grammar::Exactly(&["external", "nlb", "nlb-ip"]),
             default: "none is needed",
-            doc: "Accepted so that a Service can move here as it is; the class alone decides who serves it.",
+            doc: "Accepted so that a Service can move here as it is; the class alone decides who serves it. nlb-ip means targets of type ip.",
             example: "external",
         },
         KeyDoc {
             key: key::NLB_TARGET_TYPE,
             grammar: Grammar::Exactly(&["instance", "ip"]),
             default: "instance",
-            doc: "What the targets are. Targets of type ip are not supported yet.",
-            example: "instance",
+            doc: "What the targets are: nodes at the node port, or pods at their own port. A change makes new target groups beside the old ones.",
+            example: "ip",
         },
         KeyDoc {
             key: key::SCHEME,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -92,7 +93,9 @@ impl Doing<'_> {
     ) -> Result<(), CloudError> {
         let mut waiting = vec![chunk];
         while let Some(chunk) = waiting.pop() {
-            let error = match self.client.register(arn, &chunk, self.ticket).await {
+            let outside = self.outside(&chunk);
+            let registered = self.client.register(arn, &chunk, &outside, self.ticket);
+            let error = match registered.await {
                 Ok(()) => continue,
                 Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => error,
                 Err(error) => return Err(error),
@@ -119,6 +122,21 @@ impl Doing<'_> {
         Ok(())
     }
 
+    /// The addresses that are none of the VPC's: AWS wants to be told.
+    fn outside(&self, targets: &[Target]) -> BTreeSet<Arc<str>> {
+        let prefixes = &self.seen.facts.vpc_prefixes;
+        let within = |address: IpAddr| {
+            prefixes
+                .iter()
+                .any(|prefix| prefix.net().contains(&address))
+        };
+        let addresses = targets.iter().filter(|target| {
+            let address = target.id.parse::<IpAddr>();
+            !prefixes.is_empty() && address.is_ok_and(|address| !within(address))
+        });
+        addresses.map(|target| Arc::clone(&target.id)).collect()
+    }
+
     /// What is not registered is no error to AWS.
     pub(super) async fn deregister(
         &self,
@@ -128,7 +146,9 @@ impl Doing<'_> {
         let arn = &self.target_group(target_group)?.arn;
         let all: Vec<_> = targets.iter().cloned().collect();
         for chunk in all.chunks(TARGETS) {
-            match self.client.deregister(arn, chunk, self.ticket).await {
+            let outside = self.outside(chunk);
+            let deregistered = self.client.deregister(arn, chunk, &outside, self.ticket);
+            match deregistered.await {
                 Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => {
                     self.deregister_one_by_one(arn, chunk).await?;
                 }
@@ -149,7 +169,12 @@ impl Doing<'_> {
         }
         for target in targets {
             let one = std::slice::from_ref(target);
-            match self.client.deregister(arn, one, self.ticket).await {
+            let outside = self.outside(one);
+            match self
+                .client
+                .deregister(arn, one, &outside, self.ticket)
+                .await
+            {
                 Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => {}
                 deregistered => deregistered?,
             }
@@ -158,10 +183,13 @@ impl Doing<'_> {
     }
 }
 
-/// Whether a message names an instance: `i-0a` is not named where `i-0ab` is.
+/// Whether a message names an instance or an address: `i-0a` is not named where `i-0ab` is.
 fn names(message: &str, id: &str) -> bool {
-    let part = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
-    message.split(part).any(|word| word == id)
+    let part = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':'));
+    let words = message.split(part);
+    words
+        .map(|word| word.trim_end_matches(['.', ':']))
+        .any(|word| word == id)
 }
 
 #[cfg(test)]
@@ -174,6 +202,10 @@ mod tests {
         assert!(names(message, "i-0ab"));
         assert!(names(message, "i-1"));
         assert!(!names(message, "i-0a"));
+        let message =
+            "The IP address '10.1.0.11' is not within the VPC. Choose another than 10.1.0.12.";
+        assert!(names(message, "10.1.0.11") && names(message, "10.1.0.12"));
+        assert!(!names(message, "10.1.0.1"));
         assert!(!names(message, "i-"));
     }
 }

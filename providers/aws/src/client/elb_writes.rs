@@ -187,6 +187,7 @@ impl Client {
         &self,
         arn: &CloudId,
         targets: &[Target],
+        outside: &BTreeSet<Arc<str>>,
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
         let api = self.apis().await?;
@@ -194,7 +195,7 @@ impl Client {
             .elb
             .register_targets()
             .target_group_arn(arn.as_str())
-            .set_targets(Some(targets.iter().map(described).collect()));
+            .set_targets(Some(described(targets, outside)));
         self.write(&call::REGISTER_TARGETS, ticket, request.send())
             .await?;
         Ok(())
@@ -205,6 +206,7 @@ impl Client {
         &self,
         arn: &CloudId,
         targets: &[Target],
+        outside: &BTreeSet<Arc<str>>,
         ticket: &Ticket,
     ) -> Result<(), CloudError> {
         let api = self.apis().await?;
@@ -212,7 +214,7 @@ impl Client {
             .elb
             .deregister_targets()
             .target_group_arn(arn.as_str())
-            .set_targets(Some(targets.iter().map(described).collect()));
+            .set_targets(Some(described(targets, outside)));
         self.write(&call::DEREGISTER_TARGETS, ticket, request.send())
             .await?;
         Ok(())
@@ -520,11 +522,17 @@ fn matcher(check: &HealthCheck) -> Option<types::Matcher> {
     Some(types::Matcher::builder().http_code(codes).build())
 }
 
-fn described(target: &Target) -> types::TargetDescription {
-    types::TargetDescription::builder()
-        .id(&*target.id)
-        .port(target.port.into())
-        .build()
+/// An address that is none of the VPC's has to be of all zones.
+fn described(targets: &[Target], outside: &BTreeSet<Arc<str>>) -> Vec<types::TargetDescription> {
+    let one = |target: &Target| {
+        let zone = outside.contains(&target.id).then(|| "all".to_owned());
+        types::TargetDescription::builder()
+            .id(&*target.id)
+            .port(target.port.into())
+            .set_availability_zone(zone)
+            .build()
+    };
+    targets.iter().map(one).collect()
 }
 
 fn certificate(arn: &str) -> types::Certificate {

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | Local | every | `/healthz` of the Service's health check node port: whether the node has endpoints |
 //! | Cluster | neutral | kube-proxy's own `/healthz` on port 10256, which other probes than this one may replace |
+//! | any, with pods as targets | every | a connection to the pod's port |
 //! | Cluster | lbc, ccm | a connection to the node port; for UDP, which nothing can connect to, as neutral |
 //!
 //! With the PROXY protocol AWS puts its header before an HTTP probe too, which kube-proxy does not understand: then a
@@ -26,7 +27,7 @@ pub(super) use wishes::Wishes;
 use crate::{
     Context,
     annotations::{Asked, key},
-    model::{HealthCheck, Opening, ProbePort, ProbeProtocol},
+    model::{HealthCheck, Opening, ProbePort, ProbeProtocol, TargetType},
 };
 
 /// Port of kube-proxy's own health.
@@ -41,6 +42,8 @@ const MATCHER: &str = "200-399";
 /// What a target group says to its health check.
 #[derive(Clone, Copy)]
 pub(super) struct Targets {
+    /// What they are.
+    pub(super) kind: TargetType,
     /// Nothing but datagrams goes to them.
     pub(super) udp_only: bool,
     /// They get PROXY protocol headers.
@@ -59,7 +62,7 @@ impl Wishes {
             ),
         };
         self.warn(asked, &probe, targets);
-        let numbers = numbers(asked, probe.protocol);
+        let numbers = numbers(asked, probe.protocol, targets.kind);
         let interval = self.interval.unwrap_or(numbers.interval);
         let timeout = self.timeout.unwrap_or(numbers.timeout.min(interval));
         if timeout > interval {
@@ -101,6 +104,9 @@ impl Wishes {
 
     fn probe(&self, asked: &mut Asked<'_>, targets: Targets) -> Probe {
         let neutral_profile = is_neutral(asked.intent.profile);
+        if targets.kind == TargetType::Ip {
+            return self.pod_probe(neutral_profile);
+        }
         match asked.intent.traffic_policy {
             TrafficPolicy::Local {
                 health_check_node_port,
@@ -145,6 +151,16 @@ impl Wishes {
                 "/",
             ),
         }
+    }
+
+    /// Pods are asked themselves: nobody else knows of them.
+    fn pod_probe(&self, neutral_profile: bool) -> Probe {
+        // As everywhere: a port of which nobody said that it speaks HTTP is connected to.
+        let protocol = self.protocol.unwrap_or(match &self.path {
+            Some(_) if neutral_profile => ProbeProtocol::Http,
+            _ => ProbeProtocol::Tcp,
+        });
+        Probe::chosen(protocol, self.port.unwrap_or(ProbePort::Traffic), "/")
     }
 
     fn local_probe(
@@ -225,6 +241,16 @@ impl Wishes {
                 "AWS puts the PROXY protocol's header before http and https probes too, and a target that does not expect it there \
                  fails them, kube-proxy among them. Use tcp, or probe a port that takes the header.",
             );
+        }
+        if targets.kind == TargetType::Ip {
+            if targets.udp_only && probe.port == ProbePort::Traffic {
+                asked.warn(
+                    port_key,
+                    "a target of UDP is probed over TCP at the same port, so pods that do not listen there count as unhealthy, and AWS sends \
+                     to all of them. Probe another port of the pods.",
+                );
+            }
+            return;
         }
         if targets.udp_only && probe.port == ProbePort::Traffic {
             asked.warn(
@@ -316,8 +342,9 @@ struct Numbers {
     unhealthy: u32,
 }
 
-fn numbers(asked: &Asked<'_>, protocol: ProbeProtocol) -> Numbers {
-    let local = asked.intent.traffic_policy != TrafficPolicy::Cluster;
+fn numbers(asked: &Asked<'_>, protocol: ProbeProtocol, kind: TargetType) -> Numbers {
+    let local =
+        asked.intent.traffic_policy != TrafficPolicy::Cluster && kind == TargetType::Instance;
     // AWS's own defaults of the timeout, which the cloud controller manager never sent.
     let aws_timeout = if protocol == ProbeProtocol::Http {
         6

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
+    annotation::field,
     group::Group,
     ids::{ResourceId, ServiceUid},
     intent::Intent,
@@ -14,12 +15,14 @@ use evenkeel_core::{
 
 use super::{
     health_check, listeners, load_balancer, nodes, ports::Front, security, target_groups,
-    unsupported,
+    target_type, unsupported,
 };
 use crate::{
     Context,
     annotations::{Asked, key},
-    model::{AddressType, Listener, LoadBalancer, Rule, TargetGroup, TargetType},
+    model::{
+        AddressType, Listener, LoadBalancer, Opening, Rule, Security, TargetGroup, TargetType,
+    },
     names,
 };
 
@@ -29,6 +32,7 @@ pub(super) struct Member<'a> {
     pub(super) asked: Asked<'a>,
     wishes: Wishes,
     family: IpFamily,
+    target_type: TargetType,
     /// The ports that have listeners, or would have if it were not rejected.
     serves: Vec<PortKey>,
     /// What serves it, by port number; nothing while it is rejected.
@@ -57,17 +61,30 @@ impl<'a> Member<'a> {
             load_balancer::warn_of_other_wishes(group.first(), &mut asked);
         }
         unsupported::refuse(&mut asked);
+        let target_type = target_type::read(&mut asked);
+        if target_type.is_pods() && matches!(load_balancer.security, Security::Absent(_)) {
+            let problem = Problem::new(
+                field(key::DISABLE_SECURITY_GROUP),
+                "true",
+                "cannot be combined with pods as targets, whose ports would have to be opened for clients on all nodes",
+                format!("Remove it, or set {} to instance.", key::NLB_TARGET_TYPE),
+            );
+            asked
+                .problems
+                .push(problem.with_reason(reason::UNSUPPORTED_FEATURE));
+        }
         let dualstack = load_balancer.address_type == Some(AddressType::Dualstack);
         let wishes = Wishes {
             listeners: listeners::Wishes::read(context, &mut asked),
             target_groups: target_groups::Wishes::read(&mut asked),
-            health_check: health_check::Wishes::read(&mut asked),
+            health_check: health_check::Wishes::read(&mut asked, target_type),
             nodes: nodes::selector(&mut asked),
             clients: security::Clients::read(&mut asked, &load_balancer.security, dualstack),
         };
         wishes.target_groups.check(&mut asked, &wishes.listeners);
         Self {
             family: family(&mut asked, dualstack),
+            target_type,
             asked,
             wishes,
             serves: Vec::new(),
@@ -103,6 +120,7 @@ impl<'a> Member<'a> {
             asked,
             wishes,
             family,
+            target_type,
             serves,
             listeners,
         } = self;
@@ -111,10 +129,19 @@ impl<'a> Member<'a> {
             let id = names::target_group_id(speech.to_targets, front.number);
             let attributes = wishes.target_groups.of(front.number, speech.tls.is_some());
             let targets = health_check::Targets {
+                kind: *target_type,
                 udp_only: !front.has_tcp(),
                 proxy_protocol: target_groups::Wishes::has_proxy_protocol(&attributes),
             };
             let (health_check, probe_by_default) = wishes.health_check.of(asked, targets);
+            let mut openings = health_check::Wishes::openings(context, &health_check);
+            if let Some(port) = front.reached.pod_port() {
+                let pods = Opening::of_pods(speech.to_targets, port, health_check.port);
+                openings.extend(
+                    pods.into_iter()
+                        .filter(|_| !context.node_ports.contains(&port)),
+                );
+            }
             let marks = |id: &ResourceId| {
                 let service = &asked.intent.service;
                 names::member_marks(&group.cluster, &group.key, service, retain, id.clone())
@@ -135,10 +162,10 @@ impl<'a> Member<'a> {
                 id,
                 port: front.number,
                 protocol: speech.to_targets,
-                target_type: TargetType::Instance,
+                target_type: *target_type,
                 family: *family,
-                node_port: front.node_port,
-                openings: health_check::Wishes::openings(context, &health_check),
+                node_port: front.reached.number(front.number),
+                openings,
                 nodes: wishes.nodes.clone(),
                 health_check,
                 probe_by_default,

@@ -1,22 +1,53 @@
 //! Which ports can be served, and which of them share a listener (Decides).
 //!
 //! AWS has one listener per port number. TCP and UDP of one number share one of protocol TCP_UDP, whose targets have a single port: so
-//! both need the same node port. Where they cannot share, TCP is served, or what the older member of a group asks for.
+//! both need the same node port, or the same target port where targets are pods. Where they cannot share, TCP is served, or what the older member of a group asks for.
 
 use std::collections::BTreeMap;
 
 use evenkeel_core::{
     group::Group,
     ids::ServiceUid,
-    intent::{Intent, PortIntent},
+    intent::{Intent, PortIntent, TargetPort},
     ports::{PortKey, Protocol},
     problem::{PortError, Problem, reason},
 };
 
-use crate::annotations::key;
+use super::target_type;
+use crate::{annotations::key, model::TargetType};
 
 /// The node ports of TCP and UDP of one number differ.
 pub const NODE_PORT_MISMATCH: &str = "NodePortMismatch";
+
+/// The target ports of TCP and UDP of one number differ, or may.
+pub const TARGET_PORT_MISMATCH: &str = "TargetPortMismatch";
+
+/// Where targets are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Nodes, at a node port.
+    NodePort(u16),
+    /// Pods, at a port of their own.
+    TargetPort(TargetPort),
+}
+
+impl Reached {
+    /// The port of the pods, where it is one number for all.
+    pub(super) fn pod_port(&self) -> Option<u16> {
+        match self {
+            Self::NodePort(_) => None,
+            Self::TargetPort(port) => port.number(),
+        }
+    }
+
+    /// The port that the target group of a listener is made with. Each target has its own all the same.
+    pub(super) fn number(&self, listener: u16) -> u16 {
+        match self {
+            Self::NodePort(number) => *number,
+            Self::TargetPort(port) => port.number().unwrap_or(listener),
+        }
+    }
+}
 
 /// What a listener will serve.
 pub(super) struct Front<'a> {
@@ -27,7 +58,7 @@ pub(super) struct Front<'a> {
     /// One port, or TCP and UDP of the number.
     pub(super) serves: Vec<PortKey>,
     /// Where targets are reached.
-    pub(super) node_port: u16,
+    pub(super) reached: Reached,
 }
 
 impl Front<'_> {
@@ -75,12 +106,12 @@ pub(super) fn fronts(
 ) -> (Vec<Front<'_>>, Vec<Unserved<'_>>, Vec<PortError>) {
     let (ports, errors) = group.ports();
     let mut unserved = Vec::new();
-    let mut by_number: BTreeMap<u16, Vec<(PortKey, &Intent, u16)>> = BTreeMap::new();
+    let mut by_number: BTreeMap<u16, Vec<(PortKey, &Intent, Reached)>> = BTreeMap::new();
     for (port, (member, intent)) in ports {
-        match node_port(port, intent, udp_allowed) {
-            Ok(node_port) => {
+        match reached(port, member, intent, udp_allowed) {
+            Ok(reached) => {
                 let number = by_number.entry(port.port).or_default();
-                number.push((port, member, node_port));
+                number.push((port, member, reached));
             }
             Err(problem) => unserved.push(Unserved {
                 member,
@@ -100,17 +131,17 @@ pub(super) fn fronts(
         // Of one age TCP comes first, as the ports are sorted.
         claims.sort_by_key(|(_, member, _)| age[&member.service.uid]);
         let mut claims = claims.into_iter();
-        let Some((port, member, node_port)) = claims.next() else {
+        let Some((port, member, reached)) = claims.next() else {
             continue;
         };
         let mut front = Front {
             member,
             number,
             serves: vec![port],
-            node_port,
+            reached,
         };
-        for (port, other, other_node_port) in claims {
-            match conflict(&front, port, other, other_node_port) {
+        for (port, other, reached) in claims {
+            match conflict(&front, port, other, &reached) {
                 None => front.serves.push(port),
                 Some(problem) => unserved.push(Unserved {
                     member: other,
@@ -124,8 +155,13 @@ pub(super) fn fronts(
     (fronts, unserved, errors)
 }
 
-/// The node port through which a port is served.
-fn node_port(port: PortKey, intent: &PortIntent, udp_allowed: bool) -> Result<u16, Box<Problem>> {
+/// Where the targets of a port are reached.
+fn reached(
+    port: PortKey,
+    member: &Intent,
+    intent: &PortIntent,
+    udp_allowed: bool,
+) -> Result<Reached, Box<Problem>> {
     if port.protocol == Protocol::Sctp {
         let problem = Problem::new(
             format!("spec.ports[{port}].protocol"),
@@ -145,19 +181,30 @@ fn node_port(port: PortKey, intent: &PortIntent, udp_allowed: bool) -> Result<u1
             format!("Set {} to on.", key::SOURCE_NAT),
         )));
     }
-    intent.node_port.ok_or_else(|| {
+    if target_type::of(member) == TargetType::Ip {
+        return Ok(Reached::TargetPort(intent.target_port.clone()));
+    }
+    intent.node_port.map(Reached::NodePort).ok_or_else(|| {
         let problem = Problem::new(
             format!("spec.ports[{port}].nodePort"),
             "",
             "must be set, because targets are reached through it",
-            "Set spec.allocateLoadBalancerNodePorts: true, or set the nodePort.",
+            format!(
+                "Set spec.allocateLoadBalancerNodePorts: true, or set the nodePort; or have the pods be the targets, with {}: ip.",
+                key::NLB_TARGET_TYPE
+            ),
         );
         Box::new(problem.with_reason(reason::NODE_PORT_REQUIRED))
     })
 }
 
 /// Why a port cannot share the listener of its number.
-fn conflict(front: &Front<'_>, port: PortKey, member: &Intent, node_port: u16) -> Option<Problem> {
+fn conflict(
+    front: &Front<'_>,
+    port: PortKey,
+    member: &Intent,
+    reached: &Reached,
+) -> Option<Problem> {
     let first = front.serves[0];
     if member.service.uid != front.member.service.uid {
         let problem = Problem::new(
@@ -171,16 +218,38 @@ fn conflict(front: &Front<'_>, port: PortKey, member: &Intent, node_port: u16) -
         );
         return Some(problem.with_reason(reason::PORT_CONFLICT));
     }
-    (node_port != front.node_port).then(|| {
-        let problem = Problem::new(
-            format!("spec.ports[{port}].nodePort"),
-            node_port.to_string(),
-            format!(
-                "must be {}, the nodePort of {first}: TCP and UDP of one number share a listener, whose targets have a single port",
-                front.node_port
-            ),
-            "Set both nodePorts to the same number, or use two port numbers.",
-        );
-        problem.with_reason(NODE_PORT_MISMATCH)
-    })
+    match (reached, &front.reached) {
+        (
+            Reached::TargetPort(TargetPort::Number(one)),
+            Reached::TargetPort(TargetPort::Number(other)),
+        ) if one == other => None,
+        (Reached::TargetPort(one), other) => {
+            let problem = Problem::new(
+                format!("spec.ports[{port}].targetPort"),
+                one.to_string(),
+                format!(
+                    "must be the number that {first} has too{}: TCP and UDP of one number share a listener, whose targets have a single port",
+                    match other {
+                        Reached::TargetPort(other) => format!(", which is {other}"),
+                        Reached::NodePort(_) => String::new(),
+                    }
+                ),
+                "Write the same number as the targetPort of both, or use two port numbers.",
+            );
+            Some(problem.with_reason(TARGET_PORT_MISMATCH))
+        }
+        (Reached::NodePort(one), Reached::NodePort(other)) if one == other => None,
+        (Reached::NodePort(one), other) => {
+            let problem = Problem::new(
+                format!("spec.ports[{port}].nodePort"),
+                one.to_string(),
+                format!(
+                    "must be {}, the nodePort of {first}: TCP and UDP of one number share a listener, whose targets have a single port",
+                    other.number(front.number)
+                ),
+                "Set both nodePorts to the same number, or use two port numbers.",
+            );
+            Some(problem.with_reason(NODE_PORT_MISMATCH))
+        }
+    }
 }

@@ -44,19 +44,6 @@ pub(super) fn refuse(asked: &mut Asked<'_>) {
             remove,
         );
     }
-    let ip = "asks for targets of type ip, which are not supported yet";
-    let instance = "Write instance: targets are then the nodes, reached at the node port.";
-    if asked.word(key::NLB_TARGET_TYPE) == Some("ip") {
-        unsupported(asked, key::NLB_TARGET_TYPE, ip, instance);
-    }
-    if asked.word(key::TYPE) == Some("nlb-ip") {
-        unsupported(
-            asked,
-            key::TYPE,
-            ip,
-            "Write external: targets are then the nodes, reached at the node port.",
-        );
-    }
 }
 
 /// A problem whose reason is that we do not do it.

@@ -54,6 +54,12 @@ impl Observed {
         self.len() == 0
     }
 
+    /// Whether pods are targets of any target group.
+    pub fn has_pods(&self) -> bool {
+        let mut groups = self.target_groups.values();
+        groups.any(|group| group.target_type.is_pods())
+    }
+
     /// Whether the objects are stamped to stay when their Services are deleted.
     pub fn retained(&self) -> bool {
         self.load_balancers.values().any(|lb| lb.marks.retain)

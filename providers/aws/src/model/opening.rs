@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use evenkeel_core::{net::IpFamily, ports::Protocol};
 use serde::Serialize;
 
-use super::{Facts, Pairs, Rule, RuleProtocol, Source};
+use super::{Facts, Pairs, ProbePort, Rule, RuleProtocol, Source, TargetProtocol};
 use crate::names::{self, tag};
 
 /// Ports of the nodes, and who may reach them.
@@ -50,6 +50,20 @@ impl Opening {
             first,
             last,
         }
+    }
+
+    /// What pods need that listen on a port, and are probed there or elsewhere: targets of UDP are probed over TCP.
+    pub fn of_pods(protocol: TargetProtocol, port: u16, probed: ProbePort) -> BTreeSet<Self> {
+        let probed_here = probed == ProbePort::Traffic;
+        let mut protocols = Vec::new();
+        if protocol != TargetProtocol::Udp || probed_here {
+            protocols.push(Protocol::Tcp);
+        }
+        if protocol.has_udp() {
+            protocols.push(Protocol::Udp);
+        }
+        let all = protocols.into_iter();
+        all.map(|protocol| Self::port(protocol, port)).collect()
     }
 
     /// Its rules, as far as facts tell: None while there is no backend group, and where a Service says who its clients are.

@@ -199,7 +199,7 @@ pub struct NewTargetGroup {
     pub name: Arc<str>,
     /// What is spoken to the targets.
     pub protocol: TargetProtocol,
-    /// The NodePort.
+    /// The NodePort; of pods the target port.
     pub port: u16,
     /// What its targets are.
     pub target_type: TargetType,

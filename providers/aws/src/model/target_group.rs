@@ -25,7 +25,7 @@ pub struct TargetGroup {
     pub target_type: TargetType,
     /// The family of its targets' addresses.
     pub family: IpFamily,
-    /// The NodePort that its targets are reached at.
+    /// The NodePort that its targets are reached at. Pods are reached at their target port: this one, where it is a number.
     pub node_port: u16,
     /// Which of the nodes.
     pub nodes: NodeSelector,
@@ -114,6 +114,11 @@ pub enum TargetType {
 }
 
 impl TargetType {
+    /// Whether targets are pods.
+    pub fn is_pods(self) -> bool {
+        self == Self::Ip
+    }
+
     /// As AWS writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -205,7 +210,7 @@ impl fmt::Display for HealthCheck {
 /// A target: `Id` and `Port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Target {
-    /// An instance id.
+    /// An instance id, or a pod's address.
     pub id: Arc<str>,
     /// Where it is reached.
     pub port: u16,
@@ -235,7 +240,7 @@ pub struct SeenTargetGroup {
     pub arn: CloudId,
     /// Create-only.
     pub protocol: TargetProtocol,
-    /// The NodePort when it was created, and create-only; each target carries its own.
+    /// The NodePort, or the target port of pods, when it was created, and create-only; each target carries its own.
     pub port: u16,
     /// Create-only.
     pub target_type: TargetType,

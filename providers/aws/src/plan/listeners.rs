@@ -10,7 +10,7 @@ use evenkeel_core::{
     problem::{Problem, Warning, reason},
 };
 
-use super::{View, attributes, held_by_unknown, replace::Stack, tags, taken};
+use super::{View, attributes, held_by_unknown, replace::Stack, tags, taken, targets};
 use crate::{
     model::{
         Desired, Listener, NewListener, Object, Pairs, SeenListener, SeenLoadBalancer,
@@ -88,7 +88,7 @@ fn listener(
                 let before = found.target_group.as_ref();
                 let before = before.and_then(|name| view.seen.target_groups.get(name));
                 let served = before.is_some_and(SeenTargetGroup::has_targets);
-                if served || view.nodes.has_targets(nodes) {
+                if served || targets::can_have(view, forwards_to, nodes) {
                     return;
                 }
             }
@@ -112,7 +112,7 @@ fn has_its_targets(
         );
         return false;
     }
-    group.has_targets() || !group.not_taken.is_empty() || !view.nodes.has_targets(nodes)
+    group.has_targets() || !group.not_taken.is_empty() || !targets::can_have(view, group, nodes)
 }
 
 fn new(

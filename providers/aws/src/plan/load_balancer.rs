@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     annotations::key,
-    model::{Desired, NewLoadBalancer, Object, Phase, SeenLoadBalancer, Step, SubnetMapping},
+    model::{
+        Desired, NewLoadBalancer, Object, Phase, SeenLoadBalancer, Step, SubnetMapping, TargetType,
+    },
     names::tag,
 };
 
@@ -178,10 +180,10 @@ fn change(
 
 /// Says that nodes stand in zones where the load balancer does not, if they get no traffic then.
 fn stranded(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, subnets: &[SubnetMapping]) {
-    let crosses = desired
-        .target_groups
-        .iter()
-        .all(|group| quota::Limits::of_wanted(desired, group).cross_zone);
+    let mut groups = desired.target_groups.iter();
+    let crosses = groups.all(|group| {
+        group.target_type == TargetType::Ip || quota::Limits::of_wanted(desired, group).cross_zone
+    });
     if crosses {
         return;
     }

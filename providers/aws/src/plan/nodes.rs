@@ -21,7 +21,10 @@ use evenkeel_core::{
 
 use super::View;
 use crate::{
-    model::{Desired, Facts, Observed, Security, SeenLoadBalancer, Step, facts::Instance},
+    model::{
+        Desired, Facts, Observed, Security, SeenLoadBalancer, Step, TargetGroup, TargetType,
+        facts::Instance,
+    },
     names,
 };
 
@@ -87,6 +90,16 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// A target that is no node: a pod, by a text of its own.
+    pub(super) fn pod(id: Arc<str>, zone: Option<Arc<str>>) -> Self {
+        Self {
+            id,
+            zone,
+            use_: Use::Add,
+            labels: None,
+        }
+    }
+
     /// Whether it is among the chosen.
     pub(super) fn is_chosen(&self, chosen: &NodeSelector) -> bool {
         let labels = self.labels.as_ref();
@@ -302,6 +315,12 @@ fn create_backend_group(plan: &mut Plan<Step>) {
 }
 
 fn tell_skipped(plan: &mut Plan<Step>, view: View<'_>) {
+    let of_nodes = |group: &TargetGroup| group.target_type == TargetType::Instance;
+    if let Want::Exists(desired) = view.input.want
+        && !desired.target_groups.iter().any(of_nodes)
+    {
+        return;
+    }
     let skipped: Vec<&str> = view.nodes.skipped.iter().map(NodeName::as_str).collect();
     if !skipped.is_empty() {
         plan.warnings.push(Warning::new(

@@ -19,6 +19,7 @@ use evenkeel_core::{
 use super::{
     View,
     nodes::{self, Use},
+    pods,
     replace::{Stack, Stacks},
     target_groups,
 };
@@ -32,6 +33,7 @@ use crate::{
 
 /// The openings that a target group of a load balancer needs.
 pub(super) fn needed(
+    view: View<'_>,
     desired: &Desired,
     stack: &Stack<'_>,
     want: &TargetGroup,
@@ -41,6 +43,10 @@ pub(super) fn needed(
     }
     match desired.load_balancer.security {
         Security::Given { backend: false, .. } => BTreeSet::new(),
+        _ if want.target_type.is_pods() => {
+            let pods = pods::openings(view, want).into_iter();
+            pods.chain(want.openings.iter().copied()).collect()
+        }
         _ => want.openings.clone(),
     }
 }
@@ -189,7 +195,7 @@ pub(super) fn open(
     if let Some((desired, stacks)) = desired {
         for stack in stacks.all() {
             for want in &desired.target_groups {
-                let needed = needed(desired, stack, want);
+                let needed = needed(view, desired, stack, want);
                 let found = view.seen.target_groups.get(&stack.target_group(view, want));
                 let listed = found.map(SeenTargetGroup::openings).unwrap_or_default();
                 begun |= !needed.is_subset(&listed);

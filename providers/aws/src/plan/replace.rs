@@ -13,7 +13,7 @@ use evenkeel_core::{
     plan::{Action, Change, Disturbance, Plan, Reason, Until, approved},
 };
 
-use super::{View, load_balancer_id, tags};
+use super::{View, load_balancer_id, tags, targets};
 use crate::{
     model::{
         Desired, NamedLoadBalancer, Object, Phase, Security, SeenLoadBalancer, Step, TargetGroup,
@@ -270,13 +270,13 @@ pub(super) fn switch(
 /// Whether clients can be sent there: it is active, and forwards every port to targets of which each was judged.
 fn serves(view: View<'_>, desired: &Desired, stack: &Stack<'_>, live: &SeenLoadBalancer) -> bool {
     let judged = |group: &TargetGroup| {
-        let targets = view
+        let seen = view
             .seen
             .target_groups
-            .get(&stack.target_group(view, group))
-            .and_then(|group| group.targets.as_ref());
-        targets.is_some_and(|targets| {
-            (!targets.is_empty() || !view.nodes.has_targets(&group.nodes))
+            .get(&stack.target_group(view, group));
+        let known = seen.and_then(|seen| Some((seen, seen.targets.as_ref()?)));
+        known.is_some_and(|(seen, targets)| {
+            (!targets.is_empty() || !targets::can_have(view, seen, &group.nodes))
                 && targets.values().all(|state| *state != TargetState::Initial)
         })
     };

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{
         Desired, HealthCheck, NewTargetGroup, Object, Opening, ProbePort, ProbeProtocol,
-        SeenTargetGroup, Step, TargetGroup, opening,
+        SeenTargetGroup, Step, TargetGroup, TargetType, opening,
     },
     names::tag,
 };
@@ -52,7 +52,7 @@ fn create(
 ) {
     let (health_check, probe) = choose_probe(plan, view, want, None);
     let detail = format!("{} :{}, {health_check}", want.protocol, want.node_port);
-    let own = [(tag::NODE_PORT, want.node_port.to_string().into())];
+    let own = node_port(want, want.node_port.to_string().into());
     let mut all_tags = tags::all(
         view,
         desired,
@@ -60,7 +60,7 @@ fn create(
         &attributes::kept(&want.attributes),
         own.into_iter().chain(probe),
     );
-    all_tags.extend(opening::list(&openings::needed(desired, stack, want)));
+    all_tags.extend(opening::list(&openings::needed(view, desired, stack, want)));
     all_tags.extend(chosen::note(&want.nodes));
     let new = NewTargetGroup {
         name,
@@ -87,7 +87,7 @@ fn change(
     (name, found): (&Arc<str>, &SeenTargetGroup),
 ) {
     let (health_check, probe) = choose_probe(plan, view, want, Some(found));
-    let needed = openings::needed(desired, stack, want);
+    let needed = openings::needed(view, desired, stack, want);
     // What the targets rest on is open first.
     if health_check != found.health_check && openings::are_ready(view, found, &needed) {
         let change = Change::new(
@@ -126,9 +126,10 @@ fn change(
         desired,
         &want.marks,
         &kept,
-        [(tag::NODE_PORT, noted)].into_iter().chain(probe),
+        node_port(want, noted).into_iter().chain(probe),
     );
-    let listed = openings::listed(view, found, needed.clone(), is_settled(view, want, found));
+    let settled = is_settled(view, want, found) && !want.target_type.is_pods();
+    let listed = openings::listed(view, found, needed.clone(), settled);
     all.extend(opening::list(&listed));
     all.extend(chosen::note(&found.nodes()));
     tags::follow(plan, object(), &want.id, &found.tags, &all);
@@ -157,7 +158,9 @@ pub(super) fn needed_when_settled(
         .all()
         .flat_map(of_stack)
         .find(|(stack, want)| stack.target_group(view, want) == *name)?;
-    is_settled(view, want, found).then(|| openings::needed(desired, stack, want))
+    // Which ports pods listen on changes with the pods: what was opened for them stays as long as the target group.
+    let settled = is_settled(view, want, found) && !want.target_type.is_pods();
+    settled.then(|| openings::needed(view, desired, stack, want))
 }
 
 /// Whether nothing that uses an opening is left of what was wanted before.
@@ -165,6 +168,11 @@ fn is_settled(view: View<'_>, want: &TargetGroup, found: &SeenTargetGroup) -> bo
     // What it says is said when the check is written.
     let (health_check, _) = choose_probe(&mut Plan::empty(), view, want, Some(found));
     health_check == found.health_check && found.node_port() == want.node_port
+}
+
+/// The tag that remembers at which port nodes are targets.
+fn node_port(want: &TargetGroup, port: Arc<str>) -> Option<(&'static str, Arc<str>)> {
+    (want.target_type == TargetType::Instance).then_some((tag::NODE_PORT, port))
 }
 
 /// The health check, and the tag that remembers it where nobody chose it and kube-proxy's health did not answer: it is asked only

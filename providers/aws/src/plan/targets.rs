@@ -16,13 +16,16 @@ use std::{
 use super::{
     View, chosen,
     nodes::{self, Member, Use, some},
-    openings,
+    openings, pods,
     quota::Limits,
     tags,
 };
 use crate::{
     desired::attributes::CROSS_ZONE,
-    model::{Desired, Marks, Object, Opening, Pairs, SeenTargetGroup, Step, Target, TargetState},
+    model::{
+        Desired, Marks, Object, Opening, Pairs, SeenTargetGroup, Step, Target, TargetState,
+        TargetType,
+    },
     names::tag,
 };
 use evenkeel_core::{
@@ -64,6 +67,9 @@ pub(super) fn follow(
     whom: Whom<'_>,
     limits: &Limits,
 ) {
+    if found.target_type == TargetType::Ip {
+        return pods::follow(plan, view, name, found, limits);
+    }
     chosen::tell_none(plan, view, found, whom.nodes);
     let Some(known) = &found.targets else {
         return follow_unread(plan, view, name, found, whom, limits);
@@ -122,7 +128,7 @@ pub(super) fn follow(
         plan,
         name,
         found,
-        port,
+        Some(port),
         Some(present.len()),
         register,
         leave,
@@ -159,22 +165,22 @@ fn hold_back(
     }
 }
 
-/// Registers and deregisters.
-fn write(
+/// Registers and deregisters, where all are reached at one port, or each at its own.
+pub(super) fn write(
     plan: &mut Plan<Step>,
     name: &Arc<str>,
     found: &SeenTargetGroup,
-    port: u16,
+    port: Option<u16>,
     count: Option<usize>,
     register: BTreeSet<Target>,
     leave: BTreeSet<Target>,
 ) {
     let change = |detail: String, sign: char, moved: &BTreeSet<Target>| {
-        let mut shown: Vec<String> = moved
-            .iter()
-            .take(SHOWN)
-            .map(|target| format!("{sign}{}", target.id))
-            .collect();
+        let one = |target: &Target| match port {
+            Some(_) => format!("{sign}{}", target.id),
+            None => format!("{sign}{} :{}", target.id, target.port),
+        };
+        let mut shown: Vec<String> = moved.iter().take(SHOWN).map(one).collect();
         if moved.len() > SHOWN {
             shown.push(format!("{sign}{} more", moved.len() - SHOWN));
         }
@@ -188,7 +194,11 @@ fn write(
         .because(vec![Reason::new("targets", from, shown.join(" "))])
     };
     if !register.is_empty() {
-        let change = change(format!("register targets at :{port}"), '+', &register);
+        let detail = match port {
+            Some(port) => format!("register targets at :{port}"),
+            None => "register targets".to_owned(),
+        };
+        let change = change(detail, '+', &register);
         plan.step(
             Step::Register {
                 target_group: Arc::clone(name),
@@ -276,7 +286,15 @@ fn follow_unread(
         .collect();
     hold_back(plan, view, found, needed, &mut register);
     not_taken(plan, found);
-    write(plan, name, found, port, None, register, BTreeSet::new());
+    write(
+        plan,
+        name,
+        found,
+        Some(port),
+        None,
+        register,
+        BTreeSet::new(),
+    );
 }
 
 /// The ids of the instances that shall be targets, ascending.
@@ -318,26 +336,41 @@ fn wanted<'a>(
     }
     let all = usable.len();
     let chosen = limits.choose(usable);
-    if chosen.len() < all {
-        let warning = Warning::new(
-            reason::QUOTA_EXCEEDED,
-            format!(
-                "{} of {all} nodes are targets of each port, because AWS takes no more: 500 targets per zone of a load balancer, 500 \
-                 in all with cross-zone load balancing, and a node counts once per port.",
-                chosen.len(),
-            ),
-        );
-        if !plan.warnings.contains(&warning) {
-            plan.warnings.push(warning);
-        }
-    }
+    tell_quota(plan, chosen.len(), all, "nodes");
     chosen.into_iter().map(|member| &member.id).collect()
+}
+
+/// Says that AWS takes fewer targets than there are.
+pub(super) fn tell_quota(plan: &mut Plan<Step>, chosen: usize, all: usize, what: &str) {
+    if chosen >= all {
+        return;
+    }
+    let one = what.trim_end_matches('s');
+    let warning = Warning::new(
+        reason::QUOTA_EXCEEDED,
+        format!(
+            "{chosen} of {all} {what} are targets of each port, because AWS takes no more: 500 targets per zone of a load balancer, 500 \
+             in all with cross-zone load balancing, and a {one} counts once per port.",
+        ),
+    );
+    if !plan.warnings.contains(&warning) {
+        plan.warnings.push(warning);
+    }
+}
+
+/// Whether a target group can have targets now: one of nodes, these.
+pub(super) fn can_have(view: View<'_>, group: &SeenTargetGroup, nodes: &NodeSelector) -> bool {
+    match group.target_type {
+        TargetType::Instance => view.nodes.has_targets(nodes),
+        TargetType::Ip => pods::has_targets(view, group),
+    }
 }
 
 /// The targets of all target groups of the group, or of one member: what a new one begins with while no node can be a target.
 fn last_targets<'a>(view: View<'a>, of: Option<&Marks>) -> Vec<&'a Arc<str>> {
     let targets = view.seen.target_groups.values();
     let ids: BTreeSet<&Arc<str>> = targets
+        .filter(|group| group.target_type == TargetType::Instance)
         .filter(|group| of.is_none_or(|of| of.member == group.marks.member))
         .filter_map(|group| group.targets.as_ref())
         .flatten()
@@ -499,7 +532,7 @@ fn moving_since(found: &SeenTargetGroup, port: u16) -> Option<Timestamp> {
 }
 
 /// Tells which targets AWS would not take, and asks again later.
-fn not_taken(plan: &mut Plan<Step>, found: &SeenTargetGroup) {
+pub(super) fn not_taken(plan: &mut Plan<Step>, found: &SeenTargetGroup) {
     let Some((target, why)) = found.not_taken.first_key_value() else {
         return;
     };

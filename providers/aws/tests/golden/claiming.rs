@@ -31,14 +31,6 @@ fn row_001_a_plain_service_is_an_internal_load_balancer_on_instances() {
 }
 
 #[test]
-fn changed_006_ip_targets_are_refused() {
-    let asking = plain()
-        .aws("type", "nlb-ip")
-        .aws("nlb-target-type", "instance");
-    asking.is_refused_for("type");
-}
-
-#[test]
 fn row_007_a_target_type_that_there_is_not_is_refused() {
     plain()
         .aws("nlb-target-type", "lambda")

@@ -32,12 +32,6 @@ fn row_078_a_connection_to_the_health_check_node_port_says_nothing() {
 }
 
 #[test]
-fn changed_079_ip_targets_are_refused() {
-    let asking = web().local(32222).aws("nlb-target-type", "ip");
-    asking.is_refused_for("nlb-target-type");
-}
-
-#[test]
 fn row_080_policy_local_probed_on_the_traffic_port() {
     let got = web()
         .local(32222)
@@ -92,14 +86,6 @@ fn row_084_a_port_by_its_name_is_its_node_port_for_all() {
             .aws("healthcheck-port", wrong)
             .is_refused_for("healthcheck-port");
     }
-}
-
-#[test]
-fn changed_085_ip_targets_are_refused() {
-    let asking = service(&["admin:9000/TCP>30990"])
-        .aws("healthcheck-port", "admin")
-        .aws("nlb-target-type", "ip");
-    asking.is_refused_for("nlb-target-type");
 }
 
 #[test]

@@ -7,13 +7,6 @@ use serde_json::json;
 use super::rig::*;
 
 #[test]
-fn changed_136_ip_targets_are_refused() {
-    plain()
-        .aws("nlb-target-type", "ip")
-        .is_refused_for("nlb-target-type");
-}
-
-#[test]
 fn row_137_the_first_family_is_that_of_the_targets() {
     let got = plain().spec("ipFamilies", json!(["IPv4", "IPv6"])).gets();
     let got = got.warning_with("over IPv4 only");

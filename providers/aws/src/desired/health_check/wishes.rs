@@ -10,7 +10,7 @@ use evenkeel_core::{
 
 use crate::{
     annotations::{Asked, key},
-    model::{ProbePort, ProbeProtocol},
+    model::{ProbePort, ProbeProtocol, TargetType},
 };
 
 /// What one Service asks, a neutral key before the cloud's.
@@ -27,7 +27,7 @@ pub(in crate::desired) struct Wishes {
 
 impl Wishes {
     /// Reads what a Service asks.
-    pub(in crate::desired) fn read(asked: &mut Asked<'_>) -> Self {
+    pub(in crate::desired) fn read(asked: &mut Asked<'_>, kind: TargetType) -> Self {
         let theirs = asked.word(key::HEALTH_PROTOCOL).map(|word| match word {
             "http" => ProbeProtocol::Http,
             "https" => ProbeProtocol::Https,
@@ -86,7 +86,7 @@ impl Wishes {
         let path = asked.text(key::HEALTH_PATH);
         Self {
             protocol: protocol.or(theirs),
-            port: port.or_else(|| read_port(asked)),
+            port: port.or_else(|| read_port(asked, kind)),
             path: options.path.clone().or(path),
             matcher: matcher(asked),
             interval,
@@ -102,14 +102,26 @@ impl Wishes {
     }
 }
 
-/// A number, the name of a port of the Service for its node port, or `traffic-port`.
-fn read_port(asked: &mut Asked<'_>) -> Option<ProbePort> {
+/// A number, the name of a port of the Service for where its targets are reached, or `traffic-port`.
+fn read_port(asked: &mut Asked<'_>, kind: TargetType) -> Option<ProbePort> {
     let written = asked.text(key::HEALTH_PORT)?;
     let named = asked
         .intent
         .ports
         .iter()
         .find(|port| port.name.as_deref() == Some(&written));
+    if let Some(port) = named
+        && kind == TargetType::Ip
+    {
+        if port.target_port.number().is_none() {
+            asked.wrong(
+                key::HEALTH_PORT,
+                "names a port whose targetPort is a name, which may be another number on each pod",
+                "Write the number that the pods answer on.",
+            );
+        }
+        return port.target_port.number().map(ProbePort::Number);
+    }
     if let Some(port) = named {
         if port.node_port.is_none() {
             asked.wrong(

@@ -1,0 +1,255 @@
+//! Which pods are the targets of a target group of type ip, and the way there (Decides).
+//!
+//! Targets are what the EndpointSlices of the Service say, each at its own port. New targets are registered before old ones leave.
+//! Pods that are not ready, or leave and serve as yet, stay while no other is ready. A Service without any endpoint has no target: an
+//! address that a pod gave back may be another's at once. Where the endpoints are not known nothing changes.
+//!
+//! Pods are reached through the security groups of their nodes, which is what the VPC CNI does unless a pod has groups of its own: these
+//! have an opening for each port (see `openings`), which stays as long as the target group.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use evenkeel_core::{
+    endpoints::{Endpoint, Use},
+    net::IpFamily,
+    plan::{Plan, Planned, Reason, Until},
+    ports::{PortKey, Protocol},
+};
+
+use super::{
+    View,
+    nodes::{self, Member},
+    openings,
+    quota::Limits,
+    tags, targets,
+};
+use crate::{
+    model::{
+        Marks, Object, Opening, ProbePort, SeenTargetGroup, Step, Target, TargetGroup,
+        TargetProtocol, opening,
+    },
+    names::tag,
+};
+
+/// Brings the targets of a target group up to date.
+pub(super) fn follow(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    limits: &Limits,
+) {
+    let Some(endpoints) = Of::found(found).and_then(|of| endpoints(view, &of)) else {
+        return;
+    };
+    let Some(known) = &found.targets else {
+        // A bulk look has none, and pods come and go while nobody looks.
+        plan.wait(
+            found.marks.id.clone(),
+            "a fresh look at the targets",
+            Until::FreshRead,
+        );
+        return;
+    };
+    let present: BTreeSet<&Target> = known
+        .iter()
+        .filter(|(_, state)| state.is_registered())
+        .map(|(target, _)| target)
+        .collect();
+    let wanted = wanted(plan, &endpoints, &present, limits);
+    let mut register: BTreeSet<Target> = wanted
+        .iter()
+        .filter(|target| !present.contains(*target) && !found.not_taken.contains_key(*target))
+        .cloned()
+        .collect();
+    let mut leave: BTreeSet<Target> = present
+        .iter()
+        .filter(|target| !wanted.contains(**target))
+        .map(|target| (*target).clone())
+        .collect();
+    // What is wanted is there before the last of the others goes.
+    let served = wanted.iter().any(|target| present.contains(target));
+    if !wanted.is_empty() && !served {
+        leave.clear();
+    }
+    targets::not_taken(plan, found);
+    hold_back(plan, view, name, found, &mut register);
+    targets::write(
+        plan,
+        name,
+        found,
+        None,
+        Some(present.len()),
+        register,
+        leave,
+    );
+}
+
+/// Whether a target group can have targets now: with endpoints that nobody knows it may.
+pub(super) fn has_targets(view: View<'_>, group: &SeenTargetGroup) -> bool {
+    let known = Of::found(group).and_then(|of| endpoints(view, &of));
+    known.is_none_or(|known| known.iter().any(|endpoint| endpoint.use_ == Use::Add))
+}
+
+/// What decides whose endpoints are a target group's.
+struct Of<'a> {
+    marks: &'a Marks,
+    port: u16,
+    protocol: TargetProtocol,
+    family: IpFamily,
+}
+
+impl<'a> Of<'a> {
+    fn found(group: &'a SeenTargetGroup) -> Option<Self> {
+        Some(Self {
+            marks: &group.marks,
+            port: group.listener_port()?,
+            protocol: group.protocol,
+            family: group.family,
+        })
+    }
+}
+
+/// The endpoints of a target group's family; None where they are not known.
+fn endpoints<'a>(view: View<'a>, of: &Of<'_>) -> Option<Vec<&'a Endpoint>> {
+    let service = view.input.endpoints.of(&of.marks.member())?;
+    let mut known = false;
+    let mut all = Vec::new();
+    for protocol in spoken(of.protocol) {
+        let key = PortKey {
+            port: of.port,
+            protocol: *protocol,
+        };
+        if let Some(endpoints) = service.get(&key) {
+            known = true;
+            all.extend(endpoints);
+        }
+    }
+    all.retain(|endpoint| IpFamily::of(endpoint.address) == of.family);
+    // A port that the Service does not have any more goes with its listener.
+    known.then_some(all)
+}
+
+fn spoken(protocol: TargetProtocol) -> &'static [Protocol] {
+    match protocol {
+        TargetProtocol::Tcp | TargetProtocol::Tls => &[Protocol::Tcp],
+        TargetProtocol::Udp => &[Protocol::Udp],
+        TargetProtocol::TcpUdp => &[Protocol::Tcp, Protocol::Udp],
+    }
+}
+
+fn target(endpoint: &Endpoint) -> Target {
+    Target {
+        id: endpoint.address.to_string().into(),
+        port: endpoint.port,
+    }
+}
+
+/// The targets that shall be: the ready ones, as many as AWS takes; where none is ready those that are targets already and are there
+/// as yet.
+fn wanted(
+    plan: &mut Plan<Step>,
+    endpoints: &[&Endpoint],
+    present: &BTreeSet<&Target>,
+    limits: &Limits,
+) -> BTreeSet<Target> {
+    let ready = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.use_ == Use::Add);
+    let ready: BTreeMap<Arc<str>, (Target, Member)> = ready
+        .map(|endpoint| {
+            let target = target(endpoint);
+            let id: Arc<str> = format!("{} {}", target.id, target.port).into();
+            let member = Member::pod(Arc::clone(&id), endpoint.zone.clone());
+            (id, (target, member))
+        })
+        .collect();
+    if ready.is_empty() {
+        let last = endpoints.iter().map(|endpoint| target(endpoint));
+        return last.filter(|target| present.contains(target)).collect();
+    }
+    let chosen = limits.choose(ready.values().map(|(_, member)| member).collect());
+    targets::tell_quota(plan, chosen.len(), ready.len(), "endpoints");
+    let chosen = chosen
+        .into_iter()
+        .filter_map(|member| ready.get(&member.id));
+    chosen.map(|(target, _)| target.clone()).collect()
+}
+
+/// What the pods of a target group need the nodes to admit, as far as its endpoints are known.
+pub(super) fn openings(view: View<'_>, want: &TargetGroup) -> BTreeSet<Opening> {
+    let of = Of {
+        marks: &want.marks,
+        port: want.port,
+        protocol: want.protocol,
+        family: want.family,
+    };
+    let endpoints = endpoints(view, &of).unwrap_or_default();
+    let ports: BTreeSet<u16> = endpoints.iter().map(|endpoint| endpoint.port).collect();
+    opened(view, ports, want.protocol, want.health_check.port)
+}
+
+/// What is opened for pods at these ports, beside the range of NodePorts.
+fn opened(
+    view: View<'_>,
+    ports: impl IntoIterator<Item = u16>,
+    protocol: TargetProtocol,
+    probed: ProbePort,
+) -> BTreeSet<Opening> {
+    let always = &view.context.node_ports;
+    let ports = ports.into_iter().filter(|port| !always.contains(port));
+    ports
+        .flat_map(|port| Opening::of_pods(protocol, port, probed))
+        .collect()
+}
+
+/// Takes out the targets whose nodes do not admit the load balancers at their port yet. Where the plan of the target group itself does
+/// not, what is missing is listed here, so that it is opened next.
+fn hold_back(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    name: &Arc<str>,
+    found: &SeenTargetGroup,
+    register: &mut BTreeSet<Target>,
+) {
+    // Where they cannot be admitted somebody may have opened the way by hand.
+    if !view.behind_backend || register.is_empty() || nodes::admission_failed(view) {
+        return;
+    }
+    // Which groups the nodes have is found when they are admitted themselves.
+    if !view.unadmitted.is_empty() {
+        register.clear();
+        return nodes::admit(plan, view, view.unadmitted.clone());
+    }
+    let needed = |port: u16| opened(view, [port], found.protocol, found.health_check.port);
+    let all: BTreeSet<Opening> = register
+        .iter()
+        .flat_map(|target| needed(target.port))
+        .collect();
+    let listed = found.openings();
+    let is_planned = |planned: &Planned<Step>| {
+        let Step::Tag { object, set, .. } = &planned.step else {
+            return false;
+        };
+        *object == Object::TargetGroup(Arc::clone(name)) && set.contains_key(tag::OPENINGS)
+    };
+    if !all.is_subset(&listed) && !plan.steps.iter().any(is_planned) {
+        let all: BTreeSet<Opening> = listed.union(&all).copied().collect();
+        let text = |openings: &BTreeSet<Opening>| {
+            let texts: Vec<_> = openings.iter().map(Opening::to_string).collect();
+            texts.join(" ")
+        };
+        tags::write(
+            plan,
+            Object::TargetGroup(Arc::clone(name)),
+            found.marks.id.clone(),
+            opening::list(&all),
+            BTreeSet::new(),
+            vec![Reason::new("openings", text(&listed), text(&all))],
+        );
+    }
+    register.retain(|target| openings::are_ready(view, found, &needed(target.port)));
+}
