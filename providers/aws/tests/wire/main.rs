@@ -45,6 +45,8 @@ mod on_fake {
     mod failing;
     mod kinds;
     mod openings;
+    mod over_time;
+    mod replays;
     mod rows;
     mod stage;
 }
