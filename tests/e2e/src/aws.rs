@@ -58,7 +58,7 @@ impl AwsWorld {
     }
 
     async fn of(plane: Options, kube_proxy: bool, nodes: usize, run: &[&str]) -> Result<Self> {
-        let aws = Aws::moto().await?;
+        let aws = Aws::of_environment().await?;
         let options = aws::WorldOptions {
             nodes,
             ..aws::WorldOptions::default()

@@ -119,6 +119,18 @@ impl Aws {
         })
     }
 
+    /// The backend that `EVENKEEL_AWS` names: `fake`, or `moto` as without it.
+    ///
+    /// # Errors
+    /// As [`Aws::moto`]; when it names another.
+    pub async fn of_environment() -> Result<Self> {
+        match std::env::var("EVENKEEL_AWS").as_deref() {
+            Ok("fake") => Self::fake(Settings::default()).await,
+            Ok("moto" | "") | Err(_) => Self::moto().await,
+            Ok(other) => bail!("EVENKEEL_AWS={other}: it is `moto` or `fake`"),
+        }
+    }
+
     /// The fake, where this is one.
     #[must_use]
     pub fn as_fake(&self) -> Option<&Arc<FakeAws>> {
