@@ -76,8 +76,11 @@ impl Probe {
         if all.contains_key("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
             all.remove("AWS_EC2_METADATA_DISABLED");
         }
+        // Named without its crate, as tests are.
+        let (_, module) = module_path!().split_once("::").context("a module")?;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "probe::asks", "--ignored", "--nocapture"])
+            .args(["--exact", &format!("{module}::asks")])
+            .args(["--ignored", "--nocapture"])
             .env_clear()
             .envs(all)
             .env(CONFIG, config.to_string())
