@@ -3,7 +3,7 @@
 mod nodes;
 
 use anyhow::{Context as _, Result};
-use evenkeel_harness::aws::{self, Aws};
+use evenkeel_harness::aws::{self, Aws, Call, Mark};
 use evenkeel_harness::control_plane::Options;
 
 pub use nodes::AwsNodes;
@@ -106,6 +106,14 @@ impl AwsWorld {
         self.nodes.leave(name).await?;
         self.site.nodes.retain(|one| one.private_dns_name != *name);
         Ok(())
+    }
+
+    /// The names of the writes that were answered since, in their order. What a write did can be seen before its answer is: wait for them.
+    #[must_use]
+    pub fn writes_since(&self, mark: Mark) -> Vec<String> {
+        let calls = self.aws.calls().since(mark);
+        let writes = calls.iter().filter(|call| !call.is_read());
+        writes.map(Call::name).collect()
     }
 
     /// Takes everything down; fails if a request was seen that AWS's model forbids.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::aws::AwsWorld;
 use evenkeel_e2e::look::{LIMIT, ingress};
-use evenkeel_harness::aws::{Call, Mark, State};
+use evenkeel_harness::aws::{Mark, State};
 use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -135,16 +135,10 @@ async fn expected_targets(world: &AwsWorld, name: &str) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// What was written to AWS, of calls.
-fn writes(calls: &[Call]) -> Vec<String> {
-    let writes = calls.iter().filter(|call| !call.is_read());
-    writes.map(Call::name).collect()
-}
-
-/// Waits until these writes were answered, and no other. What a write did can be seen before its answer is.
+/// Waits until these writes were answered, and no other.
 async fn written(world: &AwsWorld, since: Mark, expected: &[&str]) -> Result<()> {
     eventually("the expected writes", LIMIT, || async {
-        let written = writes(&world.aws.calls().since(since));
+        let written = world.writes_since(since);
         ensure!(written == expected, "{written:?}");
         Ok(())
     })
@@ -483,7 +477,7 @@ async fn plan_and_status_tell_what_is_there(world: &AwsWorld) -> Result<()> {
     for part in ["shop", "Active", &hostname] {
         ensure!(said.contains(part), "{part:?} is not in {said}");
     }
-    let written = writes(&world.aws.calls().since(mark));
+    let written = world.writes_since(mark);
     ensure!(written.is_empty(), "{written:?}");
     Ok(())
 }
@@ -502,7 +496,7 @@ async fn a_restart_writes_nothing(world: &mut AwsWorld) -> Result<()> {
     })
     .await?;
     ensure!(served(world, "shop").await? == before);
-    let written = writes(&world.aws.calls().since(mark));
+    let written = world.writes_since(mark);
     ensure!(written.is_empty(), "{written:?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::aws::AwsWorld;
 use evenkeel_e2e::look::LIMIT;
-use evenkeel_harness::aws::{Call, Mark, State};
+use evenkeel_harness::aws::{Mark, State};
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -83,9 +83,7 @@ async fn has_targets(world: &AwsWorld, want: &[&str]) -> Result<()> {
 /// Waits until these writes were answered, and no other, in whichever order.
 async fn written(world: &AwsWorld, since: Mark, want: &[&str]) -> Result<()> {
     eventually("the expected writes", LIMIT, || async {
-        let calls = world.aws.calls().since(since);
-        let writes = calls.iter().filter(|call| !call.is_read());
-        let mut writes: Vec<_> = writes.map(Call::name).collect();
+        let mut writes = world.writes_since(since);
         writes.sort();
         ensure!(writes == want, "{writes:?}");
         Ok(())
