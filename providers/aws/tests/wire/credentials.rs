@@ -44,6 +44,23 @@ impl Place {
         }
     }
 
+    /// A process that gets its keys from the agent as a pod does, and the file of its token.
+    fn pod(&self, agent: &Metadata) -> Result<(Probe, tempfile::NamedTempFile)> {
+        let token = tempfile::NamedTempFile::new()?;
+        std::fs::write(&token, "pod-token")?;
+        let environment = [
+            ("AWS_ENDPOINT_URL", &*self.aws.endpoint()),
+            ("AWS_REGION", self.aws.region()),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.pod()),
+            (
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                &token.path().to_string_lossy(),
+            ),
+        ];
+        let probe = Probe::start(&environment, json!({"node": self.node()?}))?;
+        Ok((probe, token))
+    }
+
     /// That this was found, and that every call but the first `unsigned` was signed with `key`.
     fn found(
         &self,
@@ -269,19 +286,7 @@ async fn keys_that_are_renewed() -> Result<()> {
     let place = Place::new().await?;
     let first = place.aws.session(&place.role).await?;
     let agent = Metadata::start(place.given(Some((first.clone(), A_MOMENT)))).await?;
-    let home = tempfile::tempdir()?;
-    let token = home.path().join("token");
-    std::fs::write(&token, "pod-token")?;
-    let environment = [
-        ("AWS_ENDPOINT_URL", &*place.aws.endpoint()),
-        ("AWS_REGION", place.aws.region()),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.pod()),
-        (
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-            &token.to_string_lossy(),
-        ),
-    ];
-    let mut probe = Probe::start(&environment, json!({"node": place.node()?}))?;
+    let (mut probe, _token) = place.pod(&agent)?;
     probe.ask().await?.good()?;
     let second = place.aws.session(&place.role).await?;
     agent.give(Some((second.clone(), AN_HOUR)));
@@ -304,19 +309,7 @@ async fn keys_that_end_and_come_back() -> Result<()> {
     let place = Place::new().await?;
     let key = place.aws.session(&place.role).await?;
     let agent = Metadata::start(place.given(Some((key.clone(), A_MOMENT)))).await?;
-    let home = tempfile::tempdir()?;
-    let token = home.path().join("token");
-    std::fs::write(&token, "pod-token")?;
-    let environment = [
-        ("AWS_ENDPOINT_URL", &*place.aws.endpoint()),
-        ("AWS_REGION", place.aws.region()),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.pod()),
-        (
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-            &token.to_string_lossy(),
-        ),
-    ];
-    let mut probe = Probe::start(&environment, json!({"node": place.node()?}))?;
+    let (mut probe, _token) = place.pod(&agent)?;
     probe.ask().await?.good()?;
     agent.give(None);
     let told = probe.ask().await?;
