@@ -52,6 +52,11 @@ impl ListenerProtocol {
             Self::Tls => "TLS",
         }
     }
+
+    /// Whether clients send datagrams.
+    pub fn has_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::TcpUdp)
+    }
 }
 
 impl fmt::Display for ListenerProtocol {

@@ -1,7 +1,8 @@
 //! Attributes: those asked for, and those once set and asked for no more, which go back to AWS's defaults (Decides).
 //!
-//! An object says in a tag which of its attributes we keep. On a live object the tag comes before the attribute and goes after
-//! it, so that none is ever set that cannot be found to be reset. What the tag does not name is somebody else's.
+//! An object says in a tag which of its attributes we keep, and a load balancer which of the fields that are set like them. On a
+//! live object the tag comes before the attribute and goes after it, so that none is ever set that cannot be found to be reset.
+//! What the tag does not name is somebody else's.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -23,10 +24,10 @@ use crate::{
     names::{self, field, tag},
 };
 
-/// Whether rules shall hold for traffic through PrivateLink: as asked for, else as AWS has it where it was once asked for.
+/// Whether rules shall hold for traffic through PrivateLink: as asked for, or as AWS has it, where the tag says that it is ours to
+/// say; None: as it is.
 pub(super) fn private_link(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> Option<bool> {
-    let once = once(live, field::PRIVATE_LINK);
-    wanted.private_link_rules.or(once.then_some(true))
+    once(live, field::PRIVATE_LINK).then_some(wanted.private_link_rules.unwrap_or(true))
 }
 
 /// The addresses that a live load balancer shall have: as asked for, else AWS's default where others were once asked for.
@@ -42,7 +43,8 @@ pub(super) fn source_nat(wanted: &LoadBalancer, live: &SeenLoadBalancer) -> Opti
     wanted.source_nat.or(off.then_some(false))
 }
 
-fn once(live: &SeenLoadBalancer, field: &str) -> bool {
+/// Whether the tag lists a field: it was asked for once, and may have been set.
+pub(super) fn once(live: &SeenLoadBalancer, field: &str) -> bool {
     names::listed(&live.tags, tag::ATTRIBUTES).contains(field)
 }
 

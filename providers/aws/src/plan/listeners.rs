@@ -75,6 +75,11 @@ fn listener(
     let Some(forwards_to) = forwards_to else {
         return;
     };
+    // So does source NAT, without which a dualstack load balancer takes no listener of UDP.
+    let wants_nat = desired.load_balancer.source_nat == Some(true) && want.protocol.has_udp();
+    if wants_nat && !live.source_nat && found.is_none_or(|found| !found.protocol.has_udp()) {
+        return;
+    }
     match found {
         None => {
             if has_its_targets(plan, view, forwards_to, nodes) {

@@ -9,14 +9,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
     digest::Digest,
-    plan::{Plan, Reason, Until},
+    plan::{Plan, Planned, Reason, Until},
 };
 use serde::Serialize;
 
 use super::{View, load_balancer_id, replace::Stacks, tags};
 use crate::{
     model::{Desired, Listener, Object, Pairs, Step, TargetGroup, Tls},
-    names::tag,
+    names::{self, tag},
 };
 
 #[derive(Serialize)]
@@ -97,13 +97,20 @@ pub(super) fn look(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, sta
     }
 }
 
-/// Notes that all is done. The caller has nothing else left to do.
+/// Notes that all is done, where nothing else is left to do but tags of the load balancer: they come in one call.
 pub(super) fn note(plan: &mut Plan<Step>, desired: &Desired, stacks: &Stacks<'_>) {
     let Some(live) = stacks.main.live else {
         return;
     };
-    let idle = plan.steps.is_empty() && plan.waits.is_empty();
-    if !idle || !live.listeners_known || desired.shared_unknown || !stacks.as_asked {
+    let object = Object::LoadBalancer(Arc::clone(&stacks.main.name));
+    let mut steps = plan.steps.iter();
+    let idle = steps.all(|planned| ends_with(&planned.step, &object, &live.tags));
+    if !idle
+        || !plan.waits.is_empty()
+        || !live.listeners_known
+        || desired.shared_unknown
+        || !stacks.as_asked
+    {
         return;
     }
     let (is, shall) = (live.tags.get(tag::SETTLED), digest(desired));
@@ -111,18 +118,39 @@ pub(super) fn note(plan: &mut Plan<Step>, desired: &Desired, stacks: &Stacks<'_>
         return;
     }
     let text = |digest: Option<&Arc<str>>| digest.map_or("", |digest| digest).to_owned();
-    let reasons = vec![Reason::new("settled", text(is), text(shall.as_ref()))];
-    let remove = match shall {
-        Some(_) => BTreeSet::new(),
-        None => [tag::SETTLED.into()].into(),
-    };
-    let set = shall.map(|digest| (tag::SETTLED.into(), digest));
-    tags::write(
-        plan,
-        Object::LoadBalancer(Arc::clone(&stacks.main.name)),
-        load_balancer_id(),
-        set.into_iter().collect(),
+    let mut reasons = vec![Reason::new("settled", text(is), text(shall.as_ref()))];
+    let mut gone = BTreeSet::new();
+    if shall.is_none() {
+        gone.insert(tag::SETTLED.into());
+    }
+    let mut tags: Pairs = shall
+        .map(|digest| (tag::SETTLED.into(), digest))
+        .into_iter()
+        .collect();
+    if let Some(Planned { step, change }) = plan.steps.pop()
+        && let Step::Tag { set, remove, .. } = step
+    {
+        tags.extend(set);
+        gone.extend(remove);
+        reasons.splice(0..0, change.reasons);
+    }
+    tags::write(plan, object, load_balancer_id(), tags, gone, reasons);
+}
+
+/// Whether a step only tags this object, and nothing follows from it. A tag that lists more attributes than before is followed by
+/// them.
+fn ends_with(step: &Step, of: &Object, found: &Pairs) -> bool {
+    let Step::Tag {
+        object,
+        set,
         remove,
-        reasons,
-    );
+    } = step
+    else {
+        return false;
+    };
+    let mut tags = found.clone();
+    tags.retain(|key, _| !remove.contains(key));
+    tags.extend(set.clone());
+    let listed = |tags: &Pairs| names::listed(tags, tag::ATTRIBUTES);
+    object == of && listed(&tags).is_subset(&listed(found))
 }

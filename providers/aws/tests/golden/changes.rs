@@ -354,6 +354,88 @@ fn row_098_an_attribute_that_is_no_longer_asked_for_is_set_back() {
 }
 
 #[test]
+fn an_attribute_of_a_load_balancer_costs_no_write_that_can_be_spared() {
+    let asking = |attributes: &str| one().aws("attributes", attributes);
+    let protected = "deletion_protection.enabled=true";
+    let shifted = "zonal_shift.config.enabled=true";
+    let both = format!("{protected},{shifted}");
+    let mut stage = Stage::made(&one());
+    let mut waves = |asking: &Asking| {
+        stage.ask(asking);
+        stage.settle().words().concat()
+    };
+    let set = |pairs: &str| format!("SetAttributes load balancer {pairs}");
+    let listed = "Tag load balancer evenkeel.dev/attributes=deletion_protection.enabled";
+    // One that comes: noted, set, and noted that it is done.
+    assert_eq!(
+        waves(&asking(protected)),
+        [listed, &set(protected), "Settled"]
+    );
+    // Another value.
+    let off = "deletion_protection.enabled=false";
+    assert_eq!(waves(&asking(off)), [&set(off), "Settled"]);
+    assert_eq!(
+        waves(&asking(&both)),
+        [
+            &format!("{listed} zonal_shift.config.enabled"),
+            &set(&both.replace(',', " ")),
+            "Settled"
+        ]
+    );
+    // One that goes, and the other.
+    assert_eq!(
+        waves(&asking(protected)),
+        [
+            set("zonal_shift.config.enabled=false"),
+            format!("{listed}, settled")
+        ]
+    );
+    assert_eq!(
+        waves(&one()),
+        [
+            &set(off),
+            "Tag load balancer  -evenkeel.dev/attributes -evenkeel.dev/settled"
+        ]
+    );
+}
+
+/// Cut after any step, the end is the same, and a process that starts takes nothing for done that is not.
+#[test]
+fn cut_anywhere_attributes_come_and_go() {
+    let with = || {
+        one()
+            .aws("attributes", "deletion_protection.enabled=true")
+            .aws("inbound-sg-rules-on-private-link-traffic", "off")
+            .aws("proxy-protocol", "*")
+    };
+    let tags = |stage: &mut Stage| {
+        let group = stage.target_group(80).tags.clone();
+        (stage.load_balancer().tags.clone(), group)
+    };
+    for (from, to) in [(one(), with()), (with(), one())] {
+        let mut whole = Stage::made(&from);
+        whole.ask(&to);
+        let steps = whole.settle().count();
+        let done = tags(&mut whole);
+        for cut in 0..=steps {
+            let mut stage = Stage::made(&from);
+            stage.ask(&to);
+            stage.some_steps(cut);
+            let mut starting = stage.clone();
+            starting.look_in_bulk();
+            let plan = starting.plan();
+            let is_quiet = plan.steps.is_empty() && plan.waits.is_empty();
+            assert!(!is_quiet || tags(&mut stage) == done, "cut after {cut}");
+            stage.settle();
+            assert_eq!(tags(&mut stage), done, "cut after {cut}");
+            let (is, shall) = (stage.load_balancer(), whole.load_balancer());
+            assert_eq!(is.attributes, shall.attributes, "cut after {cut}");
+            assert_eq!(is.private_link_rules, shall.private_link_rules);
+        }
+    }
+}
+
+#[test]
 fn attributes_that_were_not_read_are_looked_at_before_they_change() {
     let asking = |key: &str| one().aws("attributes", key);
     let mut stage = Stage::made(&asking("zonal_shift.config.enabled=true"));
@@ -535,13 +617,23 @@ fn what_was_said_of_private_link_is_taken_back() {
     let mut stage = Stage::made(&asking());
     stage.ask(&one());
     let waves = stage.settle().words();
-    assert_eq!(waves.len(), 3, "{waves:#?}");
+    assert_eq!(waves.len(), 2, "{waves:#?}");
     assert!(waves[0][0].starts_with("SetSecurityGroups"), "{waves:#?}");
-    assert!(
-        waves[1][0].ends_with("-evenkeel.dev/attributes"),
-        "{waves:#?}"
+    assert_eq!(
+        waves[1],
+        ["Tag load balancer  -evenkeel.dev/attributes -evenkeel.dev/settled"]
     );
     assert_eq!(stage.load_balancer().private_link_rules, Some(true));
+
+    // The tag tells of it before it is set.
+    stage.ask(&asking());
+    let waves = stage.settle().words();
+    assert_eq!(
+        waves[0],
+        ["Tag load balancer evenkeel.dev/attributes=private-link-rules"]
+    );
+    assert!(waves[1][0].starts_with("SetSecurityGroups"), "{waves:#?}");
+    assert_eq!(waves[2..], [["Settled"]]);
 }
 
 #[test]

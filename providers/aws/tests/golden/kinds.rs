@@ -152,3 +152,56 @@ fn attributes_come_to_a_load_balancer_of_which_only_other_fields_were_asked() {
     let set = "SetAttributes load balancer zonal_shift.config.enabled=true";
     assert!(waves.iter().any(|step| step == set), "{waves:#?}");
 }
+
+/// A Service of UDP, dualstack with source NAT.
+fn datagrams() -> Asking {
+    dualstack().aws(SOURCE_NAT, "on").spec("ports", udp_port())
+}
+
+fn udp_port() -> serde_json::Value {
+    json!([{ "port": 53, "protocol": "UDP", "nodePort": 30053 }])
+}
+
+#[test]
+fn what_was_asked_for_is_noted_before_it_is_set() {
+    let mut stage = made(&one());
+    stage.ask(&datagrams());
+    let waves = stage.settle().words();
+    let at = |word: &str| {
+        let mut waves = waves.iter();
+        waves.position(|wave| wave.iter().any(|step| step.starts_with(word)))
+    };
+    let order = [
+        "Tag load balancer evenkeel.dev/attributes=ip-address-type ipv6-source-nat",
+        "SetAddressType dualstack",
+        "SetSubnets",
+        "CreateListener UDP:53",
+    ];
+    let order = order.map(|word| at(word).unwrap_or_else(|| panic!("{word}: {waves:#?}")));
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?} {waves:#?}");
+}
+
+#[test]
+fn source_nat_goes_after_the_last_listener_of_udp() {
+    let mut stage = made(&datagrams());
+    stage.ask(&one());
+    let waves = stage.settle().words();
+    let steps: Vec<_> = waves.concat();
+    let at = |word: &str| steps.iter().position(|step| step.starts_with(word));
+    let (gone, off) = (at("Delete listener"), at("SetSubnets"));
+    assert!(
+        gone.is_some() && gone < off && off < at("SetAddressType ipv4"),
+        "{waves:#?}"
+    );
+    assert_eq!(stage.plan().steps, []);
+
+    // With UDP that stays both stay, and one is told.
+    let mut stage = made(&datagrams());
+    stage.ask(&one().spec("ports", udp_port()));
+    assert_eq!(stage.settle().words(), [["Revoke udp 53 from ::/0"]]);
+    assert_eq!(stage.plan().steps, []);
+    let told = stage.told().join(" | ");
+    let part = "source NAT and dualstack stay while there are UDP ports, of which 53 is one";
+    assert!(told.contains(part), "{told}");
+    assert_eq!(stage.load_balancer().address_type, AddressType::Dualstack);
+}

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use evenkeel_aws::{
     Context,
     model::{
-        Desired, Facts, Object, Observed, Pairs, SeenListener, SeenLoadBalancer, SeenTargetGroup,
-        Step, Target, TargetState,
+        Desired, Facts, Observed, Pairs, SeenListener, SeenLoadBalancer, SeenTargetGroup, Step,
+        Target, TargetState,
         facts::{Instance, Subnet},
     },
     names::tag,
@@ -333,11 +333,14 @@ pub(crate) fn in_words(step: &Step) -> String {
             set,
             remove,
         } => {
-            if let (Object::LoadBalancer(_), Some(_)) = (object, set.get(tag::SETTLED)) {
+            let mut set = set.clone();
+            let settled = set.remove(tag::SETTLED).is_some();
+            if settled && set.is_empty() && remove.is_empty() {
                 return "Settled".to_owned();
             }
+            let settled = if settled { ", settled" } else { "" };
             let remove: String = remove.iter().map(|key| format!(" -{key}")).collect();
-            format!("Tag {} {}{remove}", object.kind(), pairs(set))
+            format!("Tag {} {}{remove}{settled}", object.kind(), pairs(&set))
         }
         Step::SetCertificates { add, remove, .. } => {
             let named = |arns: &[Arc<str>], sign| -> String {

@@ -402,11 +402,10 @@ fn row_048_dualstack_comes_in_place_its_addresses_first() {
     let noted = "Tag load balancer evenkeel.dev/attributes=ip-address-type";
     assert_eq!(
         plain.settle().words(),
-        [[
-            "Authorize tcp 7000 from ::/0",
-            "SetAddressType dualstack",
-            noted
-        ]]
+        [
+            vec!["Authorize tcp 7000 from ::/0", noted],
+            vec!["SetAddressType dualstack"]
+        ]
     );
     stage.ask(&dualstack().aws("ipv6-addresses", "2001:db8::9"));
     assert_eq!(

@@ -18,7 +18,7 @@ use crate::{
     model::{
         AddressType, Desired, Object, SeenLoadBalancer, Step, SubnetMapping, Subnets, facts::Facts,
     },
-    names::tag,
+    names::{self, tag},
     plan::{View, attributes, load_balancer_id, tags},
 };
 
@@ -34,11 +34,19 @@ pub(in crate::plan) fn follow(
     live: &SeenLoadBalancer,
 ) {
     let want = &desired.load_balancer;
-    let address_type = attributes::address_type(want, live);
+    let source_nat = attributes::source_nat(want, live).filter(|on| *on != live.source_nat);
+    let is_needed = source_nat == Some(false) && has_udp(view, name, live);
+    if is_needed {
+        tell_needed(plan, desired);
+    }
     // Only a dualstack load balancer has it: it comes after IPv6, and goes before.
-    let source_nat = attributes::source_nat(want, live)
-        .filter(|on| *on != live.source_nat)
-        .filter(|on| !on || live.address_type == AddressType::Dualstack);
+    let address_type = match is_needed {
+        true => live.address_type,
+        false => attributes::address_type(want, live),
+    };
+    let may_come = live.address_type == AddressType::Dualstack
+        && attributes::once(live, names::field::SOURCE_NAT);
+    let source_nat = source_nat.filter(|on| if *on { may_come } else { !is_needed });
     let subnets = match &want.subnets {
         Subnets::Discovered => {
             tell_new_zones(plan, view, live, address_type);
@@ -62,10 +70,41 @@ pub(in crate::plan) fn follow(
     if whole(&subnets) != whole(&live.subnets) || source_nat.is_some() {
         set_subnets(plan, view, name, live, subnets, source_nat);
     } else if address_type != live.address_type {
-        set_address_type(plan, view, name, live, address_type);
+        // The next wave sees the tag that says that it was asked for.
+        if address_type == AddressType::Ipv4 || attributes::once(live, names::field::ADDRESS_TYPE) {
+            set_address_type(plan, view, name, live, address_type);
+        }
     } else {
         use_up_approval(plan, view, name, live);
     }
+}
+
+/// Whether datagrams come in, for which a dualstack load balancer needs source NAT: AWS takes it off when there is no such listener
+/// any more.
+fn has_udp(view: View<'_>, name: &Arc<str>, live: &SeenLoadBalancer) -> bool {
+    if live.listeners_known {
+        let mut listeners = view.seen.listeners_of(name);
+        return listeners.any(|(_, listener)| listener.protocol.has_udp());
+    }
+    let mut groups = view.seen.target_groups.values();
+    groups.any(|group| group.protocol.has_udp() && group.load_balancers.contains(&live.arn))
+}
+
+/// Says why source NAT stays, where that is for good.
+fn tell_needed(plan: &mut Plan<Step>, desired: &Desired) {
+    let mut listeners = desired.listeners.iter();
+    let Some(udp) = listeners.find(|listener| listener.protocol.has_udp()) else {
+        return;
+    };
+    plan.warnings.push(Warning::new(
+        reason::INVALID_CONFIGURATION,
+        format!(
+            "{}: source NAT and dualstack stay while there are UDP ports, of which {} is one, because AWS takes them back from no load \
+             balancer with such a listener. Write both annotations again, or move the UDP ports to another Service.",
+            field(key::SOURCE_NAT),
+            udp.port,
+        ),
+    ));
 }
 
 /// Notes an approval that approves nothing any more. An address can be given up, come back and be given up again: what was approved
