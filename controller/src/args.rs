@@ -199,6 +199,9 @@ pub struct AwsArgs {
     /// Calls a second that AWS is asked for at most, by class; repeatable, or a list with commas [default: read=8,write=3,register=3]
     #[arg(long, env = "EVENKEEL_AWS_RATE", value_name = "CLASS=NUMBER")]
     pub aws_rate: Vec<String>,
+    /// A quota of the account that is not AWS's default, by name (`load-balancers`, `targets-per-zone`, ...); repeatable, or a list with commas
+    #[arg(long, env = "EVENKEEL_AWS_QUOTA", value_name = "NAME=NUMBER")]
+    pub aws_quota: Vec<String>,
 }
 
 /// The `local` provider.

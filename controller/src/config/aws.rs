@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use evenkeel_aws::{SSL_POLICY, limiter::Rates, model::Pairs};
+use evenkeel_aws::{SSL_POLICY, limiter::Rates, model::Pairs, quotas::Quotas};
 use evenkeel_core::problem::{Problem, Problems};
 
 use super::sources::{Given, Sources};
@@ -37,6 +37,8 @@ pub struct AwsConfig {
     pub node_ports: RangeInclusive<u16>,
     /// How many calls a second AWS is asked for.
     pub rates: Rates,
+    /// How many of everything the account may have.
+    pub quotas: Quotas,
 }
 
 impl Default for AwsConfig {
@@ -51,6 +53,7 @@ impl Default for AwsConfig {
             ssl_policy: SSL_POLICY.to_owned(),
             node_ports: NODE_PORTS,
             rates: Rates::default(),
+            quotas: Quotas::default(),
         }
     }
 }
@@ -68,6 +71,7 @@ impl AwsConfig {
             ssl_policy: text("aws-ssl-policy").unwrap_or_else(|| SSL_POLICY.to_owned()),
             node_ports: node_ports(sources, problems),
             rates: rates(sources.texts("aws-rate"), problems),
+            quotas: quotas(sources.texts("aws-quota"), problems),
         }
     }
 }
@@ -205,6 +209,21 @@ fn rates(given: &[Given], problems: &mut Problems) -> Rates {
         }
     }
     rates
+}
+
+/// Reads `load-balancers=200`.
+fn quotas(given: &[Given], problems: &mut Problems) -> Quotas {
+    const ADVICE: &str = "Write it as load-balancers=200, with what Service Quotas of AWS shows for your account and region.";
+    let mut quotas = Quotas::default();
+    for Given { place, text } in given {
+        if let Err(wrong) = quotas.read(text) {
+            problems.push(Problem::new(place, text, wrong, ADVICE));
+        }
+    }
+    if let (Some(wrong), Some(Given { place, text })) = (quotas.contradiction(), given.last()) {
+        problems.push(Problem::new(place, text, wrong, ADVICE));
+    }
+    quotas
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ impl Config {
             ssl_policy,
             node_ports,
             rates: _,
+            quotas,
         } = aws;
         let own = ClaimRules::new(enabled.iter().cloned());
         let added = classes
@@ -95,6 +96,13 @@ impl Config {
             (
                 "aws-node-ports",
                 one(&format!("{}-{}", node_ports.start(), node_ports.end())),
+            ),
+            (
+                "aws-quota",
+                quotas
+                    .changed()
+                    .map(|(quota, most)| format!("{}={most}", quota.name()))
+                    .collect(),
             ),
             ("local-socket", one(&socket.to_string_lossy())),
             ("local-state-dir", one(&state_dir.to_string_lossy())),
@@ -179,7 +187,7 @@ mod tests {
             "{provider: local, class: {a/b: 'local:lbc', service.k8s.aws/nlb: local, evenkeel.dev/local: 'local:ccm'}}",
             "{provider: local, class: 'example.com/x=local:azure', resync: 1h 30m, node-debounce: 2500ms}",
             "{provider: local, resync: 90s, node-debounce: 1ms, namespace: lb, instance: other}",
-            "{provider: aws, default-provider: 'aws:ccm', aws-region: eu-west-1, aws-vpc-id: vpc-0a1b, aws-tag: {Team: edge}}",
+            "{provider: aws, default-provider: 'aws:ccm', aws-region: eu-west-1, aws-vpc-id: vpc-0a1b, aws-tag: {Team: edge}, aws-quota: {load-balancers: 200, rules: 100}}",
             "{provider: [aws, local], aws-endpoint: 'http://127.0.0.1:1', aws-assume-role: 'arn:aws:iam::123456789012:role/lb', aws-node-ports: 30000-31000}",
             "{provider: local, local-socket: /s/x.sock, local-state-dir: /d, local-pool: [127.1.0.0/24, 127.2.0.1], local-start-dataplane: never}",
         ] {

@@ -40,6 +40,7 @@ pub(super) const OPTIONS: [(&str, bool); 30] = [
     ("aws-ssl-policy", false),
     ("aws-node-ports", false),
     ("aws-rate", true),
+    ("aws-quota", true),
     ("local-socket", false),
     ("local-state-dir", false),
     ("local-pool", true),
@@ -180,6 +181,7 @@ impl Sources {
             aws_ssl_policy,
             aws_node_ports,
             aws_rate,
+            aws_quota,
         } = args;
         self.flag("aws-region", aws_region);
         self.flag("aws-vpc-id", aws_vpc_id);
@@ -189,6 +191,7 @@ impl Sources {
         self.flag("aws-ssl-policy", aws_ssl_policy);
         self.flag("aws-node-ports", aws_node_ports);
         self.flag("aws-rate", aws_rate);
+        self.flag("aws-quota", aws_quota);
     }
 
     fn local(&mut self, args: &LocalArgs) {

@@ -246,6 +246,24 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             ],
         ),
         (
+            "--provider aws --aws-quota balancers=60",
+            "",
+            [
+                "--aws-quota: \"balancers=60\"",
+                "must name one of load-balancers, interfaces, target-groups",
+                "Write it as load-balancers=200",
+            ],
+        ),
+        (
+            "--provider aws",
+            "{aws-quota: {rules: 250}}",
+            [
+                "aws-quota in evenkeel.yaml: \"rules=250\"",
+                "250 rules in each of 5 security groups of an interface",
+                "Service Quotas",
+            ],
+        ),
+        (
             "--provider aws --aws-tag evenkeel.dev/cluster=x",
             "",
             [

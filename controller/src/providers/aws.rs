@@ -32,6 +32,7 @@ pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
         tags: config.tags.clone(),
         ssl_policy: config.ssl_policy.as_str().into(),
         node_ports: config.node_ports.clone(),
+        quotas: config.quotas,
         ..Context::new(cluster.clone())
     };
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);

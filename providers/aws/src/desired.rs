@@ -18,6 +18,7 @@ use crate::{
     Context,
     annotations::{Asked, key},
     model::{AddressType, Desired, Listener, Security, TargetGroup},
+    quotas::{LISTENERS, Quota, Quotas},
 };
 
 mod addresses;
@@ -39,9 +40,6 @@ mod unsupported;
 pub use ports::{NODE_PORT_MISMATCH, TARGET_PORT_MISMATCH};
 
 use member::Member;
-
-/// Listeners of a load balancer ("Quotas for your Network Load Balancers"); AWS raises it for nobody.
-const MOST_LISTENERS: usize = 50;
 
 /// Decides what a group shall have.
 pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
@@ -71,7 +69,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
             .filter(|front| front.member.service.uid == uid);
         member.build(context, group, own, &load_balancer);
     }
-    limit(&mut members, &load_balancer.security);
+    limit(&mut members, &load_balancer.security, &context.quotas);
 
     let mut problems = shared.problems;
     let mut warnings = shared.warnings;
@@ -135,16 +133,17 @@ fn port_of(intent: &Intent, text: &str) -> Option<u16> {
 }
 
 /// Rejects the members, the youngest first, for whose ports or rules there is no room.
-fn limit(members: &mut [Member<'_>], security: &Security) {
+fn limit(members: &mut [Member<'_>], security: &Security, quotas: &Quotas) {
+    let most_rules = quotas.of(Quota::Rules);
     let (mut listeners, mut rules) = (0, BTreeSet::new());
     for member in members {
         let count = member.listeners.len();
-        if listeners + count > MOST_LISTENERS {
-            let left = MOST_LISTENERS - listeners;
+        if listeners + count > LISTENERS {
+            let left = LISTENERS - listeners;
             member.refuse(Problem::new(
                 "spec.ports",
                 count.to_string(),
-                format!("needs {count} listeners, and AWS allows {MOST_LISTENERS} on a load balancer, of which {left} are left"),
+                format!("needs {count} listeners, and AWS allows {LISTENERS} on a load balancer, of which {left} are left; it raises that for nobody"),
                 "Use fewer ports, or a further Service for some of them.",
             ));
             continue;
@@ -152,18 +151,19 @@ fn limit(members: &mut [Member<'_>], security: &Security) {
         if let Security::Managed(_) | Security::Absent(_) = security {
             let mut with: BTreeSet<_> = rules.clone();
             with.extend(member.rules());
-            if with.len() > security::MOST_RULES {
+            if with.len() > most_rules {
                 member.refuse(Problem::new(
                     "spec.loadBalancerSourceRanges",
                     with.len().to_string(),
                     format!(
-                        "makes that many rules, one for each port and range, and AWS allows {} in a security group",
-                        security::MOST_RULES
+                        "makes that many rules, one for each port and range, and {most_rules} are allowed: {}",
+                        Quota::Rules
                     ),
                     format!(
-                        "Use fewer or wider ranges, a prefix list in {}, or groups of your own in {}.",
+                        "Use fewer or wider ranges, a prefix list in {}, or groups of your own in {}; or {}.",
                         key::PREFIX_LISTS,
-                        key::SECURITY_GROUPS
+                        key::SECURITY_GROUPS,
+                        Quota::Rules.how_to_raise()
                     ),
                 ));
                 continue;

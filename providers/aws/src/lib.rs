@@ -22,6 +22,7 @@ mod nodes;
 pub mod observe;
 pub mod plan;
 pub mod predict;
+pub mod quotas;
 pub mod snapshot;
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
@@ -44,6 +45,7 @@ use crate::{
     facts::FactsDesk,
     index::Index,
     model::{Desired, Effect, Observed, Pairs, Step, TargetType},
+    quotas::Quotas,
 };
 
 /// The provider's name, as in class names and finalizers.
@@ -69,6 +71,8 @@ pub struct Context {
     pub node_ports: RangeInclusive<u16>,
     /// How long a load balancer that was replaced serves on: until nobody has its addresses from DNS any more.
     pub linger: Duration,
+    /// How many of everything the account may have.
+    pub quotas: Quotas,
 }
 
 /// Two times the time to live of a load balancer's DNS name, which is 60 seconds.
@@ -86,6 +90,7 @@ impl Context {
             ssl_policy: SSL_POLICY.into(),
             node_ports: 30_000..=32_767,
             linger: LINGER,
+            quotas: Quotas::default(),
         }
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn load_balancer(
             Subnets::Discovered => None,
         },
     };
-    let security = security::given(asked);
+    let security = security::given(asked, &context.quotas);
     let private_link_rules = match security {
         Security::Absent(_) => None,
         _ => asked.switch(key::PRIVATE_LINK_RULES),

@@ -16,20 +16,14 @@ use evenkeel_core::{
 use crate::{
     annotations::{Asked, key},
     model::{Rule, RuleProtocol, Security, Source, TargetGroup},
+    quotas::{Quota, Quotas},
 };
-
-/// Rules of a group, unless the account's quota says otherwise ("Amazon VPC quotas"). A prefix list counts as many rules as it may
-/// have entries, which only AWS knows.
-pub(super) const MOST_RULES: usize = 60;
-
-/// Groups of a network interface, and so of a load balancer ("Amazon VPC quotas").
-const MOST_GROUPS: usize = 5;
 
 /// What a key has to say where there are no security groups.
 const NO_GROUPS: &str = "has no effect on a load balancer without security groups. Remove it.";
 
 /// Given groups, a group of our own without rules yet, or none at all.
-pub(super) fn given(asked: &mut Asked<'_>) -> Security {
+pub(super) fn given(asked: &mut Asked<'_>, quotas: &Quotas) -> Security {
     let backend = asked.bool(key::BACKEND_RULES);
     if asked.bool(key::DISABLE_SECURITY_GROUP) == Some(true) {
         if asked.list(key::SECURITY_GROUPS).is_some() {
@@ -66,11 +60,18 @@ pub(super) fn given(asked: &mut Asked<'_>) -> Security {
         return Security::Managed(BTreeSet::new());
     };
     let backend = backend.unwrap_or(false);
-    if groups.len() + usize::from(backend) > MOST_GROUPS {
+    let most = quotas.of(Quota::GroupsPerInterface);
+    if groups.len() + usize::from(backend) > most {
         asked.wrong(
             key::SECURITY_GROUPS,
-            format!("must be at most {MOST_GROUPS} groups, the cluster's backend group among them"),
-            "Remove some.",
+            format!(
+                "must be at most {most} groups, the cluster's backend group among them: {}",
+                Quota::GroupsPerInterface
+            ),
+            format!(
+                "Remove some, or {}.",
+                Quota::GroupsPerInterface.how_to_raise()
+            ),
         );
     }
     Security::Given { groups, backend }

@@ -21,10 +21,8 @@ use crate::{
         CloudId, Desired, Object, Rule, Security, SeenLoadBalancer, SeenSecurityGroup, Source, Step,
     },
     names,
+    quotas::Quota,
 };
-
-/// Rules of a security group in one direction (AWS, "Amazon VPC quotas"); the quota can be raised, and then AWS decides.
-const RULES: usize = 60;
 
 /// The security groups that a load balancer shall have, ascending.
 pub(super) enum Groups {
@@ -111,18 +109,23 @@ fn given(view: View<'_>, groups: &[Arc<str>]) -> Result<BTreeSet<CloudId>, Stop>
 /// Whether AWS takes so many rules, a prefix list counting for all the entries that it may have.
 fn fits(view: View<'_>, rules: &BTreeSet<Rule>) -> Result<(), Problem> {
     let total = weight(view, rules);
-    if total <= RULES || view.seen.facts.prefix_lists.is_empty() {
+    let most = view.context.quotas.of(Quota::Rules);
+    if total <= most || view.seen.facts.prefix_lists.is_empty() {
         return Ok(());
     }
     Err(Problem::new(
         "spec.loadBalancerSourceRanges",
         total.to_string(),
         format!(
-            "rules are more than the {RULES} that a security group has: each port counts once per source range, and a prefix list \
-             with the maximum of its entries"
+            "rules are more than the {most} that are allowed, {}: each port counts once per source range, and a prefix list \
+             with the maximum of its entries",
+            Quota::Rules
         ),
-        "Ask for fewer source ranges, ports or prefix lists, or make the security group yourself and name it in the annotation \
-         service.beta.kubernetes.io/aws-load-balancer-security-groups.",
+        format!(
+            "Ask for fewer source ranges, ports or prefix lists, or make the security group yourself and name it in the annotation \
+             service.beta.kubernetes.io/aws-load-balancer-security-groups; or {}.",
+            Quota::Rules.how_to_raise()
+        ),
     )
     .with_reason(reason::QUOTA_EXCEEDED))
 }
@@ -207,7 +210,8 @@ fn follow_rules(
         return;
     }
     let id = ResourceId::new(names::SECURITY_GROUP);
-    let no_room = weight(view, &found.rules) + weight(view, &add) > RULES;
+    let most = view.context.quotas.of(Quota::Rules);
+    let no_room = weight(view, &found.rules) + weight(view, &add) > most;
     if no_room && !surplus(found, desired, rules).is_empty() {
         if view.input.fresh {
             surplus_rules(plan, view, desired);
