@@ -13,7 +13,7 @@ use crate::args::{
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 30] = [
+pub(super) const OPTIONS: [(&str, bool); 31] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),

@@ -61,6 +61,8 @@ pub async fn apply(
         seen,
         ticket,
     };
+    // Others that plan meanwhile count it.
+    let _making = aws.index.makes(&identity, step);
     match doing.step(step).await {
         Ok(told) => {
             let effect = Effect {

@@ -7,6 +7,7 @@
 mod look;
 #[cfg(test)]
 mod tests;
+mod used;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -26,6 +27,7 @@ use crate::{
 
 use look::Look;
 pub(crate) use look::{SharedGroups, node_group, security_group};
+use used::Region;
 
 /// How old the index may be for one who asks about a group. The regular sweep keeps it younger.
 const OLDEST: Duration = Duration::from_secs(20 * 60);
@@ -46,6 +48,10 @@ struct State {
     looked_at: Option<Instant>,
     /// Since when a write's fate is unknown.
     doubted_at: Option<Instant>,
+    /// What the region has that is not ours, by the last look.
+    others: Option<Region>,
+    /// What groups make just now, by name, with whether it is a target group.
+    making: BTreeMap<Arc<str>, BTreeMap<Arc<str>, bool>>,
     /// What was written since a look began that still lasts, and may not show it.
     since: Option<Vec<(Arc<str>, Effect)>>,
 }
@@ -216,6 +222,7 @@ impl State {
             look.tags.entry(arn).or_insert(tags);
         }
         let (mut groups, foreign) = look.groups();
+        self.others = Some(look.region.without(&groups));
         for (identity, old) in std::mem::take(&mut self.groups) {
             if let Some(group) = groups.get_mut(&identity) {
                 group.listeners = old.listeners;

@@ -139,7 +139,8 @@ impl Provider for Aws {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
-        plan::plan_knowing(&self.context, input, &self.facts.known())
+        let used = self.index.used(&input.key.identity());
+        plan::plan_knowing(&self.context, input, &self.facts.known(), used)
     }
 
     fn predict(&self, step: &Step, seen: &Observed) -> Effect {

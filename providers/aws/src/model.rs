@@ -27,6 +27,7 @@ pub mod opening;
 pub mod security;
 pub mod step;
 pub mod target_group;
+pub mod used;
 
 pub use facts::Facts;
 pub use listener::{Listener, ListenerProtocol, SeenListener, Tls};
@@ -41,6 +42,7 @@ pub use target_group::{
     HealthCheck, ProbePort, ProbeProtocol, SeenTargetGroup, Target, TargetGroup, TargetProtocol,
     TargetState, TargetType,
 };
+pub use used::Used;
 
 /// Attributes or tags: key and value as AWS spells them.
 pub type Pairs = BTreeMap<Arc<str>, Arc<str>>;

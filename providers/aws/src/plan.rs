@@ -20,6 +20,7 @@ mod openings;
 mod pods;
 mod quota;
 mod replace;
+mod room;
 mod security;
 mod settled;
 mod subnets;
@@ -41,7 +42,7 @@ use evenkeel_core::{
 
 use crate::{
     Aws, Context,
-    model::{Desired, Facts, Marks, Observed, Opening, Rule, Step},
+    model::{Desired, Facts, Marks, Observed, Opening, Rule, Step, Used},
     names,
 };
 
@@ -58,6 +59,8 @@ struct View<'a> {
     behind_backend: bool,
     /// The instances that do not admit it yet, as far as is known.
     unadmitted: &'a BTreeSet<Arc<str>>,
+    /// What others have of what the account may have so many of, as far as is known.
+    used: Option<Used>,
     /// What nodes are open to for the clients of load balancers without security groups.
     clients: &'a BTreeMap<Opening, BTreeSet<Rule>>,
 }
@@ -101,11 +104,17 @@ impl Stop {
 
 /// Decides the writes possible now.
 pub fn plan(context: &Context, input: PlanInput<'_, Aws>) -> Plan<Step> {
-    plan_knowing(context, input, &input.seen.facts)
+    plan_knowing(context, input, &input.seen.facts, None)
 }
 
-/// The same where facts are known that may be younger than what was seen: who admitted nodes meanwhile did it for all groups.
-pub fn plan_knowing(context: &Context, input: PlanInput<'_, Aws>, known: &Facts) -> Plan<Step> {
+/// The same where facts are known that may be younger than what was seen (who admitted nodes meanwhile did it for all groups), and what
+/// others have of what the account may have so many of.
+pub fn plan_knowing(
+    context: &Context,
+    input: PlanInput<'_, Aws>,
+    known: &Facts,
+    used: Option<Used>,
+) -> Plan<Step> {
     let nodes = nodes::instances(input.nodes);
     let followed = input.followed.map(nodes::instances);
     let behind_backend = nodes::behind_backend(input.seen, input.want);
@@ -126,6 +135,7 @@ pub fn plan_knowing(context: &Context, input: PlanInput<'_, Aws>, known: &Facts)
         followed: followed.as_deref(),
         behind_backend,
         unadmitted: &unadmitted,
+        used,
         clients: &BTreeMap::new(),
     };
     let mut plan = match input.want {
@@ -205,7 +215,7 @@ fn frozen_without(view: View<'_>, gone: &BTreeSet<ServiceUid>) -> Plan<Step> {
 
 /// Brings the targets of these target groups up to date, and nothing else of them.
 fn follow_nodes(plan: &mut Plan<Step>, view: View<'_>, which: impl Fn(&Arc<str>) -> bool) {
-    let limits = quota::Limits::of_seen(view.seen);
+    let limits = quota::Limits::of_seen(view.context.quotas, view.seen);
     for (name, group) in view
         .seen
         .target_groups

@@ -20,6 +20,7 @@ mod golden {
     mod openings;
     mod pods;
     pub(crate) mod rig;
+    mod room;
     mod scale;
     mod security;
     pub(crate) mod stage;

@@ -126,12 +126,17 @@ impl AwsWorld {
     }
 }
 
+/// An account for as many Services as anybody may have: emulators count none, and benches have thousands.
+const ROOMY: &str =
+    "load-balancers=100000,interfaces=1000000,target-groups=1000000,security-groups=100000";
+
 fn cloud(aws: &Aws, site: &aws::World) -> Cloud {
     let args = [
         ("--aws-endpoint", aws.endpoint()),
         ("--aws-region", aws.region().to_owned()),
         ("--aws-vpc-id", site.vpc_id.clone()),
         ("--cluster-name", site.cluster.clone()),
+        ("--aws-quota", ROOMY.to_owned()),
     ];
     let environment = aws.environment().into_iter();
     Cloud {

@@ -56,6 +56,16 @@ impl LoadBalancerReply {
         self.0.vpc_id()
     }
 
+    /// Whether it is a Network Load Balancer.
+    pub(crate) fn is_network(&self) -> bool {
+        self.0.r#type() == Some(&types::LoadBalancerTypeEnum::Network)
+    }
+
+    /// In how many zones it stands.
+    pub(crate) fn zones(&self) -> usize {
+        self.0.availability_zones().len()
+    }
+
     pub(crate) fn dns_name(&self) -> Option<Arc<str>> {
         present(&self.0.dns_name).map(|name| name.to_lowercase().into())
     }

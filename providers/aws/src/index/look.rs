@@ -8,6 +8,7 @@ use std::{
 use evenkeel_core::error::CloudError;
 use futures::future::try_join3;
 
+use super::used::Region;
 use crate::{
     Aws,
     client::{ELB_ARNS, GroupReply, InstanceReply, LoadBalancerReply, TargetGroupReply, filter},
@@ -37,6 +38,8 @@ pub(crate) struct Look {
     pub(crate) tags: HashMap<CloudId, Pairs>,
     /// Whether all tags were read anew.
     pub(crate) all_tags: bool,
+    /// What the region has, whoever made it.
+    pub(super) region: Region,
 }
 
 /// What all groups rest on, as a look found it.
@@ -67,6 +70,7 @@ impl Look {
             instances: BTreeMap::new(),
             tags: HashMap::new(),
             all_tags: false,
+            region: Region::default(),
         }
     }
 
@@ -82,6 +86,16 @@ impl Look {
             client.security_groups(ours),
         )
         .await?;
+        let is_network = |lb: &&LoadBalancerReply| lb.is_network();
+        let of_kind = load_balancers.iter().filter(is_network);
+        let region = Region {
+            load_balancers: of_kind.clone().count(),
+            interfaces: of_kind
+                .filter(|lb| lb.vpc() == Some(&*vpc))
+                .map(LoadBalancerReply::zones)
+                .sum(),
+            target_groups: target_groups.len(),
+        };
         load_balancers.retain(|lb| lb.vpc() == Some(&*vpc));
         target_groups.retain(|group| group.name().starts_with(OURS));
         let backend = security_groups.iter().find(|group| {
@@ -100,6 +114,7 @@ impl Look {
             instances: BTreeMap::new(),
             tags: HashMap::new(),
             all_tags: false,
+            region,
         };
         look.read_nodes(aws, &vpc).await?;
         Ok(look)

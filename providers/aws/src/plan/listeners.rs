@@ -2,7 +2,7 @@
 //!
 //! A listener moves to another target group when that has its targets, so that no connection meets an empty one.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use evenkeel_core::{
     nodes::NodeSelector,
@@ -10,14 +10,17 @@ use evenkeel_core::{
     problem::{Problem, Warning, reason},
 };
 
-use super::{View, attributes, held_by_unknown, replace::Stack, tags, taken, targets};
+use super::{View, attributes, held_by_unknown, quota, replace::Stack, tags, taken, targets};
 use crate::{
     model::{
         Desired, Listener, NewListener, Object, Pairs, SeenListener, SeenLoadBalancer,
-        SeenTargetGroup, Step, TargetGroup, Tls,
+        SeenTargetGroup, Step, Target, TargetGroup, Tls,
     },
     names::tag,
 };
+
+/// When a load balancer is looked at again that has no room for the targets of one more port.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Plans the listeners of a load balancer.
 pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, stack: &Stack<'_>) {
@@ -83,7 +86,17 @@ fn listener(
     match found {
         None => {
             if has_its_targets(plan, view, forwards_to, nodes) {
-                create(plan, view, desired, stack, want, group);
+                let zone = |target: &Target| targets::zone(view, target);
+                let quotas = &view.context.quotas;
+                if quota::has_room(quotas, view.seen, live, Some(forwards_to), false, zone) {
+                    create(plan, view, desired, stack, want, group);
+                } else {
+                    plan.wait(
+                        want.id.clone(),
+                        "targets of other ports to leave, which AWS counts together",
+                        Until::After(LOOK_AGAIN),
+                    );
+                }
             }
         }
         Some(found) => {
@@ -301,7 +314,8 @@ fn foreign(want: &Listener) -> Problem {
     .with_reason(reason::OWNERSHIP_CONFLICT)
 }
 
-fn refuse(plan: &mut Plan<Step>, want: &Listener, problem: Problem) {
+/// Says that a listener's ports are not served.
+pub(super) fn refuse(plan: &mut Plan<Step>, want: &Listener, problem: Problem) {
     for key in &want.serves {
         plan.refuse_port(want.id.clone(), want.marks.member(), *key, problem.clone());
     }

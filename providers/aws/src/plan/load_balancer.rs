@@ -1,6 +1,6 @@
 //! The load balancer itself: made, or brought up to date in place (Decides).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use evenkeel_core::{
     annotation::field,
@@ -11,13 +11,16 @@ use evenkeel_core::{
 use super::{
     View, attributes, load_balancer_id, quota,
     replace::{Kind, Stacks, replacement, scheme_word},
+    room,
     security::{self, Groups},
     settled, subnets, tags, targets,
 };
 use crate::{
     annotations::key,
+    desired::attributes::CROSS_ZONE,
     model::{
-        Desired, NewLoadBalancer, Object, Phase, SeenLoadBalancer, Step, SubnetMapping, TargetType,
+        Desired, NewLoadBalancer, Object, Pairs, Phase, SeenLoadBalancer, Step, SubnetMapping,
+        Target, TargetType,
     },
     names::tag,
 };
@@ -46,12 +49,15 @@ pub(super) fn can_be_made(
     }
     // What else there is to tell is told when it is made.
     let mut unsaid = Plan::empty();
-    let placed = subnets::place(&mut unsaid, view, desired, stacks.scheme).err();
+    let placed = subnets::place(&mut unsaid, view, desired, stacks.scheme);
+    let zones = placed.as_ref().map_or(0, Vec::len);
     let groups = security::groups(view, desired).err();
-    let can_be_made = placed.is_none() && groups.is_none();
-    for stop in placed.into_iter().chain(groups) {
+    let full = room::for_all(view, desired, &stacks.main, zones);
+    let can_be_made = placed.is_ok() && groups.is_none() && full.is_empty();
+    for stop in placed.err().into_iter().chain(groups) {
         stop.tell(plan, &load_balancer_id());
     }
+    room::refuse(plan, full);
     can_be_made
 }
 
@@ -161,13 +167,14 @@ fn change(
     security::attach(plan, view, desired, name, live);
     let object = || Object::LoadBalancer(Arc::clone(name));
     let id = load_balancer_id();
+    let attributes = when_there_is_room(view, live, &want.attributes);
     let kept = attributes::follow(
         plan,
         object(),
         &id,
         attributes::Of::LoadBalancer(live.scheme),
         (live.attributes.as_ref(), &live.tags),
-        &want.attributes,
+        &attributes,
     );
     let kept = kept
         .into_iter()
@@ -178,12 +185,29 @@ fn change(
     stranded(plan, view, desired, &live.subnets);
 }
 
+/// The attributes that can be had now: AWS refuses cross-zone load balancing while there are more targets than it takes then.
+fn when_there_is_room<'a>(
+    view: View<'_>,
+    live: &SeenLoadBalancer,
+    wanted: &'a Pairs,
+) -> Cow<'a, Pairs> {
+    let on = wanted
+        .get(CROSS_ZONE)
+        .is_some_and(|value| &**value == "true");
+    let zone = |target: &Target| targets::zone(view, target);
+    if !on || quota::has_room(&view.context.quotas, view.seen, live, None, true, zone) {
+        return Cow::Borrowed(wanted);
+    }
+    let mut attributes = wanted.clone();
+    attributes.insert(CROSS_ZONE.into(), "false".into());
+    Cow::Owned(attributes)
+}
+
 /// Says that nodes stand in zones where the load balancer does not, if they get no traffic then.
 fn stranded(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, subnets: &[SubnetMapping]) {
     let mut groups = desired.target_groups.iter();
-    let crosses = groups.all(|group| {
-        group.target_type == TargetType::Ip || quota::Limits::of_wanted(desired, group).cross_zone
-    });
+    let crosses = groups
+        .all(|group| group.target_type == TargetType::Ip || quota::shall_cross(desired, group));
     if crosses {
         return;
     }

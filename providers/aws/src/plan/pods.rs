@@ -23,7 +23,7 @@ use super::{
     View,
     nodes::{self, Member},
     openings,
-    quota::Limits,
+    quota::{Limits, Standing},
     tags, targets,
 };
 use crate::{
@@ -70,13 +70,23 @@ pub(super) fn follow(
         .filter(|target| !wanted.contains(**target))
         .map(|target| (*target).clone())
         .collect();
+    targets::not_taken(plan, found);
+    hold_back(plan, view, name, found, &mut register);
+    let zones: BTreeMap<Target, &Arc<str>> = endpoints
+        .iter()
+        .filter_map(|endpoint| Some((target(endpoint), endpoint.zone.as_ref()?)))
+        .collect();
+    let zone = |target: &Target| zones.get(target).map(|zone| Arc::clone(zone));
+    let present_ones: Vec<&Target> = present.iter().copied().collect();
+    let lacks_room = limits.leave_out(&mut register, present_ones.into_iter(), zone);
     // What is wanted is there before the last of the others goes.
     let served = wanted.iter().any(|target| present.contains(target));
     if !wanted.is_empty() && !served {
-        leave.clear();
+        let going = std::mem::take(&mut leave);
+        if lacks_room && register.is_empty() {
+            leave = targets::make_room(going.into_iter().collect(), false);
+        }
     }
-    targets::not_taken(plan, found);
-    hold_back(plan, view, name, found, &mut register);
     targets::write(
         plan,
         name,
@@ -171,8 +181,13 @@ fn wanted(
         let last = endpoints.iter().map(|endpoint| target(endpoint));
         return last.filter(|target| present.contains(target)).collect();
     }
-    let chosen = limits.choose(ready.values().map(|(_, member)| member).collect());
-    targets::tell_quota(plan, chosen.len(), ready.len(), "endpoints");
+    let standing = |member: &Member| match ready.get(&member.id) {
+        Some((target, _)) if present.contains(target) => Standing::Registered,
+        _ => Standing::New,
+    };
+    let members = ready.values().map(|(_, member)| member).collect();
+    let chosen = limits.choose(members, standing);
+    limits.tell(plan, chosen.len(), ready.len(), "endpoints");
     let chosen = chosen
         .into_iter()
         .filter_map(|member| ready.get(&member.id));

@@ -13,7 +13,7 @@ use super::{
     View, attributes, chosen, held_by_unknown, openings,
     quota::Limits,
     replace::{Stack, Stacks},
-    tags, targets,
+    room, tags, targets,
 };
 use crate::{
     model::{
@@ -36,6 +36,8 @@ pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, sta
             continue;
         }
         match found {
+            // For a load balancer that is made there is room for all.
+            None if stack.live.is_some() && !room::for_target_group(plan, view, desired, want) => {}
             None => create(plan, view, desired, stack, want, name),
             Some(found) => change(plan, view, desired, stack, want, (&name, found)),
         }
@@ -133,7 +135,8 @@ fn change(
     all.extend(opening::list(&listed));
     all.extend(chosen::note(&found.nodes()));
     tags::follow(plan, object(), &want.id, &found.tags, &all);
-    let limits = Limits::of_wanted(desired, want);
+    let quotas = view.context.quotas;
+    let limits = Limits::of_wanted(quotas, desired, want, (view.seen, stack.live));
     let whom = targets::Whom {
         port: want.node_port,
         nodes: &want.nodes,

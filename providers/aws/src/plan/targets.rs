@@ -17,7 +17,7 @@ use super::{
     View, chosen,
     nodes::{self, Member, Use, some},
     openings, pods,
-    quota::Limits,
+    quota::{Limits, Standing},
     tags,
 };
 use crate::{
@@ -103,9 +103,25 @@ pub(super) fn follow(
         moved,
         served,
         judged,
+        arrived,
     } = moves;
     let all_there = register.is_empty();
     hold_back(plan, view, found, whom.openings, &mut register);
+    let zone = |target: &Target| zone(view, target);
+    let lacks_room = limits.leave_out(
+        &mut register,
+        present.iter().map(|(target, _)| *target),
+        zone,
+    );
+    let going: Vec<Target> = match lacks_room {
+        true => leave
+            .iter()
+            .chain(&free)
+            .chain(moved.keys())
+            .cloned()
+            .collect(),
+        false => Vec::new(),
+    };
     // Never emptied: what is not wanted leaves when something wanted is there.
     if !served {
         leave.clear();
@@ -124,6 +140,9 @@ pub(super) fn follow(
     if old_may_go(plan, view, (name, found), port, &moved) {
         leave.extend(moved.into_keys());
     }
+    if register.is_empty() && leave.is_empty() {
+        leave = make_room(going, arrived);
+    }
     write(
         plan,
         name,
@@ -133,6 +152,23 @@ pub(super) fn follow(
         register,
         leave,
     );
+}
+
+/// What leaves first where what comes has no room beside what goes: all of that where something wanted has come, else half of it, so that
+/// somebody serves all the while.
+pub(super) fn make_room(going: Vec<Target>, arrived: bool) -> BTreeSet<Target> {
+    let count = match arrived {
+        true => going.len(),
+        false => going.len().div_ceil(2),
+    };
+    going.into_iter().take(count).collect()
+}
+
+/// The zone of a target, where it is a node that is known.
+pub(super) fn zone(view: View<'_>, target: &Target) -> Option<Arc<str>> {
+    let members = &view.nodes.members;
+    let at = members.binary_search_by(|member| member.id.cmp(&target.id));
+    members[at.ok()?].zone.clone()
 }
 
 /// Takes out the targets whose nodes do not admit the load balancers yet, and has these admitted first. What else the target group
@@ -253,28 +289,34 @@ fn follow_unread(
     if std::ptr::eq(followed, view.nodes) || !tell {
         return;
     }
-    let ids = |members: Vec<&Member>| -> BTreeSet<Arc<str>> {
-        let chosen = limits.choose(members).into_iter();
-        chosen.map(|member| Arc::clone(&member.id)).collect()
+    let ids = |members: &[&Member]| -> BTreeSet<Arc<str>> {
+        members
+            .iter()
+            .map(|member| Arc::clone(&member.id))
+            .collect()
     };
     let used = |member: &&Member| match member.use_ {
         Use::Add => member.is_chosen(chosen),
         Use::Keep => true,
         Use::Remove => false,
     };
-    let before = ids(followed.members.iter().filter(used).collect());
-    let now = ids(view
-        .nodes
-        .members
-        .iter()
+    let of_before: Vec<&Member> = followed.members.iter().filter(used).collect();
+    let before = ids(&of_before);
+    let members = view.nodes.members.iter();
+    let of_now: Vec<&Member> = members
         .filter(|member| match member.use_ {
             Use::Add => member.is_chosen(chosen),
             Use::Keep => before.contains(&member.id),
             Use::Remove => false,
         })
-        .collect());
-    // Whether anything would be left, only a look tells.
-    if !before.is_subset(&now) {
+        .collect();
+    let now = ids(&of_now);
+    if before == now {
+        return;
+    }
+    // Whether anything would be left, or there is room, only a look tells.
+    let all = limits.takes_all(&of_before) && limits.takes_all(&of_now);
+    if !all || !before.is_subset(&now) {
         return look(plan);
     }
     let come = now.difference(&before).map(|id| Target {
@@ -335,27 +377,28 @@ fn wanted<'a>(
         };
     }
     let all = usable.len();
-    let chosen = limits.choose(usable);
-    tell_quota(plan, chosen.len(), all, "nodes");
+    let standings = standings(present);
+    let standing = |member: &Member| standings.get(&member.id).copied().unwrap_or(Standing::New);
+    let chosen = limits.choose(usable, standing);
+    limits.tell(plan, chosen.len(), all, "nodes");
     chosen.into_iter().map(|member| &member.id).collect()
 }
 
-/// Says that AWS takes fewer targets than there are.
-pub(super) fn tell_quota(plan: &mut Plan<Step>, chosen: usize, all: usize, what: &str) {
-    if chosen >= all {
-        return;
+/// How nodes stand that are targets. Where most of those that were judged are unhealthy it is not for the nodes.
+fn standings<'a>(present: &[(&'a Target, TargetState)]) -> BTreeMap<&'a Arc<str>, Standing> {
+    let are = |wanted: TargetState| present.iter().filter(|(_, state)| *state == wanted).count();
+    let by_nodes = are(TargetState::Healthy) > are(TargetState::Unhealthy);
+    let mut standings = BTreeMap::new();
+    for (target, state) in present {
+        let standing = match state {
+            TargetState::Unhealthy if by_nodes => Standing::Unhealthy,
+            _ => Standing::Registered,
+        };
+        // With targets at two ports the better counts.
+        let known = standings.entry(&target.id).or_insert(standing);
+        *known = standing.min(*known);
     }
-    let one = what.trim_end_matches('s');
-    let warning = Warning::new(
-        reason::QUOTA_EXCEEDED,
-        format!(
-            "{chosen} of {all} {what} are targets of each port, because AWS takes no more: 500 targets per zone of a load balancer, 500 \
-             in all with cross-zone load balancing, and a {one} counts once per port.",
-        ),
-    );
-    if !plan.warnings.contains(&warning) {
-        plan.warnings.push(warning);
-    }
+    standings
 }
 
 /// Whether a target group can have targets now: one of nodes, these.
@@ -395,6 +438,8 @@ struct Moves {
     served: bool,
     /// Whether anything of that was judged.
     judged: bool,
+    /// Whether anything wanted is registered at the port.
+    arrived: bool,
 }
 
 impl Moves {
@@ -419,6 +464,7 @@ impl Moves {
             moves.served |= !own.is_empty();
             moves.judged |= own.iter().any(|(_, state)| *state != TargetState::Initial);
             let at_port = own.iter().find(|(target, _)| target.port == port);
+            moves.arrived |= at_port.is_some();
             for (old, _) in own.iter().filter(|(target, _)| target.port != port) {
                 moves
                     .moved

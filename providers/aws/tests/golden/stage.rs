@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use evenkeel_aws::{
     Context,
+    model::Used,
     model::{
         Desired, Facts, Observed, Pairs, SeenListener, SeenLoadBalancer, SeenTargetGroup, Step,
         Target, TargetState,
@@ -39,6 +40,7 @@ pub(crate) struct Stage {
     pub(crate) nodes: NodeSet,
     pub(crate) endpoints: EndpointSet,
     pub(crate) followed: Option<NodeSet>,
+    pub(crate) used: Option<Used>,
     pub(crate) fresh: bool,
     pub(crate) approval: Option<String>,
     pub(crate) failures: Failures,
@@ -75,6 +77,7 @@ impl Stage {
             nodes: nodes(3),
             endpoints: EndpointSet::unknown(),
             followed: None,
+            used: None,
             fresh: true,
             approval: None,
             failures: Failures::default(),
@@ -143,7 +146,7 @@ impl Stage {
     }
 
     pub(crate) fn plan(&self) -> Plan<Step> {
-        plan::plan(
+        plan::plan_knowing(
             &self.context,
             PlanInput {
                 key: &self.key,
@@ -157,6 +160,8 @@ impl Stage {
                 approval: self.approval.as_deref(),
                 now: self.now,
             },
+            &self.seen.facts,
+            self.used,
         )
     }
 

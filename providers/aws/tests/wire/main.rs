@@ -44,6 +44,7 @@ mod on_fake {
     mod changes;
     mod failing;
     mod kinds;
+    mod limits;
     mod openings;
     mod over_time;
     mod replays;
