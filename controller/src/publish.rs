@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use evenkeel_core::{
     claim::finalizer,
-    endpoints::{SERVICE_NAME_LABEL, SliceFacts},
+    endpoints::{GateCondition, PodFacts, SERVICE_NAME_LABEL, SliceFacts},
     ids::{ProviderName, ServiceKey, ServiceRef},
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client,
@@ -28,7 +29,7 @@ use crate::{
     standing::ControllerStanding,
     watch::{item::Item, services::reference},
 };
-use patch::{Wanted, finalizer_patch, release_patch, status_patch};
+use patch::{Wanted, finalizer_patch, gate_patch, release_patch, status_patch};
 
 /// Who we are to the API server's field management.
 pub const FIELD_MANAGER: &str = "evenkeel";
@@ -114,6 +115,41 @@ impl Publisher {
             version.and_then(|version| version.parse().ok()),
             listed.items,
         ))
+    }
+
+    /// Writes the condition of a gate of a pod: of that pod, and of none that has its name by now. Returns the pod.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn write_gate(
+        &self,
+        service: &ServiceKey,
+        (pod, facts): (&str, &PodFacts),
+        condition: &GateCondition,
+        now: Timestamp,
+    ) -> Result<Item<PodFacts>, WriteError> {
+        let patch = gate_patch(&service.name, facts, condition, now);
+        let api = Api::<Item<PodFacts>>::namespaced(self.client.clone(), &service.namespace);
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let written = api
+            .patch_status(pod, &parameters, &Patch::Strategic(patch))
+            .await;
+        let written = self.allowed("patch pods/status", written)?;
+        debug!(
+            pod,
+            open = condition.open,
+            reason = &*condition.reason,
+            "wrote the readiness gate"
+        );
+        Ok(written)
+    }
+
+    /// Tells who watches over the controller's rights whether pods may be watched.
+    pub fn pods_watched(&self, refused: Option<&str>) {
+        self.standing.api("watch pods", refused);
     }
 
     /// Makes sure that a provider's finalizer is on the Service. Returns the Service when it was written.

@@ -17,6 +17,7 @@ mod census;
 mod endpoints;
 mod following;
 pub(crate) mod foresee;
+mod gates;
 mod memory;
 mod nodes;
 mod probing;
@@ -39,7 +40,7 @@ use evenkeel_core::{
     ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
@@ -51,9 +52,13 @@ use crate::{
     queue::{Next, Shared, Turn, Why},
     standing::ControllerStanding,
     sweep::sweep,
-    watch::{endpoints::EndpointCache, item::Item, nodes::NodeCache, services::ServiceCache},
+    watch::{
+        endpoints::EndpointCache, item::Item, nodes::NodeCache, pods::PodCache,
+        services::ServiceCache,
+    },
 };
 use census::Census;
+use gates::PodWatch;
 use memory::Memory;
 use nodes::NodeNews;
 use roster::{Member, Roster};
@@ -105,10 +110,20 @@ pub(crate) struct Reconciler {
     endpoints: Mutex<EndpointCache>,
     /// Done when somebody's targets are endpoints.
     follows_endpoints: CancellationToken,
+    pods: Mutex<PodCache>,
+    /// A first list of the pods of a namespace is there, or is refused.
+    pods_heard: Notify,
+    pod_watches: PodWatches,
     kube_proxy_asked: Mutex<following::Asked>,
     /// Providers that have not answered the last look at the whole of them.
     unseen: Mutex<BTreeSet<ProviderName>>,
 }
+
+/// The namespaces whose pods are to be watched, from who needs it to who does it.
+type PodWatches = (
+    mpsc::UnboundedSender<PodWatch>,
+    Mutex<Option<mpsc::UnboundedReceiver<PodWatch>>>,
+);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,6 +144,7 @@ impl Reconciler {
             started,
             clock,
         } = parts;
+        let (begun, to_watch) = mpsc::unbounded_channel();
         let queue = Arc::new(Shared::new(clock.clone()));
         for provider in &providers {
             let queue = queue.clone();
@@ -163,6 +179,9 @@ impl Reconciler {
             census: Mutex::default(),
             endpoints: Mutex::default(),
             follows_endpoints: CancellationToken::new(),
+            pods: Mutex::default(),
+            pods_heard: Notify::new(),
+            pod_watches: (begun, Mutex::new(Some(to_watch))),
             kube_proxy_asked: Mutex::default(),
             unseen: Mutex::default(),
         }

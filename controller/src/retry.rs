@@ -57,6 +57,9 @@ impl Retry {
                 evenkeel_core::engine::next_look(report).map(|wait| after(now, wait))
             }
         };
+        // Pods that wait do not wait for what failed, too.
+        let judge = report.judge_again.map(|wait| after(now, wait));
+        let again = again.into_iter().chain(judge).min();
         let look = self.look_at.unwrap_or(Timestamp::MAX);
         again.map_or(look, |again| again.min(look))
     }

@@ -12,12 +12,12 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use evenkeel_core::{
-    endpoints::SliceFacts,
+    endpoints::{PodFacts, SliceFacts},
     ids::{Cluster, ProviderName},
     nodes::NodeFacts,
 };
 use k8s_openapi::api::core::v1::Service;
-use kube::Client;
+use kube::{Api, Client};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -37,7 +37,7 @@ use crate::{
     standing::{ControllerStanding, publishing::Said},
     watch::{
         nodes::{Debounce, Did},
-        watch,
+        watch, watch_of,
     },
 };
 
@@ -247,6 +247,7 @@ async fn live(
     let services = watch_services(shared, &reconciler, tasks);
     let nodes = watch_nodes(shared, &reconciler, tasks);
     watch_endpoints(shared, &reconciler, tasks);
+    watch_pods(shared, &reconciler, tasks);
     let caches = async {
         tokio::join!(
             services.cancelled(),
@@ -462,6 +463,43 @@ fn watch_endpoints(shared: &Arc<Shared>, reconciler: &Arc<Reconciler>, tasks: &m
             |event| reconciler.hear_of_endpoints(event),
         );
         ("watch of endpointslices", watched.await)
+    });
+}
+
+/// Watches the pods of those namespaces in which a Service has pods as targets, each as long as it is so.
+fn watch_pods(shared: &Arc<Shared>, reconciler: &Arc<Reconciler>, tasks: &mut Tasks) {
+    let (shared, reconciler) = (shared.clone(), reconciler.clone());
+    tasks.spawn(async move {
+        let mut watches = JoinSet::new();
+        let mut to_watch = reconciler.pod_watches().expect("taken once, here");
+        let result = loop {
+            let (namespace, ended) = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => break Ok(()),
+                Some(ended) = watches.join_next() => match ended {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => break Err(error),
+                    Err(error) => break Err(anyhow!(error)),
+                },
+                Some(begun) = to_watch.recv() => begun,
+            };
+            let (shared, reconciler) = (shared.clone(), reconciler.clone());
+            watches.spawn(async move {
+                let never = Notify::new();
+                let watched = watch_of::<PodFacts>(
+                    Api::namespaced(shared.client.clone(), &namespace),
+                    &shared.metrics,
+                    &shared.stop,
+                    &never,
+                    |heard| reconciler.hear_of_pods(&namespace, heard),
+                );
+                tokio::select! {
+                    () = ended.cancelled() => Ok(()),
+                    watched = watched => watched,
+                }
+            });
+        };
+        ("watch of pods", result)
     });
 }
 

@@ -1,4 +1,4 @@
-//! What Kubernetes says: Services and Nodes, watched (Reads).
+//! What Kubernetes says: Services, Nodes and what else is needed, watched (Reads).
 //!
 //! One watch per kind, by streaming list where the server has it and by pages where not. An object that cannot be
 //! read is named in the log, counted, and stops nothing. While the API server is away the caches stay as they are and
@@ -7,6 +7,7 @@
 pub mod endpoints;
 pub mod item;
 pub mod nodes;
+pub mod pods;
 pub mod services;
 
 use std::{pin::pin, time::Duration};
@@ -44,7 +45,26 @@ pub async fn watch<T: Trim>(
     again: &Notify,
     mut tell: impl FnMut(Event<Item<T>>),
 ) -> Result<()> {
-    let api: Api<Item<T>> = Api::all(client);
+    let api = Api::all(client);
+    watch_of(api, metrics, stop, again, |heard| {
+        if let Ok(event) = heard {
+            tell(event);
+        }
+    })
+    .await
+}
+
+/// The same of those objects that an API is about. Tells also what the API server says where it does not allow the watch; it is tried again.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_of<T: Trim>(
+    api: Api<Item<T>>,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+    again: &Notify,
+    mut tell: impl FnMut(Result<Event<Item<T>>, String>),
+) -> Result<()> {
     let paged = watcher::Config::default()
         .timeout(WATCH_SECONDS)
         .page_size(PAGE);
@@ -70,7 +90,7 @@ pub async fn watch<T: Trim>(
                         away.back();
                     }
                     report_unreadable(&event, metrics);
-                    tell(event);
+                    tell(Ok(event));
                 }
                 Some(Err(error)) if config != paged && cannot_stream(&error) => {
                     info!(
@@ -82,6 +102,9 @@ pub async fn watch<T: Trim>(
                 }
                 Some(Err(error)) => {
                     metrics.watch_failed(T::PLURAL);
+                    if let Some(refusal) = refusal(&error) {
+                        tell(Err(refusal));
+                    }
                     let pause = away.failed(&error);
                     tokio::select! {
                         () = stop.cancelled() => return Ok(()),
@@ -104,6 +127,16 @@ fn cannot_stream(error: &watcher::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// What the server says where it does not allow a watch.
+fn refusal(error: &watcher::Error) -> Option<String> {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
+    else {
+        return None;
+    };
+    matches!(status.code, 401 | 403).then(|| status.message.clone())
 }
 
 fn report_unreadable<T: Trim>(event: &Event<Item<T>>, metrics: &Metrics) {

@@ -4,6 +4,7 @@
 //! to providers whose targets they are ([`crate::provider::Provider::follows_endpoints`]), by group, as a versioned value. A
 //! Service of which nothing is known is not one without endpoints: its targets stay as they are.
 
+mod gates;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
+pub use gates::{GATE_PREFIX, Gate, GateCondition, Judged, Lack, PodFacts, Waiting, with_gates};
 pub use read::{SERVICE_NAME_LABEL, SliceFacts, endpoints};
 
 use crate::{digest::Digest, ids::ServiceUid, ports::PortKey};
@@ -21,6 +23,8 @@ use crate::{digest::Digest, ids::ServiceUid, ports::PortKey};
 pub enum Use {
     /// It is ready: a target.
     Add,
+    /// It is not ready for want of a gate of ours alone: a target, and only that will make it ready.
+    Await,
     /// It is not ready, or leaves and serves as yet: it stays where it is a target already, while no other is ready.
     LastResort,
 }
@@ -38,6 +42,8 @@ pub struct Endpoint {
     pub zone: Option<Arc<str>>,
     /// The name of its pod, where it is one.
     pub pod: Option<Arc<str>>,
+    /// Its pod waits until the load balancer finds it healthy.
+    pub waits: Option<Waiting>,
 }
 
 /// The endpoints of one Service by its ports, each list sorted and without duplicates. A port without endpoints has an empty list.
@@ -75,6 +81,12 @@ impl EndpointSet {
     /// The Services of which something is known.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceUid, &Endpoints)> {
         self.services.iter()
+    }
+
+    /// Whether a pod waits until the load balancer finds it healthy.
+    pub fn has_waiting(&self) -> bool {
+        let mut all = self.services.values().flat_map(BTreeMap::values).flatten();
+        all.any(|endpoint| endpoint.waits.is_some())
     }
 
     /// The version: equal for equal sets.

@@ -4,6 +4,7 @@
 //! desired state and in the nodes makes no call; a group that was rejected keeps what it has while its targets follow
 //! the nodes; a restart takes its first look from one snapshot.
 
+mod gates;
 #[cfg(test)]
 mod holding;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use serde::Serialize;
 use crate::{
     converge::{Journal, Known, Round, converge, rehearse, unreadable},
     digest::Digest,
-    endpoints::EndpointSet,
+    endpoints::{EndpointSet, Judged},
     error::CloudError,
     failure::{Failure, Failures, HOLD},
     group::Group,
@@ -113,6 +114,12 @@ pub struct Report {
     /// Targets are endpoints: the group has to be told of them.
     #[serde(skip)]
     pub follows_endpoints: bool,
+    /// How the targets of those pods stand that wait for it. That somebody waits keeps nothing from being done.
+    #[serde(skip)]
+    pub judged: Vec<Judged>,
+    /// When those that wait on are to be judged again.
+    #[serde(skip)]
+    pub judge_again: Option<Duration>,
 }
 
 impl Report {
@@ -398,19 +405,9 @@ impl<P: Provider> Engine<P> {
         };
         (want, report)
     }
-}
 
-#[async_trait]
-impl<P: Provider> AnyProvider for Engine<P> {
-    fn name(&self) -> &'static str {
-        self.provider.name()
-    }
-
-    async fn identity(&self) -> Result<Option<String>, CloudError> {
-        self.provider.identity().await
-    }
-
-    async fn run(&self, request: Request, journal: &dyn Journal) -> Report {
+    /// A run but for the pods that wait.
+    async fn run_group(&self, request: Request, journal: &dyn Journal) -> Report {
         let Request {
             key,
             ask,
@@ -586,6 +583,28 @@ impl<P: Provider> AnyProvider for Engine<P> {
         }
         report
     }
+}
+
+#[async_trait]
+impl<P: Provider> AnyProvider for Engine<P> {
+    fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+
+    async fn identity(&self) -> Result<Option<String>, CloudError> {
+        self.provider.identity().await
+    }
+
+    async fn run(&self, request: Request, journal: &dyn Journal) -> Report {
+        let (key, endpoints, now) = (
+            request.key.clone(),
+            Arc::clone(&request.endpoints),
+            request.now,
+        );
+        let mut report = self.run_group(request, journal).await;
+        gates::judge(&self.provider, &key, &endpoints, now, &mut report).await;
+        report
+    }
 
     fn follows_endpoints(&self, key: &GroupKey, ask: &Ask) -> Option<bool> {
         let (want, _) = self.judge(ask);
@@ -697,5 +716,6 @@ pub fn next_look(report: &Report) -> Option<Duration> {
             Until::FreshRead => Some(FRESH_READ),
             Until::Told => None,
         })
+        .chain(report.judge_again)
         .min()
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    endpoints::EndpointSet,
+    endpoints::{EndpointSet, Judged},
     error::CloudError,
     failure::Failures,
     group::Group,
@@ -199,6 +199,20 @@ pub trait Provider: Send + Sync + 'static {
         seen: &Self::Observed,
         ticket: &Ticket,
     ) -> Result<Self::Effect, CloudError>;
+
+    /// Reads how the targets of those pods stand that wait for it ([`crate::endpoints::Endpoint::waits`]): each of them, as the cloud says now
+    /// and nothing remembered. Asked only while one waits.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    async fn judge(
+        &self,
+        _key: &GroupKey,
+        _endpoints: &EndpointSet,
+        _now: Timestamp,
+    ) -> Result<Vec<Judged>, CloudError> {
+        Ok(Vec::new())
+    }
 
     /// Where the cloud is asked and as whom, for people and without secrets: `account 123456789012, region eu-west-1`. None where there is
     /// nothing to tell.

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     claim::ClassRule,
     converge::NoJournal,
-    endpoints::EndpointSet,
+    endpoints::{EndpointSet, Judged, Lack},
     engine::{AnyProvider as _, Ask, Engine, Report, Request},
     error::{CloudError, ErrorClass},
     group::Group,
@@ -56,6 +56,10 @@ pub(crate) struct Cloud {
     pub(crate) writes: Vec<String>,
     /// Plans made.
     pub(crate) plans: usize,
+    /// How often pods were judged.
+    pub(crate) judged: usize,
+    /// Whether their targets are healthy.
+    pub(crate) healthy: bool,
     /// The nodes that the last plan was told were followed before.
     pub(crate) followed: Option<String>,
 }
@@ -232,6 +236,37 @@ impl Provider for Scripted {
             Some(class) => Err(CloudError::new(class, "read", "cannot be read")),
             None => Ok(cloud.shown.clone().unwrap_or_else(|| cloud.objects.clone())),
         }
+    }
+
+    async fn judge(
+        &self,
+        _: &GroupKey,
+        endpoints: &EndpointSet,
+        _: Timestamp,
+    ) -> Result<Vec<Judged>, CloudError> {
+        let mut cloud = self.cloud();
+        cloud.judged += 1;
+        if let Some(class) = cloud.unreadable {
+            return Err(CloudError::new(class, "judge", "unreadable"));
+        }
+        let lack = || Lack {
+            reason: "Initial".into(),
+            message: "it is being checked".into(),
+        };
+        let mut all = Vec::new();
+        for (service, ports) in endpoints.services() {
+            for endpoint in ports.values().flatten() {
+                let waits = endpoint.waits.as_ref();
+                all.extend(waits.map(|waiting| Judged {
+                    service: service.clone(),
+                    pod: endpoint.pod.clone().unwrap_or_default(),
+                    uid: Arc::clone(&waiting.uid),
+                    since: waiting.since,
+                    lacks: (!cloud.healthy).then(lack),
+                }));
+            }
+        }
+        Ok(all)
     }
 
     async fn snapshot(&self) -> Result<Snapshot<Objects>, CloudError> {

@@ -3,14 +3,16 @@
 use evenkeel_core::{
     claim::DOMAIN,
     condition::{self, ConditionType},
+    endpoints::{Gate, GateCondition, PodFacts},
     ids::ServiceRef,
     ports::{PortKey, Protocol},
     problem::{PortError, reason},
     published::{Ingress, IpMode, Published},
 };
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{LoadBalancerIngress, PortStatus, Service, ServicePort},
-    apimachinery::pkg::apis::meta::v1::Condition,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use serde_json::{Value, json};
 
@@ -253,4 +255,27 @@ pub fn release_patch(live: &Value, finalizer: &str, clear: bool) -> Option<Value
     }
     tests.extend(removals);
     Some(Value::Array(tests))
+}
+
+/// The strategic merge patch that writes the gate of a pod. It fails where another has the pod's name by now.
+pub fn gate_patch(
+    service: &str,
+    pod: &PodFacts,
+    condition: &GateCondition,
+    now: Timestamp,
+) -> Value {
+    let was = pod
+        .gate(service)
+        .and_then(|gate| gate.condition.as_ref())
+        .map(|was| was.open);
+    let mut written = json!({
+        "type": Gate::type_of(service),
+        "status": if condition.open { "True" } else { "False" },
+        "reason": condition.reason,
+        "message": condition.message,
+    });
+    if was != Some(condition.open) {
+        written["lastTransitionTime"] = json!(Time(now));
+    }
+    json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [written]}})
 }

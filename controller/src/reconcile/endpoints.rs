@@ -38,7 +38,7 @@ impl Reconciler {
     }
 
     /// Asks for every group in which a Service is, or in which something of it may be.
-    fn ask_where_served(&self, key: &ServiceKey) {
+    pub(super) fn ask_where_served(&self, key: &ServiceKey) {
         let (group, uid) = {
             let services = self.services();
             let uid = services
@@ -74,11 +74,8 @@ impl Run<'_> {
         if !self.provider.follows_endpoints {
             return none();
         }
-        {
-            let mut cache = lock(&self.all.endpoints);
-            for leaving in &self.group.leaving {
-                cache.forget(&leaving.reference.key);
-            }
+        for leaving in &self.group.leaving {
+            self.forget_endpoints(&leaving.reference.key).await;
         }
         let members = self.group.served();
         let follows = match ask {
@@ -87,9 +84,8 @@ impl Run<'_> {
         };
         // Where nothing tells it stays as it was.
         if !follows.unwrap_or_else(|| self.follows(&members)) {
-            let mut cache = lock(&self.all.endpoints);
             for member in &members {
-                cache.forget(&member.reference.key);
+                self.forget_endpoints(&member.reference.key).await;
             }
             return none();
         }
@@ -105,7 +101,17 @@ impl Run<'_> {
                     "the endpoints of the Service cannot be read; its targets stay as they are, and it is tried again"
                 );
             }
-            if let Some(found) = lock(&self.all.endpoints).of(key, &member.service) {
+            if !self.follow_pods(key).await {
+                missing = true;
+                warn!(
+                    service.name = %key.name,
+                    "the pods of the Service could not be listed yet; its targets stay as they are, and it is tried again"
+                );
+                continue;
+            }
+            let found = lock(&self.all.endpoints).of(key, &member.service);
+            if let Some(mut found) = found {
+                self.enlighten(key, &mut found);
                 services.insert(member.reference.uid.clone(), found);
             }
         }
@@ -139,6 +145,16 @@ impl Run<'_> {
     /// Whether the targets of one who stays are endpoints, and not nodes.
     pub(super) fn is_served_by_endpoints(&self, member: &Member) -> bool {
         lock(&self.all.endpoints).wants(&member.reference.key)
+    }
+
+    /// The targets of a Service are no endpoints, at least not here.
+    async fn forget_endpoints(&self, service: &ServiceKey) {
+        let elsewhere = self.all.services().group(service).cloned();
+        let wanted = lock(&self.all.endpoints).wants(service);
+        lock(&self.all.endpoints).forget(service);
+        if wanted && elsewhere.is_none_or(|group| group == *self.key) {
+            self.let_pods_go(service).await;
+        }
     }
 
     async fn list_endpoints(&self, service: &ServiceKey) -> anyhow::Result<()> {

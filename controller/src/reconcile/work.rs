@@ -116,6 +116,7 @@ impl Run<'_> {
         let now = self.all.clock.now();
         let hushed = hushed(&report, &mut memory, now);
         let mut trouble = report.untold || followed.missing;
+        trouble |= self.write_gates(&report, now).await;
         if hushed.is_some() {
             for member in &self.group.staying {
                 let serving = super::publish::says_serving(&member.service);

@@ -6,12 +6,14 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use evenkeel_core::{
-    annotation::key::LAST_APPLIED, condition::ConditionType, endpoints::SliceFacts,
+    annotation::key::LAST_APPLIED,
+    condition::ConditionType,
+    endpoints::{GATE_PREFIX, PodFacts, SliceFacts},
     nodes::NodeFacts,
 };
 use k8s_openapi::{
     api::{
-        core::v1::{Node, Service},
+        core::v1::{Node, Pod, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -186,6 +188,25 @@ impl Trim for SliceFacts {
         let slice: EndpointSlice =
             serde_json::from_value(object).map_err(|error| error.to_string())?;
         Ok(Self::from_resource(&slice))
+    }
+}
+
+/// Of a Pod with a gate of ours, its facts alone. The others are not even read.
+impl Trim for PodFacts {
+    type Of = Pod;
+    const PLURAL: &'static str = "pods";
+
+    fn read(object: Value) -> Result<Self, String> {
+        let gates = object.pointer("/spec/readinessGates");
+        let gates = gates.and_then(Value::as_array).into_iter().flatten();
+        let ours = gates
+            .filter_map(|gate| gate.get("conditionType")?.as_str())
+            .any(|type_| type_.starts_with(GATE_PREFIX));
+        if !ours {
+            return Ok(Self::default());
+        }
+        let pod: Pod = serde_json::from_value(object).map_err(|error| error.to_string())?;
+        Ok(Self::from_resource(&pod))
     }
 }
 

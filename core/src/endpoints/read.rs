@@ -98,6 +98,7 @@ fn endpoint(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Option<Endp
         use_,
         zone: endpoint.zone.as_deref().map(Arc::from),
         pod: pod.map(Arc::from),
+        waits: None,
     })
 }
 

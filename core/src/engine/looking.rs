@@ -161,6 +161,7 @@ fn other_endpoints_are_a_reason_to_plan_and_the_same_are_none() {
             use_: Use::Add,
             zone: None,
             pod: None,
+            waits: None,
         };
         let port = PortKey {
             port: 80,

@@ -34,7 +34,7 @@ pub use config::{CALL_TIMEOUT, Config, Endpoints, Keys, Role};
 pub(crate) use ec2_calls::filter;
 pub(crate) use ec2_replies::{GroupReply, InstanceReply};
 pub(crate) use elb::ARNS as ELB_ARNS;
-pub(crate) use replies::{ListenerReply, LoadBalancerReply, TargetGroupReply};
+pub(crate) use replies::{Health, ListenerReply, LoadBalancerReply, TargetGroupReply};
 
 use crate::{
     call::{self, Call},

@@ -14,6 +14,7 @@ pub mod client;
 pub mod desired;
 pub mod errors;
 pub mod facts;
+mod gates;
 pub mod index;
 pub mod limiter;
 pub mod model;
@@ -29,6 +30,8 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use evenkeel_core::{
+    Timestamp,
+    endpoints::{EndpointSet, Judged},
     error::CloudError,
     group::Group,
     ids::{Cluster, GroupKey},
@@ -182,6 +185,15 @@ impl Provider for Aws {
 
     async fn snapshot(&self) -> Result<Snapshot<Observed>, CloudError> {
         snapshot::snapshot(self).await
+    }
+
+    async fn judge(
+        &self,
+        key: &GroupKey,
+        endpoints: &EndpointSet,
+        now: Timestamp,
+    ) -> Result<Vec<Judged>, CloudError> {
+        gates::judge(self, key, endpoints, now).await
     }
 
     async fn identity(&self) -> Result<Option<String>, CloudError> {

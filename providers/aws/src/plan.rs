@@ -17,7 +17,7 @@ mod listeners;
 mod load_balancer;
 mod nodes;
 mod openings;
-mod pods;
+pub(crate) mod pods;
 mod quota;
 mod replace;
 mod room;

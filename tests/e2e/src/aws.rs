@@ -1,11 +1,14 @@
 //! A world whose nodes are instances in a corner of AWS. Writes: processes, an emulator, and through its parts.
 
+mod kubelet;
 mod nodes;
 
 use anyhow::{Context as _, Result};
 use evenkeel_harness::aws::{self, Aws, Call, Mark};
 use evenkeel_harness::control_plane::Options;
+use evenkeel_harness::fake_aws::Settings;
 
+pub use kubelet::Kubelet;
 pub use nodes::AwsNodes;
 
 use crate::{Cloud, World, WorldOptions};
@@ -44,7 +47,8 @@ impl AwsWorld {
             controller_manager: false,
             ..Options::default()
         };
-        let mut all = Self::of(plane, kube_proxy, nodes, run).await?;
+        let aws = Aws::of_environment().await?;
+        let mut all = Self::of(aws, plane, kube_proxy, nodes, run).await?;
         all.world.start_controller().await?;
         Ok(all)
     }
@@ -54,11 +58,26 @@ impl AwsWorld {
     /// # Errors
     /// As [`AwsWorld::start`].
     pub async fn without_controller(plane: Options, nodes: usize, run: &[&str]) -> Result<Self> {
-        Self::of(plane, true, nodes, run).await
+        let aws = Aws::of_environment().await?;
+        Self::of(aws, plane, true, nodes, run).await
     }
 
-    async fn of(plane: Options, kube_proxy: bool, nodes: usize, run: &[&str]) -> Result<Self> {
-        let aws = Aws::of_environment().await?;
+    /// The same where AWS is the fake, as told.
+    ///
+    /// # Errors
+    /// As [`AwsWorld::start`].
+    pub async fn on_fake(settings: Settings, plane: Options, nodes: usize) -> Result<Self> {
+        let aws = Aws::fake(settings).await?;
+        Self::of(aws, plane, true, nodes, &[]).await
+    }
+
+    async fn of(
+        aws: Aws,
+        plane: Options,
+        kube_proxy: bool,
+        nodes: usize,
+        run: &[&str],
+    ) -> Result<Self> {
         let options = aws::WorldOptions {
             nodes,
             ..aws::WorldOptions::default()

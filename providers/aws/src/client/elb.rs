@@ -14,7 +14,7 @@ use futures::TryFutureExt as _;
 
 use super::{
     Client,
-    replies::{ListenerReply, LoadBalancerReply, TargetGroupReply, pairs, text},
+    replies::{Health, ListenerReply, LoadBalancerReply, TargetGroupReply, pairs, text},
 };
 use crate::{
     call,
@@ -167,6 +167,19 @@ impl Client {
         &self,
         target_group: &CloudId,
     ) -> Result<Option<BTreeMap<Target, TargetState>>, CloudError> {
+        let found = self.target_health(target_group).await?;
+        let states = |found: Vec<(Target, Health)>| {
+            let found = found.into_iter();
+            found.map(|(target, health)| (target, health.state))
+        };
+        Ok(found.map(|found| states(found).collect()))
+    }
+
+    /// The same with what AWS says of each.
+    pub(crate) async fn target_health(
+        &self,
+        target_group: &CloudId,
+    ) -> Result<Option<Vec<(Target, Health)>>, CloudError> {
         let api = self.apis().await?;
         let request = api
             .elb

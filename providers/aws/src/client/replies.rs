@@ -286,8 +286,17 @@ impl ListenerReply {
     }
 }
 
+/// How a target does.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    pub(crate) state: TargetState,
+    /// AWS's word for why, and its text. A healthy target has none.
+    pub(crate) reason: Option<Arc<str>>,
+    pub(crate) description: Option<Arc<str>>,
+}
+
 /// A target as AWS described it.
-pub(crate) fn target(described: types::TargetHealthDescription) -> Option<(Target, TargetState)> {
+pub(crate) fn target(described: types::TargetHealthDescription) -> Option<(Target, Health)> {
     let target = described.target?;
     let health = described.target_health;
     let state = match health.as_ref().and_then(|health| health.state()) {
@@ -300,11 +309,18 @@ pub(crate) fn target(described: types::TargetHealthDescription) -> Option<(Targe
         }
         _ => TargetState::Unavailable,
     };
-    let reason = health.and_then(|health| health.reason);
-    let leaves = reason == Some(types::TargetHealthReasonEnum::DeregistrationInProgress);
+    let reason = health.as_ref().and_then(|health| health.reason.as_ref());
+    let leaves = reason == Some(&types::TargetHealthReasonEnum::DeregistrationInProgress);
+    let reason = reason.map(|reason| reason.as_str().into());
+    let description = health.as_ref().and_then(|health| health.description());
+    let health = Health {
+        state: if leaves { TargetState::Draining } else { state },
+        reason,
+        description: description.map(Arc::from),
+    };
     let target = Target {
         id: text(target.id).into(),
         port: u16::try_from(target.port?).ok()?,
     };
-    Some((target, if leaves { TargetState::Draining } else { state }))
+    Some((target, health))
 }

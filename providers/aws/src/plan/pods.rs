@@ -1,7 +1,7 @@
 //! Which pods are the targets of a target group of type ip, and the way there (Decides).
 //!
-//! Targets are what the EndpointSlices of the Service say, each at its own port. New targets are registered before old ones leave.
-//! Pods that are not ready, or leave and serve as yet, stay while no other is ready. A Service without any endpoint has no target: an
+//! Targets are what the EndpointSlices of the Service say, each at its own port, and the pods that wait at a readiness gate of ours. New
+//! targets are registered before old ones leave. Pods that are not ready, or leave and serve as yet, stay while no other is ready. A Service without any endpoint has no target: an
 //! address that a pod gave back may be another's at once. Where the endpoints are not known nothing changes.
 //!
 //! Pods are reached through the security groups of their nodes, which is what the VPC CNI does unless a pod has groups of its own: these
@@ -13,7 +13,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    endpoints::{Endpoint, Use},
+    endpoints::{Endpoint, EndpointSet, Use},
     net::IpFamily,
     plan::{Plan, Planned, Reason, Until},
     ports::{PortKey, Protocol},
@@ -101,7 +101,12 @@ pub(super) fn follow(
 /// Whether a target group can have targets now: with endpoints that nobody knows it may.
 pub(super) fn has_targets(view: View<'_>, group: &SeenTargetGroup) -> bool {
     let known = Of::found(group).and_then(|of| endpoints(view, &of));
-    known.is_none_or(|known| known.iter().any(|endpoint| endpoint.use_ == Use::Add))
+    known.is_none_or(|known| known.iter().any(|endpoint| is_target(endpoint)))
+}
+
+/// Whether an endpoint is a target whatever the others are.
+fn is_target(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.use_, Use::Add | Use::Await)
 }
 
 /// What decides whose endpoints are a target group's.
@@ -123,9 +128,21 @@ impl<'a> Of<'a> {
     }
 }
 
-/// The endpoints of a target group's family; None where they are not known.
 fn endpoints<'a>(view: View<'a>, of: &Of<'_>) -> Option<Vec<&'a Endpoint>> {
-    let service = view.input.endpoints.of(&of.marks.member())?;
+    endpoints_of(view.input.endpoints, of)
+}
+
+/// The endpoints of a target group that is there.
+pub(crate) fn endpoints_found<'a>(
+    all: &'a EndpointSet,
+    found: &SeenTargetGroup,
+) -> Option<Vec<&'a Endpoint>> {
+    endpoints_of(all, &Of::found(found)?)
+}
+
+/// The endpoints of a target group's family; None where they are not known.
+fn endpoints_of<'a>(all: &'a EndpointSet, of: &Of<'_>) -> Option<Vec<&'a Endpoint>> {
+    let service = all.of(&of.marks.member())?;
     let mut known = false;
     let mut all = Vec::new();
     for protocol in spoken(of.protocol) {
@@ -151,46 +168,45 @@ fn spoken(protocol: TargetProtocol) -> &'static [Protocol] {
     }
 }
 
-fn target(endpoint: &Endpoint) -> Target {
+/// The target that an endpoint is.
+pub(crate) fn target(endpoint: &Endpoint) -> Target {
     Target {
         id: endpoint.address.to_string().into(),
         port: endpoint.port,
     }
 }
 
-/// The targets that shall be: the ready ones, as many as AWS takes; where none is ready those that are targets already and are there
-/// as yet.
+/// The targets that shall be: the ready ones and those that wait for us, as many as AWS takes; where none is ready those, too, that are
+/// targets already and are there as yet.
 fn wanted(
     plan: &mut Plan<Step>,
     endpoints: &[&Endpoint],
     present: &BTreeSet<&Target>,
     limits: &Limits,
 ) -> BTreeSet<Target> {
-    let ready = endpoints
+    let none_ready = !endpoints.iter().any(|endpoint| endpoint.use_ == Use::Add);
+    let targets = endpoints
         .iter()
-        .filter(|endpoint| endpoint.use_ == Use::Add);
-    let ready: BTreeMap<Arc<str>, (Target, Member)> = ready
-        .map(|endpoint| {
-            let target = target(endpoint);
+        .map(|endpoint| (endpoint, target(endpoint)));
+    let targets = targets
+        .filter(|(endpoint, target)| is_target(endpoint) || none_ready && present.contains(target));
+    let targets: BTreeMap<Arc<str>, (Target, Member)> = targets
+        .map(|(endpoint, target)| {
             let id: Arc<str> = format!("{} {}", target.id, target.port).into();
             let member = Member::pod(Arc::clone(&id), endpoint.zone.clone());
             (id, (target, member))
         })
         .collect();
-    if ready.is_empty() {
-        let last = endpoints.iter().map(|endpoint| target(endpoint));
-        return last.filter(|target| present.contains(target)).collect();
-    }
-    let standing = |member: &Member| match ready.get(&member.id) {
+    let standing = |member: &Member| match targets.get(&member.id) {
         Some((target, _)) if present.contains(target) => Standing::Registered,
         _ => Standing::New,
     };
-    let members = ready.values().map(|(_, member)| member).collect();
+    let members = targets.values().map(|(_, member)| member).collect();
     let chosen = limits.choose(members, standing);
-    limits.tell(plan, chosen.len(), ready.len(), "endpoints");
+    limits.tell(plan, chosen.len(), targets.len(), "endpoints");
     let chosen = chosen
         .into_iter()
-        .filter_map(|member| ready.get(&member.id));
+        .filter_map(|member| targets.get(&member.id));
     chosen.map(|(target, _)| target.clone()).collect()
 }
 

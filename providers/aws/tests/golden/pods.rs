@@ -29,9 +29,9 @@ fn listening_on(target: serde_json::Value) -> Asking {
     pods(&[]).spec("ports", json!([port]))
 }
 
-/// An endpoint such as `10.1.0.1:8080`, or `10.1.0.1:8080?` for one that is not ready.
+/// An endpoint such as `10.1.0.1:8080`, `10.1.0.1:8080?` for one that is not ready, or `10.1.0.1:8080~` for one that waits for us.
 fn endpoint(text: &str) -> Endpoint {
-    let place = text.trim_end_matches('?');
+    let place = text.trim_end_matches(['?', '~']);
     let (address, port) = place.rsplit_once(':').expect("a port");
     Endpoint {
         address: address
@@ -39,13 +39,14 @@ fn endpoint(text: &str) -> Endpoint {
             .parse()
             .expect("an address"),
         port: port.parse().expect("a number"),
-        use_: if place == text {
-            Use::Add
-        } else {
-            Use::LastResort
+        use_: match &text[place.len()..] {
+            "" => Use::Add,
+            "~" => Use::Await,
+            _ => Use::LastResort,
         },
         zone: None,
         pod: None,
+        waits: None,
     }
 }
 
@@ -273,6 +274,33 @@ fn pods_that_come_and_go_are_registered_and_deregistered_and_nothing_else() {
             &["10.1.0.1:8080", "10.1.0.2:8080"],
             &["10.1.0.2:8080?"],
             vec![vec!["Deregister 10.1.0.1:8080"]],
+        ),
+        (
+            "one that waits for us beside another",
+            &["10.1.0.1:8080"],
+            &["10.1.0.1:8080", "10.1.0.2:8080~"],
+            vec![vec!["Register 10.1.0.2:8080"]],
+        ),
+        (
+            "one that waits for us, and none ready: who is there stays",
+            &["10.1.0.1:8080"],
+            &["10.1.0.1:8080?", "10.1.0.2:8080~", "10.1.0.3:8080?"],
+            vec![vec!["Register 10.1.0.2:8080"]],
+        ),
+        (
+            "one that waits for us, and the other gone: the new one first",
+            &["10.1.0.1:8080"],
+            &["10.1.0.2:8080~"],
+            vec![
+                vec!["Register 10.1.0.2:8080"],
+                vec!["Deregister 10.1.0.1:8080"],
+            ],
+        ),
+        (
+            "one that waits and is ready then",
+            &["10.1.0.1:8080~"],
+            &["10.1.0.1:8080"],
+            vec![],
         ),
         (
             "scaled to nothing: an address may be another's at once",
