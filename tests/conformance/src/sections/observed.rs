@@ -113,6 +113,7 @@ fn conceivable(namespace: &str) -> Vec<Access> {
         ("", "namespaces", "default"),
         ("", "namespaces", "kube-system"),
         ("", "pods", "web"),
+        ("", "pods/status", "web"),
         ("", "endpoints", "web"),
         ("", "secrets", "evenkeel"),
         ("", "configmaps", "evenkeel"),
