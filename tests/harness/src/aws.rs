@@ -25,10 +25,7 @@ mod metadata;
 mod microburst;
 pub(crate) mod model;
 mod proxy;
-mod service;
 mod state;
-mod venv;
-mod wire;
 mod world;
 
 use std::sync::Arc;
@@ -55,6 +52,16 @@ use model::Models;
 use proxy::{Proxy, Upstream};
 
 use crate::fake_aws::{FakeAws, Settings, Way};
+use crate::venv::Recipe;
+
+/// The emulators, the fault proxy and boto3: 200 MB.
+pub(crate) static PROGRAMS: Recipe = Recipe {
+    name: "aws",
+    what: "the AWS emulators",
+    requirements: include_str!("../aws/requirements.txt"),
+    // Writes them out of botocore.
+    models: Some(include_str!("../aws/models.py")),
+};
 
 static MODELS: OnceCell<Models> = OnceCell::const_new();
 

@@ -19,7 +19,6 @@ mod refusal;
 mod replica;
 mod settings;
 mod state;
-mod table;
 mod turn;
 mod wire;
 
@@ -40,12 +39,12 @@ use refusal::{Answer, refuse};
 use replica::Replica;
 use turn::{Ask, Patience, Turn};
 
+pub use crate::table::Table;
 pub use buckets::{Bucket, Buckets};
 pub use history::{Cause, History, Moment};
 pub use quotas::Quotas;
 pub use settings::{Settings, Settle, Times};
 pub use state::State;
-pub use table::Table;
 
 /// When the fake's clock begins.
 const BEGIN: &str = "2026-01-01T00:00:00Z";

@@ -1,7 +1,7 @@
 //! Real parts for tests and for the demo, on one machine, without a container engine and without a cluster.
 //!
 //! [`binaries`] finds or builds upstream's own etcd, kube-apiserver and friends; [`control_plane`] starts them;
-//! [`nodes`] adds nodes and pods; [`aws`] is the cloud of the provider of that name, [`fake_aws`] one that is stricter; [`evenkeel`] runs our own binary
+//! [`nodes`] adds nodes and pods; [`aws`] is the cloud of the provider of that name, [`fake_aws`] one that is stricter; [`fake_azure`] is that of the provider `azure`; [`evenkeel`] runs our own binary
 //! against them, [`kubectl`] upstream's. Everything that is started goes through [`supervise`], so that it ends and is
 //! cleaned up however the test process ends, and takes its ports from [`ports`]. Tests wait with
 //! [`wait::eventually`], never for a time.
@@ -14,10 +14,15 @@ pub mod binaries;
 pub mod control_plane;
 pub mod evenkeel;
 pub mod fake_aws;
+pub mod fake_azure;
 pub mod kubectl;
 pub mod nodes;
 pub mod ports;
 pub mod progress;
 mod random;
+mod service;
 pub mod supervise;
+mod table;
+mod venv;
 pub mod wait;
+mod wire;

@@ -9,10 +9,10 @@ use tokio::sync::OnceCell;
 
 use super::iam::AccessKey;
 use super::lease::Lease;
-use super::service::Service;
 use super::state::State;
-use super::wire;
+use crate::service::Service;
 use crate::supervise::Supervised;
+use crate::wire;
 
 const CLIENT: &str = include_str!("../../aws/client.py");
 
@@ -30,13 +30,18 @@ impl Boto3 {
     }
 
     async fn start() -> Result<Self> {
-        let service = Service::start("aws-client", "/", |venv, port, directory| {
-            let script = directory.join("client.py");
-            std::fs::write(&script, CLIENT)?;
-            Ok(Supervised::builder(venv.python())
-                .arg(script)
-                .arg(port.to_string()))
-        })
+        let service = Service::start(
+            &super::PROGRAMS,
+            "aws-client",
+            "/",
+            |venv, port, directory| {
+                let script = directory.join("client.py");
+                std::fs::write(&script, CLIENT)?;
+                Ok(Supervised::builder(venv.python())
+                    .arg(script)
+                    .arg(port.to_string()))
+            },
+        )
         .await?;
         Ok(Self { service })
     }

@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use super::Aws;
 use super::emulator::{Emulator, Kind};
 use super::lease::Lease;
 use super::state::State;
 use super::world::{World, WorldOptions};
-use super::{Aws, wire};
+use crate::wire;
 
 static KEPT: Mutex<Vec<Prepared>> = Mutex::new(Vec::new());
 

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::Aws;
-use super::service::Service;
-use super::wire;
+use crate::service::Service;
 use crate::supervise::Supervised;
+use crate::wire;
 
 const DOOR: &str = include_str!("../../aws/door.py");
 
@@ -41,17 +41,22 @@ impl Door {
         let upstream = aws.endpoint();
         let upstream = upstream.rsplit(':').next().context("a port")?;
         let place = Mutex::new(PathBuf::new());
-        let service = Service::start("aws-door", "/seen", |venv, port, directory| {
-            let script = directory.join("door.py");
-            std::fs::write(&script, DOOR)?;
-            if let Ok(mut place) = place.lock() {
-                *place = directory.join("authority.pem");
-            }
-            Ok(Supervised::builder(venv.python())
-                .arg(script)
-                .args([&port.to_string(), upstream])
-                .arg(directory))
-        })
+        let service = Service::start(
+            &super::PROGRAMS,
+            "aws-door",
+            "/seen",
+            |venv, port, directory| {
+                let script = directory.join("door.py");
+                std::fs::write(&script, DOOR)?;
+                if let Ok(mut place) = place.lock() {
+                    *place = directory.join("authority.pem");
+                }
+                Ok(Supervised::builder(venv.python())
+                    .arg(script)
+                    .args([&port.to_string(), upstream])
+                    .arg(directory))
+            },
+        )
         .await?;
         let authority = place.into_inner().ok().context("a place")?;
         Ok(Self { service, authority })

@@ -11,10 +11,10 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use tokio::sync::OnceCell;
 
-use super::service::Service;
-use super::venv::Venv;
-use super::wire;
+use crate::service::Service;
 use crate::supervise::{Builder, Supervised};
+use crate::venv::Venv;
+use crate::wire;
 
 /// The changes of moto: a directory that Python runs.
 const MOTO_AS_AWS: [(&str, &str); 10] = [
@@ -114,6 +114,7 @@ impl Emulator {
     /// As [`Emulator::shared`].
     pub async fn start(kind: Kind) -> Result<Self> {
         let service = Service::start(
+            &super::PROGRAMS,
             &format!("{kind:?}"),
             kind.ready_path(),
             |venv, port, directory| {

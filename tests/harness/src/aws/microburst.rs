@@ -11,10 +11,10 @@ use tokio::sync::OnceCell;
 
 use super::emulator::{Emulator, Kind, warm};
 use super::faults::{At, Fault};
-use super::service::Service;
-use super::wire;
 use crate::random;
+use crate::service::Service;
 use crate::supervise::Supervised;
+use crate::wire;
 
 /// The mark that says which rule is meant.
 pub(super) const LABEL_HEADER: &str = "x-evenkeel-fault";
@@ -38,11 +38,16 @@ impl Microburst {
 
     async fn start() -> Result<Self> {
         let upstream = format!("http://{}", Emulator::shared(Kind::Moto).await?.address());
-        let service = Service::start("microburst", "/_microburst/health", |venv, port, _| {
-            Ok(Supervised::builder(venv.program("microburst"))
-                .args(["--upstream", &upstream, "--host", "127.0.0.1"])
-                .args(["--port", &port.to_string()]))
-        })
+        let service = Service::start(
+            &super::PROGRAMS,
+            "microburst",
+            "/_microburst/health",
+            |venv, port, _| {
+                Ok(Supervised::builder(venv.program("microburst"))
+                    .args(["--upstream", &upstream, "--host", "127.0.0.1"])
+                    .args(["--port", &port.to_string()]))
+            },
+        )
         .await?;
         // It loads AWS's models at the first request: three seconds.
         warm(service.address, "ec2", "2016-11-15", "DescribeRegions").await?;

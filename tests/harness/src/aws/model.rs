@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use regex::Regex;
 use serde::Deserialize;
 
-use super::venv;
 use crate::progress::Progress;
 
 /// The services whose requests are checked.
@@ -114,7 +113,7 @@ impl Models {
     /// Installs the emulators if they are not there and reads the models that came with them.
     pub(crate) async fn load() -> Result<Self> {
         tokio::task::spawn_blocking(|| {
-            let venv = venv::ensure(&Progress::new())?;
+            let venv = super::PROGRAMS.ensure(&Progress::new())?;
             Self::read(&venv.models())
         })
         .await?

@@ -8,7 +8,7 @@ use super::ec2::security_groups::SecurityGroup;
 use super::elb::listeners::Listener;
 use super::elb::load_balancers::LoadBalancer;
 use super::elb::target_groups::TargetGroup;
-use super::table::{Change, Table};
+use crate::table::{Change, Table};
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {

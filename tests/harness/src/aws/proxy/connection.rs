@@ -21,7 +21,7 @@ use crate::aws::faults::{Action, Fault};
 use crate::aws::identify::{Identified, identify};
 use crate::aws::microburst::LABEL_HEADER;
 use crate::aws::model::Protocol;
-use crate::aws::wire::send;
+use crate::wire::send;
 
 /// moto's own: whose account is asked.
 const ACCOUNT_HEADER: &str = "x-moto-account-id";

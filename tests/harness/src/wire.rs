@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Sends a request and reads the whole reply.
-pub(super) async fn send(
+pub(crate) async fn send(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Bytes>> {
@@ -38,7 +38,7 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<
 }
 
 /// Sends JSON, if any, and reads JSON.
-pub(super) async fn json(
+pub(crate) async fn json(
     address: SocketAddr,
     method: &str,
     path: &str,

@@ -10,12 +10,12 @@ use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;
 
-use super::venv::{self, Venv};
-use super::wire;
 use crate::ports::HeldPort;
 use crate::progress::Progress;
 use crate::supervise::{Builder, Janitor, Supervised};
+use crate::venv::{Recipe, Venv};
 use crate::wait::eventually;
+use crate::wire;
 
 /// They take about a second; a machine with many builds beside them has taken more than a minute.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
@@ -25,25 +25,26 @@ const STARTS: u32 = 3;
 
 /// The process. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     name: String,
     process: Mutex<Supervised>,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     // After the process: the port is given back when nobody listens on it.
     _port: HeldPort,
 }
 
 impl Service {
-    /// Starts what `builder` makes of the environment, a port and a directory of its own, and waits for a 200 of `ready_path`.
-    pub(super) async fn start(
+    /// Starts what `builder` makes of the environment of `recipe`, a port and a directory of its own, and waits for a 200 of `ready_path`.
+    pub(crate) async fn start(
+        recipe: &'static Recipe,
         name: &str,
         ready_path: &str,
         builder: impl Fn(&Venv, u16, &std::path::Path) -> Result<Builder>,
     ) -> Result<Self> {
-        let venv = tokio::task::spawn_blocking(|| venv::ensure(&Progress::new())).await??;
+        let venv = tokio::task::spawn_blocking(|| recipe.ensure(&Progress::new())).await??;
         let mut attempt = 1;
         loop {
-            let started = Self::start_once(name, ready_path, &venv, &builder).await;
+            let started = Self::start_once(recipe, name, ready_path, &venv, &builder).await;
             match started {
                 Err(error)
                     if attempt < STARTS
@@ -59,13 +60,14 @@ impl Service {
     }
 
     async fn start_once(
+        recipe: &Recipe,
         name: &str,
         ready_path: &str,
         venv: &Venv,
         builder: impl Fn(&Venv, u16, &std::path::Path) -> Result<Builder>,
     ) -> Result<Self> {
         let janitor = Arc::new(Janitor::start()?);
-        let directory = janitor.directory("aws", None)?;
+        let directory = janitor.directory(recipe.name, None)?;
         let mut port = HeldPort::new().context("no free port on 127.0.0.1")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
         port.hand_over();
@@ -105,12 +107,12 @@ impl Service {
     }
 
     /// The process's number.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.lock().pid()
     }
 
     /// Fails if the process has ended by itself, with the end of its log.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.lock().check()
     }
 

@@ -23,7 +23,7 @@ impl<T> Default for Table<T> {
 
 /// One object as it was after a change; none when it is gone.
 #[derive(Clone, Debug)]
-pub(super) struct Change<T> {
+pub(crate) struct Change<T> {
     id: String,
     after: Option<Arc<T>>,
 }
@@ -67,7 +67,7 @@ impl<T: Clone> Table<T> {
         self.items.is_empty()
     }
 
-    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut T> {
         let item = self.items.get_mut(id)?;
         if !self.before.contains_key(id) {
             self.before.insert(id.to_owned(), Some(Arc::clone(item)));
@@ -75,12 +75,12 @@ impl<T: Clone> Table<T> {
         Some(Arc::make_mut(item))
     }
 
-    pub(super) fn insert(&mut self, id: String, item: T) {
+    pub(crate) fn insert(&mut self, id: String, item: T) {
         let before = self.items.insert(id.clone(), Arc::new(item));
         self.before.entry(id).or_insert(before);
     }
 
-    pub(super) fn remove(&mut self, id: &str) -> Option<Arc<T>> {
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Arc<T>> {
         let before = self.items.remove(id)?;
         self.before
             .entry(id.to_owned())
@@ -88,7 +88,7 @@ impl<T: Clone> Table<T> {
         Some(before)
     }
 
-    pub(super) fn undo(&mut self) {
+    pub(crate) fn undo(&mut self) {
         for (id, before) in std::mem::take(&mut self.before) {
             match before {
                 Some(before) => self.items.insert(id, before),
@@ -97,7 +97,7 @@ impl<T: Clone> Table<T> {
         }
     }
 
-    pub(super) fn take_changes(&mut self) -> Vec<Change<T>> {
+    pub(crate) fn take_changes(&mut self) -> Vec<Change<T>> {
         let changed = std::mem::take(&mut self.before).into_keys();
         changed
             .map(|id| Change {
@@ -107,7 +107,7 @@ impl<T: Clone> Table<T> {
             .collect()
     }
 
-    pub(super) fn apply(&mut self, changes: &[Change<T>]) {
+    pub(crate) fn apply(&mut self, changes: &[Change<T>]) {
         for change in changes {
             match &change.after {
                 Some(after) => self.items.insert(change.id.clone(), Arc::clone(after)),

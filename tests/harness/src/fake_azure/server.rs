@@ -1,0 +1,356 @@
+//! The wire: HTTP on 127.0.0.1, where calls are written down and broken. Reads and Writes sockets.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::calls::Call;
+use super::faults::{Fault, Met};
+use super::json::Parts as _;
+use super::refusal::{Refusal, refuse, refuse_with};
+use super::requests::{Asked, Reply, Request};
+use super::turn::End;
+use super::{Core, Way};
+use crate::ports::HeldPort;
+
+/// The longest request that is read, in bytes. Azure Resource Manager takes 4 MB.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// One door. Dropping it cuts all connections.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Server {
+    pub(super) async fn start(
+        core: Arc<Core>,
+        way: Way,
+        refusals: mpsc::UnboundedReceiver<Duration>,
+    ) -> Result<Self> {
+        // The port stays ours while nobody listens on it.
+        let port = HeldPort::new().context("no free port on 127.0.0.1")?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
+        let door = listen(address, port).await?;
+        let task = tokio::spawn(serve(door, core, way, refusals));
+        Ok(Self {
+            address,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// A listener, with the socket that keeps its port.
+struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+    port: HeldPort,
+}
+
+async fn listen(address: SocketAddr, mut port: HeldPort) -> Result<Door> {
+    port.hand_over();
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    Ok(Door {
+        listener,
+        address,
+        port,
+    })
+}
+
+async fn serve(
+    mut door: Door,
+    core: Arc<Core>,
+    way: Way,
+    mut refusals: mpsc::UnboundedReceiver<Duration>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = door.listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(connection(stream, Arc::clone(&core), way));
+                }
+            }
+            Some(duration) = refusals.recv() => {
+                let Door { listener, address, mut port } = door;
+                drop(listener);
+                connections.shutdown().await;
+                let held = port.hold_again();
+                tokio::time::sleep(duration).await;
+                match (held, listen(address, port).await) {
+                    (Ok(()), Ok(opened)) => door = opened,
+                    // Whoever connects is refused: the test fails there.
+                    _ => return,
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// The connection shall end without a reply.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+async fn connection(stream: TcpStream, core: Arc<Core>, way: Way) {
+    // A second handle of the socket: how it ends is decided while hyper has the first.
+    let Ok(socket) = stream.as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let socket = Arc::new(socket);
+    let service = service_fn(move |request| {
+        let (core, socket) = (Arc::clone(&core), Arc::clone(&socket));
+        async move { pass(&core, way, &socket, request).await }
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // It ends when the client wants, or when a fault does.
+    let _ = connection.await;
+}
+
+async fn pass(
+    core: &Arc<Core>,
+    way: Way,
+    socket: &OwnedFd,
+    request: http::Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Cut> {
+    let request = read(request).await?;
+    let reply = match way {
+        Way::Back => core.answer(way, &request, End::default()).await,
+        Way::Front => front(core, socket, &request).await?,
+    };
+    Ok(response(reply))
+}
+
+async fn read(request: http::Request<Incoming>) -> Result<Request, Cut> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_LIMIT).collect().await;
+    let body = body.map_err(|_| Cut)?.to_bytes();
+    let query = head.uri.query().unwrap_or_default();
+    let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    Ok(Request {
+        method: head.method,
+        path: unescaped(head.uri.path()),
+        query,
+        base: format!("http://{}", host.unwrap_or_default()),
+        headers: head.headers,
+        body,
+    })
+}
+
+/// A path without percent signs. In a form `+` is a blank, in a path it is not.
+fn unescaped(path: &str) -> String {
+    let form = path.replace('+', "%2B");
+    form_urlencoded::parse(form.as_bytes())
+        .map(|(name, value)| match value.is_empty() {
+            true => name.into_owned(),
+            false => format!("{name}={value}"),
+        })
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let body = reply
+        .body
+        .map(|body| Bytes::from(body.to_string()))
+        .unwrap_or_default();
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = http::StatusCode::from_u16(reply.status).expect("a status");
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    for (name, value) in reply.headers {
+        headers.insert(name, HeaderValue::from_str(&value).expect("a header"));
+    }
+    response
+}
+
+/// A write that has no reply yet.
+struct Flight<'a> {
+    core: &'a Core,
+    key: Option<String>,
+}
+
+impl<'a> Flight<'a> {
+    /// Begins it; says what else is under way at the same resource.
+    fn begin(core: &'a Core, request: &Request) -> (Self, Option<String>) {
+        let key = match request.asked() {
+            Asked::One(id) if request.method != Method::GET => Some(id.top().key()),
+            _ => None,
+        };
+        let beside = key.as_deref().and_then(|key| core.take_off(key, request));
+        (Self { core, key }, beside)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.core.land(key);
+        }
+    }
+}
+
+async fn front(core: &Arc<Core>, socket: &OwnedFd, request: &Request) -> Result<Reply, Cut> {
+    let kind = request.kind();
+    let (_flight, beside) = Flight::begin(core, request);
+    let text = |name: &str| request.header(name).map(str::to_owned);
+    let is_write = request.method != Method::GET && kind != "TOKEN";
+    let place = core.calls.arrived(Call {
+        kind: kind.clone(),
+        path: request.path.clone(),
+        if_match: text("if-match"),
+        request_id: text("x-ms-client-request-id"),
+        body: match is_write {
+            true => serde_json::from_slice(&request.body).ok(),
+            false => None,
+        },
+        status: None,
+        error: None,
+        fault: None,
+        beside,
+    });
+    let met = core.faults.on(&kind);
+    if let Some(met) = &met {
+        core.calls
+            .change(place, |call| call.fault = Some(format!("{:?}", met.fault)));
+    }
+    let reply = broken(core, socket, request, met).await?;
+    core.calls.change(place, |call| {
+        call.status = Some(reply.status);
+        call.error = reply.body.as_ref().and_then(code);
+    });
+    Ok(reply)
+}
+
+/// The innermost code of an error.
+fn code(body: &Value) -> Option<String> {
+    let outer = body.text("/error/code").or_else(|| body.text("/error"));
+    let inner = body.text("/error/details/0/code").or(outer);
+    inner.map(str::to_owned)
+}
+
+async fn broken(
+    core: &Arc<Core>,
+    socket: &OwnedFd,
+    request: &Request,
+    met: Option<Met>,
+) -> Result<Reply, Cut> {
+    let Some(Met {
+        fault,
+        mut released,
+    }) = met
+    else {
+        return Ok(core.answer(Way::Front, request, End::default()).await);
+    };
+    let mut hold = async || {
+        if released.wait_for(|released| *released).await.is_err() {
+            // Nobody can release it any more.
+            pending::<Infallible>().await;
+        }
+    };
+    let mut end = End::default();
+    match &fault {
+        Fault::Refused(duration) => {
+            // Ends this connection with all others.
+            let _ = core.refuse.send(*duration);
+            pending::<Infallible>().await;
+        }
+        Fault::Reset => return Err(reset(socket)),
+        Fault::ErrorBefore => return Ok(refused(request, &internal_error())),
+        Fault::Throttled { after } => {
+            let refusal = Refusal {
+                retry_after: Some(*after),
+                ..refuse_with(
+                    429,
+                    "TooManyRequests",
+                    format!("Please try again after '{after}' seconds."),
+                )
+            };
+            return Ok(refused(request, &refusal));
+        }
+        Fault::Answer {
+            status,
+            code,
+            message,
+            details,
+        } => {
+            let refusal = Refusal {
+                details: details.clone(),
+                ..refuse_with(*status, code.clone(), message.clone())
+            };
+            return Ok(refused(request, &refusal));
+        }
+        Fault::HoldBefore => hold().await,
+        Fault::FailsLate { code, message } => {
+            end.fails = Some(refuse(code.clone(), message.clone()));
+        }
+        Fault::Superseded => end.superseded = true,
+        Fault::OperationLost => end.lost = true,
+        Fault::ErrorAfter | Fault::ReplyLost | Fault::Slow(_) | Fault::HoldAfter => {}
+    }
+    let reply = core.answer(Way::Front, request, end).await;
+    match fault {
+        Fault::ErrorAfter => return Ok(refused(request, &internal_error())),
+        Fault::ReplyLost => return Err(reset(socket)),
+        Fault::Slow(duration) => tokio::time::sleep(duration).await,
+        Fault::HoldAfter => hold().await,
+        _ => {}
+    }
+    Ok(reply)
+}
+
+fn internal_error() -> Refusal {
+    refuse_with(500, "InternalServerError", "An error occurred.")
+}
+
+fn refused(request: &Request, refusal: &Refusal) -> Reply {
+    match request.asked() {
+        Asked::Token => super::login::refusal(refusal),
+        _ => Reply::refusal(refusal),
+    }
+}
+
+/// Has the connection end with a reset in place of an orderly end.
+fn reset(socket: &OwnedFd) -> Cut {
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+    Cut
+}
