@@ -58,6 +58,9 @@ pub struct PortIntent {
     pub node_port: Option<u16>,
     /// `targetPort`; the API server's default is the port itself.
     pub target_port: TargetPort,
+    /// `appProtocol`: what is spoken there, for providers whose health checks follow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<Arc<str>>,
 }
 
 /// Where the pods of a Service port listen. `targetPort`.
@@ -90,8 +93,13 @@ impl fmt::Display for TargetPort {
 
 impl PortIntent {
     /// All that counts.
-    fn parts(&self) -> (PortKey, Option<u16>, &TargetPort) {
-        (self.key, self.node_port, &self.target_port)
+    fn parts(&self) -> (PortKey, Option<u16>, &TargetPort, Option<&str>) {
+        (
+            self.key,
+            self.node_port,
+            &self.target_port,
+            self.app_protocol.as_deref(),
+        )
     }
 }
 

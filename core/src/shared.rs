@@ -66,8 +66,22 @@ pub trait SharedObject: Send + Sync + 'static {
         self.merge(live, &BTreeMap::from([(key.clone(), claim.clone())])) == *live
     }
 
-    /// The group whose fragment an error names, where it names one.
-    fn blamed(&self, error: &CloudError, candidates: &BTreeSet<GroupKey>) -> Option<GroupKey>;
+    /// The claims of a batch for which there is no room, by limits that are known before the write, each with the error that it is
+    /// refused with. The others are written.
+    fn excess(
+        &self,
+        _live: &Self::Live,
+        _claims: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
+    ) -> Vec<(GroupKey, CloudError)> {
+        Vec::new()
+    }
+
+    /// The group whose fragment an error names, where it names one of these, which were tried together.
+    fn blamed(
+        &self,
+        error: &CloudError,
+        tried: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
+    ) -> Option<GroupKey>;
 }
 
 /// The impure part: reading and writing the whole object.
@@ -164,6 +178,8 @@ pub struct Desk<O: SharedObject> {
     claims: BTreeMap<GroupKey, Entry<O::Fragment>>,
     /// The claims that the write in flight carries beyond what is live.
     in_flight: Option<BTreeMap<GroupKey, Claim<O::Fragment>>>,
+    /// The groups whose claims were refused before a write, still to be woken.
+    set_aside: Vec<GroupKey>,
     /// Sets of suspects still to be tried apart, after a refusal that named nobody.
     suspects: VecDeque<BTreeSet<GroupKey>>,
     conflicts: u32,
@@ -180,6 +196,7 @@ impl<O: SharedObject> Desk<O> {
             live: None,
             claims: BTreeMap::new(),
             in_flight: None,
+            set_aside: Vec::new(),
             suspects: VecDeque::new(),
             conflicts: 0,
             stalled: None,
@@ -317,9 +334,18 @@ impl<O: SharedObject> Desk<O> {
         if batch.is_empty() {
             return Turn::Idle;
         }
-        let claims = self.claims_of(&batch);
-        let body = self.object.merge(base, &claims);
+        let mut claims = self.claims_of(&batch);
         let base = base.clone();
+        for (key, error) in self.object.excess(&base, &claims) {
+            if let Some(claim) = claims.remove(&key) {
+                let told = self.refuse(&key, &claim, &error);
+                self.set_aside.extend(told);
+            }
+        }
+        if claims.is_empty() {
+            return self.turn();
+        }
+        let body = self.object.merge(&base, &claims);
         self.in_flight = Some(claims);
         Turn::Write { base, body }
     }
@@ -345,7 +371,7 @@ impl<O: SharedObject> Desk<O> {
             Err(error) if error.class.is_hopeless() => {
                 let blamed = self
                     .object
-                    .blamed(&error, &batch)
+                    .blamed(&error, &tried)
                     .and_then(|key| tried.get_key_value(&key));
                 if let Some((key, claim)) = blamed {
                     return self.refuse(key, claim, &error).into_iter().collect();
@@ -402,8 +428,10 @@ impl<O: SharedObject> Desk<O> {
         done
     }
 
-    /// The groups that wait and need not: the live object shows their claims, perhaps since before they were handed in.
+    /// The groups that wait and need not: the live object shows their claims, perhaps since before they were handed in; or there is
+    /// no room for them.
     pub fn take_done(&mut self) -> Vec<GroupKey> {
+        let mut told = std::mem::take(&mut self.set_aside);
         let done: Vec<GroupKey> = self
             .claims
             .iter()
@@ -421,7 +449,8 @@ impl<O: SharedObject> Desk<O> {
                 }
             }
         }
-        done
+        told.extend(done);
+        told
     }
 
     /// Nothing goes on until somebody claims who knows why. Returns everyone who waits and was not told of a stall before:

@@ -2,7 +2,7 @@
 //!
 //! What the API server already rejects is still checked here: a manifest can be read that no server has seen, and
 //! objects stored long ago lack defaults that newer ones have. Left aside are the fields that say nothing to a load
-//! balancer: selector, `appProtocol`, labels, `internalTrafficPolicy`, `trafficDistribution`.
+//! balancer: selector, labels, `internalTrafficPolicy`, `trafficDistribution`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -276,6 +276,12 @@ fn port_intent(index: usize, port: &ServicePort) -> Result<PortIntent, Problems>
             .map(Arc::from),
         node_port,
         target_port: target_port.unwrap_or(TargetPort::Number(number)),
+        app_protocol: port
+            .app_protocol
+            .as_deref()
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .map(Arc::from),
     })
 }
 

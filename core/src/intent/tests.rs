@@ -10,6 +10,7 @@ fn port(name: Option<&str>, port: u16, node_port: u16) -> PortIntent {
         name: name.map(Arc::from),
         node_port: Some(node_port),
         target_port: TargetPort::Number(8080),
+        app_protocol: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A shared object for tests: a board with a line of text per group, and lines of others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,6 +13,9 @@ use crate::{
     ids::GroupKey,
     ticket::Ticket,
 };
+
+/// The lines that there is room for: more than most tests need.
+pub(super) const ROOM: usize = 2000;
 
 /// Lines by group.
 pub(super) type Lines = BTreeMap<String, String>;
@@ -77,9 +80,39 @@ impl SharedObject for Board {
         lines
     }
 
-    fn blamed(&self, error: &CloudError, candidates: &BTreeSet<GroupKey>) -> Option<GroupKey> {
-        candidates
+    fn excess(
+        &self,
+        lines: &Lines,
+        claims: &BTreeMap<GroupKey, Claim<String>>,
+    ) -> Vec<(GroupKey, CloudError)> {
+        let leaves = |(key, claim): &(&GroupKey, &Claim<String>)| {
+            **claim == Claim::Gone && lines.contains_key(key.name())
+        };
+        let stay = lines.len() - claims.iter().filter(leaves).count();
+        let mut room = ROOM.saturating_sub(stay);
+        claims
             .iter()
+            .filter(|(key, claim)| {
+                matches!(claim, Claim::Want(_)) && !lines.contains_key(key.name())
+            })
+            .filter(|_| match room {
+                0 => true,
+                _ => {
+                    room -= 1;
+                    false
+                }
+            })
+            .map(|(key, _)| (key.clone(), error(ErrorClass::Quota, "the board is full")))
+            .collect()
+    }
+
+    fn blamed(
+        &self,
+        error: &CloudError,
+        tried: &BTreeMap<GroupKey, Claim<String>>,
+    ) -> Option<GroupKey> {
+        tried
+            .keys()
             .find(|key| key.name() == error.message)
             .cloned()
     }

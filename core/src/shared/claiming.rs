@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    board::{Lines, body, desk, error, key, names, want},
+    board::{Lines, ROOM, body, desk, error, key, names, want},
     *,
 };
 
@@ -92,6 +92,47 @@ fn claims_that_have_done_their_work_are_forgotten() {
     );
     desk.read_ended(Ok(Lines::new()));
     assert_eq!(desk.claims.len(), 0, "{:?}", desk.claims);
+}
+
+#[test]
+fn a_claim_for_which_there_is_no_room_is_refused_before_the_write_and_its_neighbours_go_through() {
+    let full: Lines = (1..ROOM)
+        .map(|line| (format!("old{line}"), "1".into()))
+        .collect();
+    let mut desk = desk(&[]);
+    desk.read_ended(Ok(full));
+    for name in ["a", "b", "old1"] {
+        desk.claim(key(name), want("2")).expect("it is queued");
+    }
+    let body = body(desk.turn());
+    assert!(body.contains_key("a") && !body.contains_key("b"));
+    assert_eq!(names(&desk.take_done()), ["b"]);
+    assert!(matches!(
+        desk.standing(&key("b")),
+        Some(Standing::Refused {
+            class: ErrorClass::Quota,
+            ..
+        })
+    ));
+    assert_eq!(names(&desk.write_ended(Ok(body))), ["a", "old1"]);
+    let told = desk
+        .claim(key("b"), want("2"))
+        .expect_err("it is told once");
+    assert_eq!(told.class, ErrorClass::Quota);
+    desk.claim(key("a"), Claim::Gone).expect("it is queued");
+    desk.claim(key("b"), want("2")).expect("it has waited");
+    assert_eq!(
+        desk.turn(),
+        Turn::Write {
+            base: desk.live().cloned().expect("it was read"),
+            body: {
+                let mut next = desk.live().cloned().expect("it was read");
+                next.remove("a");
+                next.insert("b".into(), "2".into());
+                next
+            }
+        }
+    );
 }
 
 /// What happens to a desk.

@@ -1,7 +1,7 @@
 //! The async shell around a [`Desk`]: reads and writes the shared object when the desk says so (Reads and Writes).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -47,8 +47,20 @@ impl<B: SharedBackend> SharedObject for Arc<B> {
         (**self).shows(live, key, claim)
     }
 
-    fn blamed(&self, error: &CloudError, candidates: &BTreeSet<GroupKey>) -> Option<GroupKey> {
-        (**self).blamed(error, candidates)
+    fn excess(
+        &self,
+        live: &Self::Live,
+        claims: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
+    ) -> Vec<(GroupKey, CloudError)> {
+        (**self).excess(live, claims)
+    }
+
+    fn blamed(
+        &self,
+        error: &CloudError,
+        tried: &BTreeMap<GroupKey, Claim<Self::Fragment>>,
+    ) -> Option<GroupKey> {
+        (**self).blamed(error, tried)
     }
 }
 

@@ -94,6 +94,7 @@ fn any_intent() -> impl Strategy<Value = Intent> {
                     name: None,
                     node_port: *node_port,
                     target_port: TargetPort::Number(*number),
+                    app_protocol: None,
                 };
                 let numbers: BTreeMap<(u16, bool), Option<u16>> = ports.into_keys().collect();
                 Intent {

@@ -56,6 +56,7 @@ pub fn port(number: u16, protocol: Protocol) -> PortIntent {
         name: None,
         node_port: Some(30000 + number % 2768),
         target_port: TargetPort::Number(number),
+        app_protocol: None,
     }
 }
 

@@ -83,6 +83,7 @@ fn port(number: u16, protocol: Protocol, node_port: Option<u16>) -> PortIntent {
         name: None,
         node_port,
         target_port: TargetPort::Number(number),
+        app_protocol: None,
     }
 }
 
@@ -114,6 +115,7 @@ fn a_plain_service_asks_for_the_defaults() {
         profile: crate::claim::Profile::Neutral,
         ports: vec![PortIntent {
             target_port: TargetPort::Number(8443),
+            app_protocol: None,
             ..port(443, Protocol::Tcp, Some(31443))
         }],
         families: vec![IpFamily::V4],
@@ -141,6 +143,19 @@ fn the_profile_is_the_class_rule_s() {
 }
 
 #[test]
+fn what_is_spoken_on_a_port_is_kept_for_health_checks() {
+    for (word, kept) in [("https", Some("https")), (" ", None)] {
+        let port = json!({"port": 443, "protocol": "TCP", "nodePort": 31443, "appProtocol": word});
+        let reading = read(
+            &service(spec("ports", json!([port]))),
+            &ClassRule::neutral("local".into()),
+        );
+        let intent = reading.expect("it is valid").intent;
+        assert_eq!(intent.ports[0].app_protocol.as_deref(), kept);
+    }
+}
+
+#[test]
 fn fields_that_say_nothing_to_a_load_balancer_change_nothing() {
     let ports = |patch: Value| {
         let mut port = json!({"name": "https", "port": 443, "protocol": "TCP", "targetPort": 8443, "nodePort": 31443});
@@ -149,10 +164,6 @@ fn fields_that_say_nothing_to_a_load_balancer_change_nothing() {
     };
     no_change("renamed port", ports(json!({"name": "web"})));
     no_change("unnamed port", ports(json!({"name": null})));
-    no_change(
-        "appProtocol",
-        ports(json!({"appProtocol": "kubernetes.io/h2c"})),
-    );
     no_change("protocol by default", ports(json!({"protocol": null})));
     no_change("selector", spec("selector", json!({"app": "checkout"})));
     no_change(

@@ -217,6 +217,7 @@ pub(crate) fn service(name: &str, ports: &[u16]) -> Intent {
         name: None,
         node_port: Some(30_000 + number % 2_768),
         target_port: TargetPort::Number(*number),
+        app_protocol: None,
     };
     Intent {
         service: ServiceRef {

@@ -28,6 +28,7 @@ fn intent() -> Intent {
             name: None,
             node_port: Some(31443),
             target_port: TargetPort::Number(443),
+            app_protocol: None,
         }],
         families: vec![IpFamily::V4],
         traffic_policy: TrafficPolicy::Cluster,

@@ -47,6 +47,7 @@ fn intent(name: &str, ports: &[u16]) -> Intent {
         name: None,
         node_port: Some(30_000 + port % 1_000),
         target_port: TargetPort::Number(*port),
+        app_protocol: None,
     };
     Intent {
         service: reference(name),

@@ -2,7 +2,7 @@
 //!
 //! Parts without a claim are carried as the raw JSON they are, with whatever fields they have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use evenkeel_core::{
@@ -72,10 +72,14 @@ impl SharedObject for Balancer {
             .is_none_or(|next| next.as_ref() == there)
     }
 
-    fn blamed(&self, error: &CloudError, candidates: &BTreeSet<GroupKey>) -> Option<GroupKey> {
+    fn blamed(
+        &self,
+        error: &CloudError,
+        tried: &BTreeMap<GroupKey, Claim<Part>>,
+    ) -> Option<GroupKey> {
         let blame = error.source.as_ref()?.downcast_ref::<Blame>()?;
-        candidates
-            .iter()
+        tried
+            .keys()
             .find(|key| names::part(&self.cluster, key) == blame.part)
             .cloned()
     }
