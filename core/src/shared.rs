@@ -6,7 +6,8 @@
 //! with a claim change: what is `Unknown` (not compiled yet, or rejected) and what is foreign stays as it is.
 //!
 //! A fragment that the cloud refuses is found, by name where the error names it and by halving the new ones where it
-//! does not, set aside and reported; its neighbours go through. Nobody waits inside a reconcile: a claim returns at
+//! does not, set aside and reported; its neighbours go through. So is one for which a limit that is known leaves no room,
+//! before any write. Nobody waits inside a reconcile: a claim returns at
 //! once, and its group is woken when the write is over.
 //!
 //! [`Desk`] is the state machine without IO, and all decisions are in it; [`Writer`] is the shell around it.
