@@ -41,6 +41,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake_aws::{Cause, Settle};
 use crate::venv::Recipe;
@@ -72,6 +73,9 @@ pub(crate) static PROGRAMS: Recipe = Recipe {
     requirements: include_str!("../azure/requirements.txt"),
     models: None,
 };
+
+/// How often a clock that keeps time is moved.
+const TICK: Duration = Duration::from_millis(10);
 
 /// When the fake's clock begins.
 const BEGIN: &str = "2026-01-01T00:00:00Z";
@@ -223,8 +227,22 @@ impl FakeAzure {
 
     /// Lets time pass, once no request is under way. Those that come meanwhile wait.
     pub async fn advance(&self, by: Duration) {
-        let _alone = self.core.under_way.write().await;
-        self.lock().advance(by);
+        self.core.advance(by).await;
+    }
+
+    /// Has the fake's clock go so many times as fast as the wall's, until what is returned is dropped: for programs that wait by the wall.
+    #[must_use = "the clock stands still again when this is dropped"]
+    pub fn keep_time(&self, speed: u32) -> AbortOnDropHandle<()> {
+        let core = Arc::clone(&self.core);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut last = tokio::time::Instant::now();
+            loop {
+                tokio::time::sleep(TICK).await;
+                let now = tokio::time::Instant::now();
+                core.advance((now - last) * speed).await;
+                last = now;
+            }
+        }))
     }
 
     /// Changes how Azure behaves from now on.
@@ -388,6 +406,11 @@ impl Drop for FakeAzure {
 impl Core {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn advance(&self, by: Duration) {
+        let _alone = self.under_way.write().await;
+        self.lock().advance(by);
     }
 
     async fn answer(&self, way: Way, request: &Request, end: End) -> Reply {

@@ -219,13 +219,17 @@ impl Inner {
     }
 
     fn read(&mut self, way: Way, request: &Request, asked: Asked) -> Answer<Reply> {
-        if let Asked::Operation { id, result } = asked {
-            return self.poll(&id, result);
-        }
         let role = match way {
             Way::Front => self.settings.role.clone(),
             Way::Back => None,
         };
+        if let Asked::Operation { id, result } = asked {
+            if let Some(at) = ArmId::parse(&request.path).filter(|_| self.settings.polls_need_role)
+            {
+                roles::check(role.as_ref(), "read", &at)?;
+            }
+            return self.poll(&id, result);
+        }
         // Whoever looks at a resource that changes sees that it does.
         if let Asked::One(id) = &asked {
             let found = self.state.resources.get(&id.top().key());

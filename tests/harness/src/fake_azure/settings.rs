@@ -18,6 +18,8 @@ pub struct Settings {
     pub buckets: Option<Buckets>,
     /// What whoever is tested may do; none: everything.
     pub role: Option<Role>,
+    /// Whether polls need `locations/operations/read`, or `locations/operationResults/read`. Unverified either way.
+    pub polls_need_role: bool,
     /// What becomes of a write to a resource that another one still changes.
     pub overlap: Overlap,
     /// How ids are written in answers.
@@ -45,6 +47,7 @@ impl Default for Settings {
             quotas: Quotas::default(),
             buckets: None,
             role: None,
+            polls_need_role: false,
             overlap: Overlap::Supersedes,
             casing: Casing::AsWritten,
             page: 1000,

@@ -113,6 +113,29 @@ impl World {
         world
     }
 
+    /// The cloud provider's configuration file for a cluster in this world, with a service principal: `azure.json`.
+    #[must_use]
+    pub fn azure_json(&self, azure: &FakeAzure) -> Value {
+        let who = azure.identities();
+        let name = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
+        json!({
+            "cloud": "AzurePublicCloud",
+            "resourceManagerEndpoint": azure.endpoint(),
+            "tenantId": who.tenant,
+            "subscriptionId": azure.subscription(),
+            "aadClientId": who.client,
+            "aadClientSecret": who.secret,
+            "resourceGroup": self.group,
+            "location": LOCATION,
+            "vnetName": name(&self.network),
+            "vnetResourceGroup": self.network_group,
+            "subnetName": name(&self.subnet),
+            "securityGroupName": name(&self.security_group),
+            "loadBalancerSku": "standard",
+            "loadBalancerBackendPoolConfigurationType": "nodeIP",
+        })
+    }
+
     /// One more node; returns its address.
     pub fn add_node(&mut self, azure: &FakeAzure) -> String {
         let number = self.nodes.len();

@@ -1,6 +1,7 @@
 //! The fake of Azure: what it promises is shown, and that it refuses what Azure refuses.
 
 mod client;
+mod kept;
 mod login;
 mod refused;
 mod roles;

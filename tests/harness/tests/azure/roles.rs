@@ -90,6 +90,17 @@ async fn a_missing_action_is_named() -> Result<()> {
             .status,
         200
     );
+    let made = put("publicIPAddresses/c", &scene.public_ip())
+        .send(&scene.azure)
+        .await?;
+    assert_eq!(scene.poll(&made).await?.status, 200);
+    scene.azure.set(|settings| settings.polls_need_role = true);
+    let denied = scene.poll(&made).await?;
+    let message = denied.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("'Microsoft.Network/locations/operations/read'"),
+        "{message}"
+    );
     // A list shows what may be read.
     scene
         .azure

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::pools;
-use crate::fake_azure::json::{Parts as _, child, children, name_of};
+use crate::fake_azure::json::{Parts as _, children, name_of, same};
 use crate::fake_azure::refusal::{Answer, forbidden, refuse};
 use crate::fake_azure::state::Kind;
 use crate::fake_azure::turn::Turn;
@@ -63,40 +63,46 @@ fn frontends(id: &str, goal: &Value) -> Answer<()> {
 
 /// The codes and the text are those that users report (azure-docs#94673, #117762), of rules with the floating IP disabled.
 fn backends(id: &str, goal: &Value) -> Answer<()> {
-    let mut by_pool: HashMap<(String, String, i64), String> = HashMap::new();
-    let mut by_address: HashMap<(IpAddr, String, i64), String> = HashMap::new();
+    let members: HashMap<String, BTreeSet<IpAddr>> = children(goal, "backendAddressPools")
+        .iter()
+        .map(|pool| {
+            let at = format!("{id}/backendAddressPools/{}", name_of(pool)).to_lowercase();
+            (at, pools::addresses(pool).into_iter().collect())
+        })
+        .collect();
+    // The rules and pools that have a protocol and a port of the backends.
+    let mut seen: HashMap<(&str, i64), Vec<(&str, &str)>> = HashMap::new();
     for rule in children(goal, "loadBalancingRules") {
         let properties = &rule["properties"];
         if properties.flag("/enableFloatingIP") || properties.flag("/allowBackendPortConflict") {
             continue;
         }
-        let at = format!("{id}/loadBalancingRules/{}", name_of(rule));
         let protocol = properties.text("/protocol").unwrap_or_default();
         let port = properties.number("/backendPort").unwrap_or_default();
+        let alike = seen.entry((protocol, port)).or_default();
         for reference in properties.list("/backendAddressPools") {
             let pool = reference.text("/id").unwrap_or_default();
-            let key = (pool.to_lowercase(), protocol.to_owned(), port);
-            if let Some(other) = by_pool.insert(key, at.clone()) {
-                return Err(refuse(
-                    "RulesUseSameBackendPortProtocolAndPool",
+            for (other, their_pool) in alike.iter() {
+                let text = |place: &str| {
                     format!(
-                        "Load balancing rules {other} and {at} with floating IP disabled use the same protocol {protocol} and backend port {port}, and must not be used with the same backend address pool {pool}."
-                    ),
-                ));
-            }
-            let name = pool.rsplit('/').next().unwrap_or_default();
-            let found = child(goal, "backendAddressPools", name);
-            for address in found.map(pools::addresses).unwrap_or_default() {
-                let key = (address, protocol.to_owned(), port);
-                if let Some(other) = by_address.insert(key, at.clone()) {
-                    return Err(refuse(
-                        "RulesUseSameBackendPortProtocolAndIPConfig",
-                        format!(
-                            "Load balancing rules {other} and {at} with floating IP disabled use the same protocol {protocol} and backend port {port}, and must not be used with the same backend ip {address}."
-                        ),
-                    ));
+                        "Load balancing rules {id}/loadBalancingRules/{other} and {id}/loadBalancingRules/{} with floating IP disabled use the same protocol {protocol} and backend port {port}, and must not be used with the same {place}.",
+                        name_of(rule)
+                    )
+                };
+                if same(pool, their_pool) {
+                    let code = "RulesUseSameBackendPortProtocolAndPool";
+                    return Err(refuse(code, text(&format!("backend address pool {pool}"))));
+                }
+                let of = |pool: &str| members.get(&pool.to_lowercase());
+                let (Some(ours), Some(theirs)) = (of(pool), of(their_pool)) else {
+                    continue;
+                };
+                if let Some(address) = ours.intersection(theirs).next() {
+                    let code = "RulesUseSameBackendPortProtocolAndIPConfig";
+                    return Err(refuse(code, text(&format!("backend ip {address}"))));
                 }
             }
+            alike.push((name_of(rule), pool));
         }
     }
     Ok(())
