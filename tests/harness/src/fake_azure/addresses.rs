@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::ids::ArmId;
 use super::json::{self, Parts as _, same};
 use super::refusal::{Answer, refuse};
 use super::state::{Kind, State};
@@ -86,7 +85,8 @@ pub(super) fn taken(state: &State, subnet: &str, without: &str) -> Vec<(IpAddr, 
 
 /// Whether this is a network interface, of a machine or of a scale set's.
 pub(super) fn is_interface(id: &str) -> bool {
-    ArmId::parse(id).is_some_and(|id| id.kind().ends_with("networkInterfaces"))
+    let kind = id.rsplit('/').nth(1);
+    kind.is_some_and(|kind| same(kind, "networkInterfaces"))
 }
 
 /// The first free address of a subnet.

@@ -47,7 +47,10 @@ pub(super) fn child<'a>(resource: &'a Value, collection: &str, name: &str) -> Op
 
 /// The name of a child.
 pub(super) fn name_of(child: &Value) -> &str {
-    child.text("/name").unwrap_or_default()
+    child
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// Whether two names or ids are the same: Azure looks at no case.

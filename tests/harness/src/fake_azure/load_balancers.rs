@@ -7,6 +7,8 @@ mod pools;
 mod rules;
 mod unique;
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::json::{Parts as _, child, children, name_of, or_default, same};
@@ -303,26 +305,40 @@ fn check_names(id: &str, goal: &Value, collection: &str) -> Answer<()> {
     Ok(())
 }
 
-/// A reference to a child of the same load balancer: it has to be in the same body.
-fn resolve<'a>(
-    id: &str,
-    goal: &'a Value,
-    collection: &str,
-    reference: &Value,
-    by: &str,
-) -> Answer<&'a Value> {
-    let Some(to) = reference.text("/id") else {
-        return Err(malformed(
-            "MissingJsonReferenceId",
-            format!("Value for reference id is missing in {by}."),
-        ));
-    };
-    let begin = format!("{id}/{collection}/");
-    let within = to
-        .get(..begin.len())
-        .is_some_and(|start| same(start, &begin));
-    within
-        .then(|| child(goal, collection, &to[begin.len()..]))
-        .flatten()
-        .ok_or_else(|| unresolved(to, by))
+/// The children of a load balancer by their keys.
+struct Index<'a> {
+    id: &'a str,
+    children: HashMap<String, &'a Value>,
+}
+
+impl<'a> Index<'a> {
+    fn of(id: &'a str, goal: &'a Value) -> Self {
+        let all = COLLECTIONS.into_iter().flat_map(|collection| {
+            let all = children(goal, collection).iter();
+            all.map(move |child| {
+                let at = format!("{id}/{collection}/{}", name_of(child));
+                (at.to_lowercase(), child)
+            })
+        });
+        Self {
+            id,
+            children: all.collect(),
+        }
+    }
+
+    /// A reference to a child of the same load balancer: it has to be in the same body.
+    fn resolve(&self, collection: &str, reference: &Value, by: &str) -> Answer<&'a Value> {
+        let Some(to) = reference.text("/id") else {
+            return Err(malformed(
+                "MissingJsonReferenceId",
+                format!("Value for reference id is missing in {by}."),
+            ));
+        };
+        let begin = format!("{}/{collection}/", self.id);
+        let within = to
+            .get(..begin.len())
+            .is_some_and(|start| same(start, &begin));
+        let found = self.children.get(&to.to_lowercase()).copied();
+        found.filter(|_| within).ok_or_else(|| unresolved(to, by))
+    }
 }

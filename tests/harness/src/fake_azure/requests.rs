@@ -429,10 +429,14 @@ impl Inner {
             status: written.status,
             ..Reply::default()
         };
-        let around = Around::of(&self.state);
         if let Some(id) = &written.shown
             && let Some(found) = self.state.resources.get(&id.top().key())
         {
+            let around = match (found.kind, written.status) {
+                // Nobody can have it yet.
+                (Kind::PublicIp, 201) => Around::default(),
+                _ => around(&self.state, found),
+            };
             let shown = show::resource(&self.state, found, &around);
             reply.body = Some(match id.path.len() {
                 2 => shown,
@@ -530,11 +534,7 @@ fn part<'a>(shown: &'a Value, id: &ArmId) -> Option<&'a Value> {
 
 /// Recorded: a GET has the header ETag; PUT has not.
 fn read_one(state: &State, id: &ArmId) -> Answer<Reply> {
-    if !state
-        .resources
-        .iter()
-        .any(|(key, _)| *key == id.group_key())
-    {
+    if state.resources.get(&id.group_key()).is_none() {
         return Err(group_not_found(&id.group_key()));
     }
     let whole = state.resources.get(&id.key());

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{pools, resolve};
+use super::{Index, pools};
 use crate::fake_azure::json::{Parts as _, children, name_of, same};
 use crate::fake_azure::refusal::{Answer, forbidden, malformed, refuse};
 use crate::fake_azure::turn::Turn;
@@ -37,18 +37,19 @@ pub(super) fn check(turn: &Turn<'_>, id: &str, goal: &Value) -> Answer<()> {
     for probe in children(goal, "probes") {
         check_probe(&format!("{id}/probes/{}", name_of(probe)), probe)?;
     }
+    let index = Index::of(id, goal);
     for rule in rules {
-        check_rule(turn, id, goal, rule)?;
+        check_rule(turn, &index, goal, rule)?;
     }
     for collection in ["inboundNatRules", "inboundNatPools"] {
         for rule in children(goal, collection) {
             let at = format!("{id}/{collection}/{}", name_of(rule));
             let frontend = &rule["properties"]["frontendIPConfiguration"];
-            resolve(id, goal, "frontendIPConfigurations", frontend, &at)?;
+            index.resolve("frontendIPConfigurations", frontend, &at)?;
         }
     }
     for rule in children(goal, "outboundRules") {
-        check_outbound(id, goal, rule)?;
+        check_outbound(&index, rule)?;
     }
     Ok(())
 }
@@ -93,7 +94,8 @@ fn check_probe(at: &str, probe: &Value) -> Answer<()> {
     }
 }
 
-fn check_rule(turn: &Turn<'_>, id: &str, goal: &Value, rule: &Value) -> Answer<()> {
+fn check_rule(turn: &Turn<'_>, index: &Index<'_>, goal: &Value, rule: &Value) -> Answer<()> {
+    let id = index.id;
     let at = format!("{id}/loadBalancingRules/{}", name_of(rule));
     let properties = &rule["properties"];
     let (protocol, front, back) = (
@@ -130,9 +132,7 @@ fn check_rule(turn: &Turn<'_>, id: &str, goal: &Value, rule: &Value) -> Answer<(
             format!("{at} has a floating IP, so frontendPort {front} must be backendPort {back}."),
         ));
     }
-    let frontend = resolve(
-        id,
-        goal,
+    let frontend = index.resolve(
         "frontendIPConfigurations",
         &properties["frontendIPConfiguration"],
         &at,
@@ -144,11 +144,11 @@ fn check_rule(turn: &Turn<'_>, id: &str, goal: &Value, rule: &Value) -> Answer<(
         ));
     }
     if properties.has("/probe") {
-        resolve(id, goal, "probes", &properties["probe"], &at)?;
+        index.resolve("probes", &properties["probe"], &at)?;
     }
     let v6 = family(turn, frontend);
     for pool in properties.list("/backendAddressPools") {
-        let pool = resolve(id, goal, "backendAddressPools", pool, &at)?;
+        let pool = index.resolve("backendAddressPools", pool, &at)?;
         let mut addresses = pools::addresses(pool).into_iter();
         if addresses.any(|address| address.is_ipv6() != v6) {
             return Err(forbidden(
@@ -161,9 +161,7 @@ fn check_rule(turn: &Turn<'_>, id: &str, goal: &Value, rule: &Value) -> Answer<(
         }
     }
     if properties.has("/backendAddressPool") {
-        resolve(
-            id,
-            goal,
+        index.resolve(
             "backendAddressPools",
             &properties["backendAddressPool"],
             &at,
@@ -207,8 +205,8 @@ fn check_snat(id: &str, goal: &Value, rule: &Value, at: &str) -> Answer<()> {
     Ok(())
 }
 
-fn check_outbound(id: &str, goal: &Value, rule: &Value) -> Answer<()> {
-    let at = format!("{id}/outboundRules/{}", name_of(rule));
+fn check_outbound(index: &Index<'_>, rule: &Value) -> Answer<()> {
+    let at = format!("{}/outboundRules/{}", index.id, name_of(rule));
     let frontends = rule.list("/properties/frontendIPConfigurations");
     if frontends.is_empty() {
         return Err(malformed(
@@ -217,7 +215,7 @@ fn check_outbound(id: &str, goal: &Value, rule: &Value) -> Answer<()> {
         ));
     }
     for reference in frontends {
-        let frontend = resolve(id, goal, "frontendIPConfigurations", reference, &at)?;
+        let frontend = index.resolve("frontendIPConfigurations", reference, &at)?;
         // "Outbound rules Azure Load Balancer": of public frontends.
         if frontend.has("/properties/subnet") {
             return Err(forbidden(
@@ -227,7 +225,7 @@ fn check_outbound(id: &str, goal: &Value, rule: &Value) -> Answer<()> {
         }
     }
     let pool = &rule["properties"]["backendAddressPool"];
-    resolve(id, goal, "backendAddressPools", pool, &at)?;
+    index.resolve("backendAddressPools", pool, &at)?;
     // API, `idleTimeoutInMinutes`; "Outbound rules": 4 to 100 minutes, ports in multiples of 8.
     within(&at, rule, "idleTimeoutInMinutes", 4..=100)?;
     let ports = rule
