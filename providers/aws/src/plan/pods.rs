@@ -34,6 +34,9 @@ use crate::{
     names::tag,
 };
 
+/// Which part of a full target group may be pods that wait for us.
+const TURN: usize = 4;
+
 /// Brings the targets of a target group up to date.
 pub(super) fn follow(
     plan: &mut Plan<Step>,
@@ -197,7 +200,9 @@ fn wanted(
             (id, (target, member))
         })
         .collect();
+    let turn = in_turn(endpoints, present, limits);
     let standing = |member: &Member| match targets.get(&member.id) {
+        Some((target, _)) if turn.contains(target) => Standing::Awaited,
         Some((target, _)) if present.contains(target) => Standing::Registered,
         _ => Standing::New,
     };
@@ -208,6 +213,33 @@ fn wanted(
         .into_iter()
         .filter_map(|member| targets.get(&member.id));
     chosen.map(|(target, _)| target.clone()).collect()
+}
+
+/// Those who wait for us and come before those that are targets: else a rollout would never end where there is no room for both. A part of all
+/// at a time, who waits longest first: they may never be found healthy.
+fn in_turn(
+    endpoints: &[&Endpoint],
+    present: &BTreeSet<&Target>,
+    limits: &Limits,
+) -> BTreeSet<Target> {
+    let waiting = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.use_ == Use::Await);
+    let (mut turn, mut others) = (BTreeSet::new(), Vec::new());
+    for endpoint in waiting {
+        let target = target(endpoint);
+        if present.contains(&target) {
+            turn.insert(target);
+        } else {
+            let since = endpoint.waits.as_ref().map(|waiting| waiting.since);
+            others.push((since, target));
+        }
+    }
+    others.sort_unstable();
+    let most = limits.in_all.min(limits.per_zone);
+    let places = (most / TURN).max(1).saturating_sub(turn.len());
+    turn.extend(others.into_iter().take(places).map(|(_, target)| target));
+    turn
 }
 
 /// What the pods of a target group need the nodes to admit, as far as its endpoints are known.

@@ -29,6 +29,8 @@ use crate::{
 /// How a target stands already, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
+    /// Others wait until it is one.
+    Awaited,
     /// Registered: to take it out would cost its connections.
     Registered,
     /// It would be new.

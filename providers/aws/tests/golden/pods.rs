@@ -1,8 +1,11 @@
 //! Pods as targets: rows of several sections, and tables beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_aws::model::{ProbePort, TargetState, TargetType};
+use evenkeel_aws::{
+    model::{ProbePort, TargetState, TargetType},
+    quotas::{Quota, Quotas},
+};
 use evenkeel_core::{
     claim::Profile,
     endpoints::{Endpoint, EndpointSet, Use},
@@ -496,4 +499,55 @@ fn pods_behind_a_load_balancer_without_security_groups_are_refused() {
     one()
         .aws("disable-nlb-sg", "true")
         .is_refused_for("disable-nlb-sg");
+}
+
+/// Where there is no room for both, pods that wait for us come one part after another, and each makes room for one when it is found healthy.
+#[test]
+fn a_rollout_ends_where_there_is_no_room_for_both() {
+    let old = [
+        "10.1.0.1:8080",
+        "10.1.0.2:8080",
+        "10.1.0.3:8080",
+        "10.1.0.4:8080",
+    ];
+    let new = [
+        "10.1.0.5:8080",
+        "10.1.0.6:8080",
+        "10.1.0.7:8080",
+        "10.1.0.8:8080",
+    ];
+    let mut stage = Stage::of(&one());
+    stage.context.quotas = Quotas::default().with(Quota::TargetsPerZone, 4);
+    stage.endpoints = on_80(&one(), &old);
+    stage.settle();
+    assert_eq!(targets(&mut stage), old);
+    let mut served = BTreeSet::new();
+    for _ in 0..new.len() {
+        let waiting = new.map(|pod| match served.contains(pod) {
+            true => pod.to_owned(),
+            false => format!("{pod}~"),
+        });
+        let all: Vec<&str> = old
+            .into_iter()
+            .chain(waiting.iter().map(String::as_str))
+            .collect();
+        stage.endpoints = on_80(&one(), &all);
+        stage.settle();
+        let now = targets(&mut stage);
+        assert_eq!(now.len(), 4);
+        let came: Vec<&str> = new
+            .into_iter()
+            .filter(|pod| now.iter().any(|target| target == pod) && !served.contains(pod))
+            .collect();
+        assert_eq!(came.len(), 1, "one at a time: {now:?}");
+        served.extend(came);
+        assert_eq!(
+            stage.plan().steps,
+            [],
+            "who waits has a place until it is healthy"
+        );
+    }
+    stage.endpoints = on_80(&one(), &new);
+    stage.settle();
+    assert_eq!(targets(&mut stage), new);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use evenkeel_aws::{
     model::{Object, Step, TargetState, Used},
+    predict,
     quotas::{Quota, Quotas},
 };
 use evenkeel_core::{nodes::NodeSet, plan::Until, problem::reason};
@@ -398,4 +399,46 @@ fn a_node_that_fails_gives_its_place_to_another() {
         *state = TargetState::Unhealthy;
     }
     assert_eq!(stage.plan().steps, []);
+}
+
+/// What AWS counts together is counted before it is asked, also where what was to leave could not.
+#[test]
+fn what_cannot_leave_keeps_out_what_has_no_room_beside_it() {
+    let without_leaving = |stage: &mut Stage| {
+        for _ in 0..10 {
+            let steps = stage.plan().steps.into_iter();
+            let steps: Vec<_> = steps
+                .filter(|planned| !matches!(planned.step, Step::Deregister { .. }))
+                .collect();
+            if steps.is_empty() {
+                return;
+            }
+            for planned in steps {
+                let effect = predict::predict(&planned.step, &stage.seen);
+                predict::absorb(&mut stage.seen, effect);
+            }
+        }
+        panic!("the plan does not end: {:#?}", stage.plan().steps);
+    };
+    let mut stage = full(&crossing(one()), 1, 500);
+    stage.ask(&crossing(two()));
+    without_leaving(&mut stage);
+    assert_eq!(stage.seen.listeners.len(), 1);
+    let waits = stage.plan().waits;
+    assert!(
+        waits
+            .iter()
+            .any(|wait| wait.what.contains("which AWS counts together")),
+        "{waits:#?}"
+    );
+
+    let off = |asking: Asking| asking.aws("attributes", "load_balancing.cross_zone.enabled=false");
+    let mut stage = Stage::of(&off(one()));
+    stage.nodes = nodes(900);
+    stage.settle();
+    stage.ask(&crossing(one()));
+    without_leaving(&mut stage);
+    let attributes = stage.load_balancer().attributes.clone().unwrap_or_default();
+    let crossing = attributes.get("load_balancing.cross_zone.enabled");
+    assert_ne!(crossing.map(|on| &**on), Some("true"));
 }

@@ -358,6 +358,9 @@ async fn as_many_targets_as_a_load_balancer_may_have() -> Result<()> {
         let both = of(service("shop", &[80, 81]));
         settled(&until_settled(&stage, &both).await);
         assert_eq!(now(&stage), [share[1]; 2], "{limit}");
+        settled(&until_settled(&stage, &shop).await);
+        assert_eq!(now(&stage), [share[0]], "{limit}");
+        settled(&until_settled(&stage, &both).await);
         let other = of(service("shop", &[81, 82]));
         settled(&until_settled(&stage, &other).await);
         assert_eq!(now(&stage), [share[1]; 2], "{limit}");

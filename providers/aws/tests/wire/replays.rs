@@ -112,12 +112,16 @@ async fn a_stale_cache_that_would_revoke_live_rules() -> Result<()> {
     stage.aws.check()
 }
 
-/// A list of nodes that comes back empty. `plan::targets`: a target group that has targets is never emptied.
+/// A list of nodes that comes back empty, or full of others whom AWS does not know. `plan::targets`: a target group that has targets is never
+/// emptied (`follow`), and a new one begins with those that the others have (`wanted`).
 #[tokio::test]
 async fn all_nodes_gone_from_a_list() -> Result<()> {
     let mut stage = Stage::with_nodes(3).await?;
     let shop = service("shop", &[80]);
     settled(&stage.serve(&shop).await.0);
+    let first = fake(&stage).state();
+    let first = first.target_groups.values().next().context("a group")?;
+    let first = first.arn.clone();
     let whole = std::mem::replace(&mut stage.nodes, Arc::new(NodeSet::new(Vec::new())));
     stage.serve(&shop).await;
     stage.look(&shop).await;
@@ -125,13 +129,27 @@ async fn all_nodes_gone_from_a_list() -> Result<()> {
     stage.restart().await?;
     stage.serve(&shop).await;
     stage.look(&shop).await;
+    // A port that is asked for meanwhile is served by the same nodes.
+    let both = service("shop", &[80, 81]);
+    stage.serve(&both).await;
+    stage.look(&both).await;
+    let state = fake(&stage).state();
+    assert_eq!(state.listeners.len(), 2);
+    for group in state.target_groups.values() {
+        assert_eq!(group.targets.len(), 3, "{group:?}");
+    }
+    stage.add_strangers(2);
+    for _ in 0..2 {
+        stage.serve(&both).await;
+        stage.look(&both).await;
+    }
     stage.nodes = whole;
-    settled(&stage.look(&shop).await.0);
+    settled(&stage.look(&both).await.0);
     let history = fake(&stage).history();
     let mut served = false;
     history.walk(|moment| {
-        let mut groups = moment.state.target_groups.values();
-        let targets = groups.next().map(|group| group.targets.len());
+        let group = moment.state.target_groups.get(&first);
+        let targets = group.map(|group| group.targets.len());
         assert!(
             !served || targets == Some(3),
             "{targets:?} at {} by {}",
@@ -290,7 +308,8 @@ async fn a_broken_binding_that_blocks_others() -> Result<()> {
     stage.aws.check()
 }
 
-/// Two clusters of one name in one account and VPC, with a Service of one name: neither ever changes what is the other's.
+/// Two clusters of one name in one account and VPC, with a Service of one name: neither ever changes what is the other's. `index::look`: ours
+/// is what carries this cluster's UID.
 #[tokio::test]
 async fn two_clusters_with_one_name() -> Result<()> {
     let mut stage = Stage::with_nodes(2).await?;
@@ -305,7 +324,10 @@ async fn two_clusters_with_one_name() -> Result<()> {
     theirs.service.uid = ServiceUid::new("uid-of-the-other-cluster");
     for _ in 0..2 {
         stage.engine = engine_of(&stage, other);
-        stage.engine.inventory().await?;
+        // What is found and has no Service any more goes: so nothing may be found that is the first one's.
+        for found in stage.engine.inventory().await? {
+            assert_eq!(found.identity, theirs.service.uid.as_str(), "{found:?}");
+        }
         settled(&look_as(&stage, other, &theirs).await);
     }
     let both = fake(&stage).state();
