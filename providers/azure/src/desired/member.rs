@@ -21,6 +21,8 @@ use crate::{
 
 /// Azure's default of the idle timeout, and the shortest.
 const IDLE_MINUTES: u32 = 4;
+/// The last port that a frontend may have (API: `LoadBalancingRulePropertiesFormat`).
+const LAST_PORT: u16 = 65_534;
 /// The longest idle timeout.
 const LONGEST_IDLE_MINUTES: u32 = 100;
 
@@ -103,6 +105,19 @@ impl<'a> Member<'a> {
                 continue;
             }
             self.serves.push(*key);
+            if key.port > LAST_PORT {
+                let problem = Problem::new(
+                    format!("spec.ports[{key}].port"),
+                    key.port.to_string(),
+                    format!("must be at most {LAST_PORT} on Azure"),
+                    "Use another port.",
+                );
+                self.unserved.push(Unserved {
+                    port: *key,
+                    problem,
+                });
+                continue;
+            }
             let mut problem = None;
             for (family, _) in sources {
                 // Azure has no floating IP for internal IPv6.

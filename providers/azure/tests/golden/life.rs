@@ -1,6 +1,6 @@
 //! 8.6, second half: restarts, names, drift, the end.
 
-use evenkeel_azure::names;
+use evenkeel_azure::{model::Observed, names, predict};
 use evenkeel_core::{
     claim::{ClaimRules, leaving},
     ids::ProviderName,
@@ -219,4 +219,74 @@ fn a_member_of_a_group_that_cannot_be_read_keeps_its_rules() {
     assert!(!world.value(PUBLIC).to_string().contains(&gone));
     let gone = names::member(&cluster(), &key, &a.intent().service.uid);
     assert!(world.value(PUBLIC).to_string().contains(&gone));
+}
+
+/// What plan and foretold effects come to, from what is there now; and how many steps that takes.
+fn rehearse(world: &mut World, asking: &Asking) -> (Observed, usize) {
+    let key = asking.group().key;
+    let mut seen = world.observe(&key);
+    let mut steps = 0;
+    for wave in 0.. {
+        assert!(wave < 20, "it does not settle");
+        let plan = world.plan_on(&key, &seen);
+        if plan.steps.is_empty() {
+            assert_eq!((plan.waits, plan.refusals), (vec![], vec![]));
+            return (seen, steps);
+        }
+        for planned in plan.steps {
+            steps += 1;
+            let effect = predict::predict(&planned.step, &seen);
+            predict::absorb(&mut seen, effect);
+        }
+    }
+    unreachable!("it settles")
+}
+
+#[test]
+fn a_rehearsal_settles_on_what_is_done() {
+    let both = web().families(&["IPv4", "IPv6"]);
+    for (before, after) in [
+        (None, web()),
+        (None, web().internal()),
+        (
+            None,
+            both.clone().internal().ranges(&["10.0.0.0/8", "fd00::/8"]),
+        ),
+        (Some(web()), both.clone()),
+        (Some(web()), web().node_ports().az("pip-tags", "a=b")),
+        (Some(web().local(32001)), web()),
+        (
+            Some(web()),
+            web().az("disable-load-balancer-nsg-rule", "true"),
+        ),
+    ] {
+        let mut world = World::new();
+        if let Some(before) = &before {
+            world.ask(before).settle();
+        }
+        world.ask(&after);
+        let (foretold, steps) = rehearse(&mut world, &after);
+        world.settle();
+        let key = after.group().key;
+        let seen = world.observe(&key);
+        assert!(steps > 0);
+        for (scheme, side) in &seen.balancers {
+            let part = &foretold.balancers[scheme].part;
+            assert!(part.is(&side.part), "{part}\n{}", side.part);
+            assert_eq!(foretold.balancers[scheme].members, side.members);
+        }
+        let rules = |seen: &Observed| {
+            seen.security
+                .as_ref()
+                .map(|seen| seen.access.rules.keys().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(rules(&foretold), rules(&seen));
+        assert_eq!(
+            foretold.public_ips.keys().collect::<Vec<_>>(),
+            seen.public_ips.keys().collect::<Vec<_>>()
+        );
+        world.delete(&after);
+        let (foretold, _) = rehearse(&mut world, &after);
+        assert_eq!(foretold.len(&cluster().uid, &key), 0);
+    }
 }

@@ -255,3 +255,11 @@ fn row_066_no_outbound_connections_by_rules() {
         "TCP-80-v4: Tcp 80->80 idle 4 floating reset no outbound probe TCP-80"
     );
 }
+
+#[test]
+fn a_port_that_azure_does_not_have_is_an_error_of_that_port() {
+    let web = with_ports(&["a:80/TCP>31080", "b:65535/TCP>31443"]);
+    let got = web.gets();
+    assert_eq!((got.port_errors.len(), got.desired.rules.len()), (1, 1));
+    assert!(got.port_errors[0].message.contains("65534"));
+}

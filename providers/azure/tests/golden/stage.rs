@@ -358,13 +358,19 @@ impl World {
 
     pub(crate) fn plan_of(&mut self, key: &GroupKey) -> (Observed, Plan<Step>) {
         let seen = self.observe(key);
+        let plan = self.plan_on(key, &seen);
+        (seen, plan)
+    }
+
+    /// The plan for what is seen.
+    pub(crate) fn plan_on(&self, key: &GroupKey, seen: &Observed) -> Plan<Step> {
         let ordered = &self.groups[key];
-        let plan = plan::plan(
+        plan::plan(
             &self.context,
             PlanInput::<Pure> {
                 key,
                 want: &ordered.want,
-                seen: &seen,
+                seen,
                 fresh: true,
                 nodes: &self.nodes,
                 followed: None,
@@ -373,8 +379,7 @@ impl World {
                 approval: ordered.approval.as_deref(),
                 now: Timestamp::UNIX_EPOCH,
             },
-        );
-        (seen, plan)
+        )
     }
 
     /// One run of every group, each until it waits.
@@ -487,7 +492,7 @@ impl World {
         result?;
         let number = self.ips.len() + 10;
         let address: IpAddr = match new.family {
-            IpFamily::V4 => format!("20.50.1.{number}"),
+            IpFamily::V4 => format!("20.50.{}.{}", 1 + number / 256, number % 256),
             IpFamily::V6 => "2603:1020::10".to_owned(),
         }
         .parse()

@@ -34,6 +34,43 @@ fn row_105_forty_at_once() {
 }
 
 #[test]
+fn a_hundred_internal_ones_are_one_write_and_an_event_that_changes_nothing_is_none() {
+    let all: Vec<_> = many(100).into_iter().map(Asking::internal).collect();
+    let mut world = World::new();
+    for one in &all {
+        world.ask(one);
+    }
+    world.settle();
+    assert_eq!(world.log, ["PUT lb/internal"]);
+    assert!(all.iter().all(|one| !world.status(one).is_empty()));
+    for one in &all {
+        world.ask(one);
+    }
+    world.restart();
+    world.settle();
+    assert_eq!(world.log.len(), 1, "{:?}", world.log);
+}
+
+#[test]
+fn three_hundred_that_come_in_three_batches_are_three_writes() {
+    let all = many(300);
+    let mut world = World::new();
+    for batch in all.chunks(100) {
+        for one in batch {
+            world.ask(one);
+        }
+        world.settle();
+    }
+    assert!(all.iter().all(|one| !world.status(one).is_empty()));
+    let writes = (
+        world.count("PUT ip"),
+        world.count("PUT lb"),
+        world.count("PUT nsg"),
+    );
+    assert_eq!(writes, (300, 3, 3));
+}
+
+#[test]
 fn row_106_one_of_them_is_refused_by_name() {
     let all = many(40);
     let bad = &all[17];
