@@ -295,3 +295,33 @@ fn row_018_somebody_elses_load_balancer_keeps_what_is_theirs() {
         Some(1)
     );
 }
+
+#[test]
+fn a_load_balancer_that_is_not_ours_never_loses_its_last_frontend() {
+    let context = evenkeel_azure::Context {
+        load_balancer: Some("shared-lb".into()),
+        ..context()
+    };
+    let mut world = World::of(context);
+    world.put_by_hand(
+        Scheme::InternetFacing,
+        json!({ "location": "westeurope", "properties": {} }),
+    );
+    world.ask(&web()).settle();
+    world.delete(&web()).settle();
+    let refusals = world.refusals(&web());
+    assert!(refusals[0].contains("last frontend"), "{refusals:?}");
+    assert_eq!((world.count("DELETE"), world.ips.len()), (0, 1));
+    assert_eq!(world.lines(&web())[0], "public v4: v4");
+    // Once there is another, ours goes.
+    let mut body = world.value(Scheme::InternetFacing);
+    let frontends = body["properties"]["frontendIPConfigurations"]
+        .as_array_mut()
+        .expect("frontends");
+    frontends
+        .push(json!({ "name": "theirs", "properties": { "publicIPAddress": { "id": "/x" } } }));
+    world.put_by_hand(Scheme::InternetFacing, body);
+    world.settle();
+    assert_eq!((world.count("DELETE lb"), world.ips.len()), (0, 0));
+    assert_eq!(world.refusals(&web()), [] as [&str; 0]);
+}
