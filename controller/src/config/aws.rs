@@ -13,7 +13,7 @@ use super::sources::{Given, Sources};
 /// The API server's default of `--service-node-port-range`.
 const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
-/// The rates that may be asked for, calls a second.
+/// The rates that may be asked for, calls a second, or calls at once.
 const RATES: RangeInclusive<f64> = 0.1..=10_000.0;
 
 /// What the `aws` provider runs with.
@@ -189,22 +189,35 @@ fn node_ports(sources: &Sources, problems: &mut Problems) -> RangeInclusive<u16>
     })
 }
 
-/// Reads `write=10`.
+/// Reads `elb=10` and `elb=10:40`.
 fn rates(given: &[Given], problems: &mut Problems) -> Rates {
     let mut rates = Rates::default();
+    let number = |text: &str| {
+        let number = text.trim().parse().ok();
+        number.filter(|number| RATES.contains(number))
+    };
     for Given { place, text } in given {
-        let read = text.split_once('=').and_then(|(class, number)| {
-            let number = number.trim().parse().ok()?;
-            let allowed = RATES.contains(&number);
-            allowed.then_some((rates.named(class.trim())?, number))
+        let read = text.split_once('=').and_then(|(name, rate)| {
+            let (per_second, burst) = match rate.split_once(':') {
+                Some((rate, burst)) => (number(rate)?, Some(number(burst).filter(|n| *n >= 1.0)?)),
+                None => (number(rate)?, None),
+            };
+            Some((rates.named(name.trim())?, per_second, burst))
         });
         match read {
-            Some((rate, per_second)) => *rate = rate.at(per_second),
+            Some((rate, per_second, burst)) => {
+                *rate = rate.at(per_second);
+                rate.burst = burst.unwrap_or(rate.burst);
+            }
             None => problems.push(Problem::new(
                 place,
                 text,
-                "must be read, write or register with a number of calls a second from 0.1 to 10000",
-                "Write it as write=10; keep to a part of what AWS allows your account, which others use too.",
+                format!(
+                    "must be one of {} with a number of calls a second from 0.1 to 10000, and with how many at once after a rest, if \
+                     you like",
+                    Rates::NAMES.join(", ")
+                ),
+                "Write it as elb=6 or elb=6:24; keep to a part of what AWS allows your account, which others use too.",
             )),
         }
     }

@@ -117,20 +117,21 @@ fn every_option_can_be_typed_or_written() {
 }
 
 #[test]
-fn rates_are_told_by_class() {
+fn rates_are_told_by_bucket() {
     let default = AwsConfig::default().rates;
     for (line, yaml) in [
-        ("--aws-rate write=30,read=0.5", ""),
-        ("", "{aws-rate: {write: 30, read: 0.5}}"),
+        ("--aws-rate elb=30,register=0.5:7", ""),
+        ("", "{aws-rate: {elb: 30, register: '0.5:7'}}"),
     ] {
         let rates = read(&format!("--provider aws {line}"), yaml);
         let rates = rates.expect("reads").aws.rates;
-        assert_eq!(
-            (rates.write.per_second, rates.write.burst),
-            (30.0, default.write.burst * 10.0)
-        );
-        assert_eq!((rates.read.per_second, rates.read.burst), (0.5, 2.0));
-        assert_eq!(rates.register, default.register);
+        // A rest is worth as many seconds as before.
+        let rest = default.elb.burst / default.elb.per_second;
+        assert_eq!(rates.elb.per_second, 30.0);
+        assert!((rates.elb.burst - 30.0 * rest).abs() < 1e-9);
+        let register = rates.register;
+        assert_eq!((register.per_second, register.burst), (0.5, 7.0));
+        assert_eq!(rates.ec2_read, default.ec2_read);
     }
 }
 
@@ -228,21 +229,21 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             ],
         ),
         (
-            "--provider aws --aws-rate writes=10",
+            "--provider aws --aws-rate write=10",
             "",
             [
-                "--aws-rate: \"writes=10\"",
-                "must be read, write or register",
-                "Write it as write=10",
+                "--aws-rate: \"write=10\"",
+                "must be one of elb, register, modify, ec2-read, ec2-write",
+                "Write it as elb=6 or elb=6:24",
             ],
         ),
         (
             "--provider aws",
-            "{aws-rate: {write: 0}}",
+            "{aws-rate: {elb: '6:0'}}",
             [
-                "aws-rate in evenkeel.yaml: \"write=0\"",
+                "aws-rate in evenkeel.yaml: \"elb=6:0\"",
                 "from 0.1 to 10000",
-                "write=10",
+                "elb=6:24",
             ],
         ),
         (

@@ -169,7 +169,7 @@ impl Client {
         let asked = asked.map_err(|error| failure::read(call, error)).boxed();
         let limit = self.config.call_timeout;
         let made = async move {
-            self.limiter.turn(call.class, call.urgency).await;
+            self.limiter.turn(call).await;
             self.within(call, limit, asked).await
         };
         made.boxed()
@@ -191,7 +191,7 @@ impl Client {
         let made = async move {
             // Who may not write need not wait for a turn to learn it.
             ticket.remaining()?;
-            self.limiter.turn(call.class, call.urgency).await;
+            self.limiter.turn(call).await;
             let limit = ticket.remaining()?.map_or(limit, |left| left.min(limit));
             self.within(call, limit, asked).await
         };
@@ -217,7 +217,7 @@ impl Client {
             }
         };
         if matches!(error.class, ErrorClass::Throttled { .. }) {
-            self.limiter.throttled(call.class);
+            self.limiter.throttled(call);
         }
         tracing::debug!(call = call.operation, %error, "AWS did not do it");
         Err(error)
@@ -232,7 +232,7 @@ impl Client {
         }
         let sts = &self.apis().await.ok()?.sts;
         let request = sts.decode_authorization_message().encoded_message(encoded);
-        self.limiter.turn(call.class, call.urgency).await;
+        self.limiter.turn(call).await;
         let asked = request.send().boxed();
         let reply = tokio::time::timeout(self.config.call_timeout, asked)
             .await

@@ -1,32 +1,59 @@
-//! How many calls a second the account is asked: one bucket per class of calls, shared by all groups (Decides; the
-//! waiting is in [`Limiter`]).
+//! How many calls a second the account is asked: buckets as AWS has them, shared by all groups (Decides; the waiting is in
+//! [`Limiter`]).
 //!
-//! AWS counts calls per account and region, and the console and other tools draw on the same buckets. So each of ours
-//! halves its rate when AWS says that it is too much, and raises it by a tenth for each minute of demand in which AWS said
-//! nothing. Where calls queue, what removes or registers goes before what creates, and sweeps come last.
+//! AWS counts calls per account and region, and the console and other tools draw on the same buckets. So ours are as its own,
+//! and hold and fill at six tenths of them: whoever else asks now and then is never refused for our sake. Each halves its
+//! rate when AWS says that it is too much, and raises it again by a tenth for each minute of demand in which AWS said nothing,
+//! never beyond where it began. Where calls queue, what removes or registers goes before what creates, and sweeps come last.
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::future::select;
 use tokio::sync::Notify;
 
-/// What a call counts against.
+use crate::call::{Call, Service};
+
+/// What a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// It changes nothing.
     Read,
     /// It changes an object.
     Write,
-    /// It registers or deregisters targets, which AWS counts apart.
+    /// It registers or deregisters targets.
     Register,
+}
+
+/// One of AWS's buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Elb,
+    Register,
+    Modify,
+    /// Of one operation.
+    Ec2Read(&'static str),
+    Ec2Write(&'static str),
+}
+
+/// The buckets that a call takes from, the narrowest first: whoever has its token waits for the others with it.
+fn kinds(call: &Call) -> impl Iterator<Item = Kind> {
+    let (narrow, wide) = match (call.service, call.class) {
+        (Service::Elb, Class::Register) => (Some(Kind::Register), Kind::Elb),
+        (Service::Elb, _) if call.operation.starts_with("Modify") => (Some(Kind::Modify), Kind::Elb),
+        (Service::Elb, _) => (None, Kind::Elb),
+        // Of the token service no limit is documented that we could come near.
+        (Service::Ec2 | Service::Sts, Class::Read) => (None, Kind::Ec2Read(call.operation)),
+        (Service::Ec2 | Service::Sts, _) => (None, Kind::Ec2Write(call.operation)),
+    };
+    narrow.into_iter().chain([wide])
 }
 
 /// Who goes first where calls queue.
@@ -64,34 +91,63 @@ impl Rate {
 /// The rates that buckets begin with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Of reads.
-    pub read: Rate,
-    /// Of writes.
-    pub write: Rate,
-    /// Of registrations.
+    /// Of all calls to ELB.
+    pub elb: Rate,
+    /// Of RegisterTargets and DeregisterTargets together, which count against the one of ELB too.
     pub register: Rate,
+    /// Of the Modify calls to ELB together, which count against the one of ELB too.
+    pub modify: Rate,
+    /// Of each operation of EC2 that changes nothing.
+    pub ec2_read: Rate,
+    /// Of each operation of EC2 that changes something.
+    pub ec2_write: Rate,
 }
 
+/// How much of AWS's buckets is ours.
+const SHARE: f64 = 0.6;
+
 impl Default for Rates {
-    /// A good part of what AWS allows an account where nobody asked for more.
+    /// Our share of what AWS documents for an account where nobody asked for more: ELB user guide, "Request throttling for the
+    /// ELB API", "Bucket capacity and refill rate"; EC2 developer guide, "Request throttling for the Amazon EC2 API", whose
+    /// buckets of calls without filters are none of ours: we always have some.
     fn default() -> Self {
-        let rate = |per_second, burst| Rate { per_second, burst };
+        let share = |burst, per_second| Rate {
+            per_second: per_second * SHARE,
+            burst: burst * SHARE,
+        };
         Self {
-            read: rate(8.0, 32.0),
-            write: rate(3.0, 10.0),
-            register: rate(3.0, 15.0),
+            elb: share(40.0, 10.0),
+            register: share(20.0, 4.0),
+            modify: share(20.0, 3.0),
+            ec2_read: share(100.0, 20.0),
+            ec2_write: share(50.0, 5.0),
         }
     }
 }
 
 impl Rates {
-    /// A class by its name: `read`, `write`, `register`.
-    pub fn named(&mut self, class: &str) -> Option<&mut Rate> {
-        match class {
-            "read" => Some(&mut self.read),
-            "write" => Some(&mut self.write),
+    /// The names of all.
+    pub const NAMES: [&str; 5] = ["elb", "register", "modify", "ec2-read", "ec2-write"];
+
+    /// One by its name.
+    pub fn named(&mut self, name: &str) -> Option<&mut Rate> {
+        match name {
+            "elb" => Some(&mut self.elb),
             "register" => Some(&mut self.register),
+            "modify" => Some(&mut self.modify),
+            "ec2-read" => Some(&mut self.ec2_read),
+            "ec2-write" => Some(&mut self.ec2_write),
             _ => None,
+        }
+    }
+
+    fn of(&self, kind: Kind) -> Rate {
+        match kind {
+            Kind::Elb => self.elb,
+            Kind::Register => self.register,
+            Kind::Modify => self.modify,
+            Kind::Ec2Read(_) => self.ec2_read,
+            Kind::Ec2Write(_) => self.ec2_write,
         }
     }
 
@@ -102,9 +158,11 @@ impl Rates {
             burst: 1e6,
         };
         Self {
-            read: rate,
-            write: rate,
+            elb: rate,
             register: rate,
+            modify: rate,
+            ec2_read: rate,
+            ec2_write: rate,
         }
     }
 }
@@ -115,8 +173,8 @@ const HALVED: Duration = Duration::from_secs(1);
 /// How long AWS must have said nothing before a rate is raised.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The most that a rate is raised to, and the least that it falls to, as parts of where it began.
-const BOUNDS: (f64, f64) = (1.0 / 16.0, 4.0);
+/// The least that a rate falls to, as a part of where it began.
+const LEAST: f64 = 1.0 / 16.0;
 
 /// A place in a queue: the smaller goes first.
 pub type Place = (Urgency, u64);
@@ -210,7 +268,7 @@ impl Bucket {
         self.halved_at = Some(now);
         self.changed_at = now;
         self.tokens = 0.0;
-        self.per_second = (self.per_second / 2.0).max(self.begun.per_second * BOUNDS.0);
+        self.per_second = (self.per_second / 2.0).max(self.begun.per_second * LEAST);
     }
 
     fn fill(&mut self, now: Instant) {
@@ -225,7 +283,7 @@ impl Bucket {
             return;
         }
         self.changed_at = now;
-        self.per_second = (self.per_second * 1.1).min(self.begun.per_second * BOUNDS.1);
+        self.per_second = (self.per_second * 1.1).min(self.begun.per_second);
     }
 }
 
@@ -268,39 +326,52 @@ impl Drop for Standing<'_> {
 /// All buckets of one account and region.
 #[derive(Debug)]
 pub struct Limiter {
-    read: Line,
-    write: Line,
-    register: Line,
+    rates: Rates,
+    lines: Mutex<BTreeMap<Kind, Arc<Line>>>,
 }
 
 impl Limiter {
     /// Full buckets.
     pub fn new(rates: Rates) -> Self {
         Self {
-            read: Line::new(rates.read),
-            write: Line::new(rates.write),
-            register: Line::new(rates.register),
+            rates,
+            lines: Mutex::default(),
         }
     }
 
-    fn line(&self, class: Class) -> &Line {
-        match class {
-            Class::Read => &self.read,
-            Class::Write => &self.write,
-            Class::Register => &self.register,
-        }
+    fn line(&self, kind: Kind) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines
+            .entry(kind)
+            .or_insert_with(|| Arc::new(Line::new(self.rates.of(kind))));
+        Arc::clone(line)
     }
 
     /// Waits until a call may be made.
-    pub async fn turn(&self, class: Class, urgency: Urgency) {
-        let line = self.line(class);
-        let place = line.bucket().join(urgency);
-        let _standing = Standing { line, place };
+    pub async fn turn(&self, call: &Call) {
+        for kind in kinds(call) {
+            self.line(kind).turn(call.urgency).await;
+        }
+    }
+
+    /// AWS said that it was too much, and not of which bucket.
+    pub fn throttled(&self, call: &Call) {
+        for kind in kinds(call) {
+            self.line(kind).bucket().throttled(Instant::now());
+        }
+    }
+}
+
+impl Line {
+    /// Waits for a token.
+    async fn turn(&self, urgency: Urgency) {
+        let place = self.bucket().join(urgency);
+        let _standing = Standing { line: self, place };
         loop {
             // Heard from here on, so that nothing moves unheard between the question and the waiting.
-            let mut moved = pin!(line.moved.notified());
+            let mut moved = pin!(self.moved.notified());
             moved.as_mut().enable();
-            let turn = line.bucket().ask(place, Instant::now());
+            let turn = self.bucket().ask(place, Instant::now());
             match turn {
                 Turn::Now => return,
                 Turn::Later => moved.await,
@@ -310,10 +381,5 @@ impl Limiter {
                 }
             }
         }
-    }
-
-    /// AWS said that it was too much.
-    pub fn throttled(&self, class: Class) {
-        self.line(class).bucket().throttled(Instant::now());
     }
 }

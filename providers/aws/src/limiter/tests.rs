@@ -1,6 +1,10 @@
 use std::time::{Duration, Instant};
 
-use super::{Bucket, Class, Limiter, Rate, Rates, Turn, Urgency};
+use super::{Bucket, Limiter, Rate, Rates, Turn, Urgency, kinds};
+use crate::call::{
+    CREATE_SECURITY_GROUP, DELETE_SECURITY_GROUP, DEREGISTER_TARGETS, DESCRIBE_TARGET_HEALTH,
+    MODIFY_TARGET_GROUP, REGISTER_TARGETS,
+};
 
 const RATE: Rate = Rate {
     per_second: 2.0,
@@ -73,9 +77,10 @@ fn a_complaint_empties_it() {
 }
 
 #[test]
-fn a_quiet_minute_with_demand_raises_it_by_a_tenth() {
+fn a_quiet_minute_with_demand_raises_it_by_a_tenth_and_never_beyond_where_it_began() {
     let mut now = Instant::now();
     let mut bucket = Bucket::new(RATE, now);
+    bucket.throttled(now);
     let mut demand = |bucket: &mut Bucket, minutes: u64| {
         now += Duration::from_secs(60 * minutes);
         for _ in 0..4 {
@@ -83,16 +88,16 @@ fn a_quiet_minute_with_demand_raises_it_by_a_tenth() {
         }
     };
     demand(&mut bucket, 0);
-    assert_eq!(bucket.per_second(), 2.0);
+    assert_eq!(bucket.per_second(), 1.0);
     demand(&mut bucket, 1);
-    assert!((bucket.per_second() - 2.2).abs() < 1e-9);
+    assert!((bucket.per_second() - 1.1).abs() < 1e-9);
     // Ten idle minutes prove no more than one.
     demand(&mut bucket, 10);
-    assert!((bucket.per_second() - 2.42).abs() < 1e-9);
+    assert!((bucket.per_second() - 1.21).abs() < 1e-9);
     for _ in 0..100 {
         demand(&mut bucket, 1);
     }
-    assert_eq!(bucket.per_second(), 8.0);
+    assert_eq!(bucket.per_second(), 2.0);
 }
 
 #[test]
@@ -120,6 +125,41 @@ fn the_urgent_go_first_and_equals_in_their_order() {
     assert_eq!(bucket.waiting(), 1);
 }
 
+/// At so much of AWS's buckets another tenant who asks once a second finds a token each time.
+#[test]
+fn rates_are_six_tenths_of_what_aws_documents() {
+    let rates = Rates::default();
+    for (rate, per_second, burst) in [
+        (rates.elb, 6.0, 24.0),
+        (rates.register, 2.4, 12.0),
+        (rates.modify, 1.8, 12.0),
+        (rates.ec2_read, 12.0, 60.0),
+        (rates.ec2_write, 3.0, 30.0),
+    ] {
+        assert!((rate.per_second - per_second).abs() < 1e-9, "{rate:?}");
+        assert!((rate.burst - burst).abs() < 1e-9, "{rate:?}");
+    }
+    let mut rates = rates;
+    assert!(Rates::NAMES.iter().all(|name| rates.named(name).is_some()));
+}
+
+#[test]
+fn calls_take_from_the_buckets_that_aws_counts_them_in() {
+    for (call, expected) in [
+        (&DESCRIBE_TARGET_HEALTH, "[Elb]"),
+        (&REGISTER_TARGETS, "[Register, Elb]"),
+        (&DEREGISTER_TARGETS, "[Register, Elb]"),
+        (&MODIFY_TARGET_GROUP, "[Modify, Elb]"),
+        (
+            &CREATE_SECURITY_GROUP,
+            "[Ec2Write(\"CreateSecurityGroup\")]",
+        ),
+    ] {
+        let found: Vec<_> = kinds(call).collect();
+        assert_eq!(format!("{found:?}"), expected, "{}", call.operation);
+    }
+}
+
 #[tokio::test]
 async fn one_who_gives_up_keeps_nobody_waiting() {
     let rate = Rate {
@@ -127,18 +167,22 @@ async fn one_who_gives_up_keeps_nobody_waiting() {
         burst: 1.0,
     };
     let limiter = Limiter::new(Rates {
-        read: rate,
-        write: rate,
-        register: rate,
+        elb: rate,
+        ec2_write: rate,
+        ..Rates::unlimited()
     });
-    limiter.turn(Class::Write, Urgency::Group).await;
-    let gave_up = tokio::time::timeout(
-        Duration::from_millis(5),
-        limiter.turn(Class::Write, Urgency::First),
-    )
-    .await;
+    limiter.turn(&CREATE_SECURITY_GROUP).await;
+    let patience = Duration::from_millis(5);
+    let gave_up = tokio::time::timeout(patience, limiter.turn(&CREATE_SECURITY_GROUP)).await;
     assert!(gave_up.is_err());
-    assert_eq!(limiter.write.bucket().waiting(), 0);
-    // Another class is not touched.
-    limiter.turn(Class::Read, Urgency::Sweep).await;
+    let [kind] = kinds(&CREATE_SECURITY_GROUP).collect::<Vec<_>>()[..] else {
+        panic!("one bucket");
+    };
+    assert_eq!(limiter.line(kind).bucket().waiting(), 0);
+    // Another operation of EC2 has a bucket of its own, and ELB has.
+    limiter.turn(&DELETE_SECURITY_GROUP).await;
+    limiter.turn(&REGISTER_TARGETS).await;
+    // What registers counts against all of ELB, too.
+    let gave_up = tokio::time::timeout(patience, limiter.turn(&DESCRIBE_TARGET_HEALTH)).await;
+    assert!(gave_up.is_err());
 }

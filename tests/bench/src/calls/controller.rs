@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::system::{self, Cost};
 
 /// As good as no limit of calls: that is for AWS. No count depends on it.
-const RATES: &str = "read=10000,write=10000,register=10000";
+const RATES: &str = "elb=10000,register=10000,modify=10000,ec2-read=10000,ec2-write=10000";
 
 /// How long it may take until it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(60);

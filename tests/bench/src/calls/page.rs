@@ -131,7 +131,7 @@ account, and what a controller does not ask, others can.
 `evenkeel run --provider aws` with its defaults, on a real API server and etcd, beside moto, an emulator of AWS. Each row is what passed between
 the two through a proxy that checks each request against AWS's own model of it; repeated calls count again. An event is over when every Service
 is as asked and nothing was asked of moto for {silence} seconds. Services are plain ones: TCP ports, no annotation, targets by instance, a security
-group of their own. `--aws-rate` is set so high that nothing waits: by default 200 new Services take some five minutes, with the same calls.
+group of their own. `--aws-rate` is set so high that nothing waits: by default 200 new Services take some two minutes, with the same calls.
 
 - aws-load-balancer-controller: measured once, with its default settings and security groups on, on a real API server beside moto, counted
   at the wire too; calls are reads and writes together
