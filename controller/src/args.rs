@@ -197,7 +197,7 @@ pub struct AwsArgs {
     #[arg(long, env = "EVENKEEL_AWS_NODE_PORTS", value_name = "FIRST-LAST")]
     pub aws_node_ports: Option<String>,
     /// Calls a second, and at once, that AWS is asked for at most, by its buckets; repeatable, or a list with commas
-    /// [default: elb=6:24,register=2.4:12,modify=1.8:12,ec2-read=12:60,ec2-write=3:30]
+    /// [default: elb=6:20,register=2.4:10,modify=1.8:10,ec2-read=12:50,ec2-write=3:25]
     #[arg(long, env = "EVENKEEL_AWS_RATE", value_name = "BUCKET=RATE[:BURST]")]
     pub aws_rate: Vec<String>,
     /// A quota of the account that is not AWS's default, by name (`load-balancers`, `targets-per-zone`, ...); repeatable, or a list with commas

@@ -217,7 +217,7 @@ fn rates(given: &[Given], problems: &mut Problems) -> Rates {
                      you like",
                     Rates::NAMES.join(", ")
                 ),
-                "Write it as elb=6 or elb=6:24; keep to a part of what AWS allows your account, which others use too.",
+                "Write it as elb=6 or elb=6:20; keep to a part of what AWS allows your account, which others use too.",
             )),
         }
     }

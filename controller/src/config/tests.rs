@@ -234,7 +234,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             [
                 "--aws-rate: \"write=10\"",
                 "must be one of elb, register, modify, ec2-read, ec2-write",
-                "Write it as elb=6 or elb=6:24",
+                "Write it as elb=6 or elb=6:20",
             ],
         ),
         (
@@ -243,7 +243,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             [
                 "aws-rate in evenkeel.yaml: \"elb=6:0\"",
                 "from 0.1 to 10000",
-                "elb=6:24",
+                "elb=6:20",
             ],
         ),
         (

@@ -2,7 +2,7 @@
 //! [`Limiter`]).
 //!
 //! AWS counts calls per account and region, and the console and other tools draw on the same buckets. So ours are as its own,
-//! and hold and fill at six tenths of them: whoever else asks now and then is never refused for our sake. Each halves its
+//! fill at six tenths of their rates and hold half of what they hold: whoever else asks now and then is never refused for our sake. Each halves its
 //! rate when AWS says that it is too much, and raises it again by a tenth for each minute of demand in which AWS said nothing,
 //! never beyond where it began. Where calls queue, what removes or registers goes before what creates, and sweeps come last.
 
@@ -47,7 +47,9 @@ enum Kind {
 fn kinds(call: &Call) -> impl Iterator<Item = Kind> {
     let (narrow, wide) = match (call.service, call.class) {
         (Service::Elb, Class::Register) => (Some(Kind::Register), Kind::Elb),
-        (Service::Elb, _) if call.operation.starts_with("Modify") => (Some(Kind::Modify), Kind::Elb),
+        (Service::Elb, _) if call.operation.starts_with("Modify") => {
+            (Some(Kind::Modify), Kind::Elb)
+        }
         (Service::Elb, _) => (None, Kind::Elb),
         // Of the token service no limit is documented that we could come near.
         (Service::Ec2 | Service::Sts, Class::Read) => (None, Kind::Ec2Read(call.operation)),
@@ -103,8 +105,11 @@ pub struct Rates {
     pub ec2_write: Rate,
 }
 
-/// How much of AWS's buckets is ours.
+/// How much is ours of what comes into AWS's buckets.
 const SHARE: f64 = 0.6;
+
+/// How much is ours of what they hold. It is less, because calls that went out one after the other can arrive together.
+const SHARE_AT_ONCE: f64 = 0.5;
 
 impl Default for Rates {
     /// Our share of what AWS documents for an account where nobody asked for more: ELB user guide, "Request throttling for the
@@ -113,7 +118,7 @@ impl Default for Rates {
     fn default() -> Self {
         let share = |burst, per_second| Rate {
             per_second: per_second * SHARE,
-            burst: burst * SHARE,
+            burst: burst * SHARE_AT_ONCE,
         };
         Self {
             elb: share(40.0, 10.0),

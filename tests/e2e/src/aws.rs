@@ -110,10 +110,20 @@ impl AwsWorld {
     /// # Errors
     /// When AWS or the API server refuses.
     pub async fn add_node(&mut self) -> Result<aws::Node> {
-        let made = self.site.add_nodes(self.aws.client(), 1).await?;
-        let node = made.into_iter().next().context("no instance")?;
-        self.nodes.join(&node).await?;
-        Ok(node)
+        let made = self.add_nodes(1).await?;
+        made.into_iter().next().context("no instance")
+    }
+
+    /// Starts so many.
+    ///
+    /// # Errors
+    /// As [`AwsWorld::add_node`].
+    pub async fn add_nodes(&mut self, count: usize) -> Result<Vec<aws::Node>> {
+        let made = self.site.add_nodes(self.aws.client(), count).await?;
+        for node in &made {
+            self.nodes.join(node).await?;
+        }
+        Ok(made)
     }
 
     /// Takes a node out of the cluster; its instance runs on.

@@ -2,7 +2,8 @@
 //! is that of [`crate::aws`], so the real SDK asks it over HTTP and every request is held to AWS's own model.
 //!
 //! Each rule says in a comment which sentence of AWS's it is. What AWS does not document is in [`Settings`]. The fake has a clock of its own,
-//! which a test moves ([`FakeAws::advance`]) and which stands still while a request is under way. [`FakeAws::history`] knows every moment
+//! which a test moves ([`FakeAws::advance`]) and which stands still while a request is under way; or it runs ([`FakeAws::run_at`]), and stands still
+//! while one is answered. [`FakeAws::history`] knows every moment
 //! that there was.
 
 mod asked;
@@ -17,11 +18,13 @@ mod paging;
 mod quotas;
 mod refusal;
 mod replica;
+mod running;
 mod settings;
 mod state;
 mod turn;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,10 +40,11 @@ use ids::{Ids, Place};
 use operations::Operation;
 use refusal::{Answer, refuse};
 use replica::Replica;
+use running::Running;
 use turn::{Ask, Patience, Turn};
 
 pub use crate::table::Table;
-pub use buckets::{Bucket, Buckets};
+pub use buckets::{Bucket, Buckets, Taken};
 pub use history::{Cause, History, Moment};
 pub use quotas::Quotas;
 pub use settings::{Settings, Settle, Times};
@@ -61,6 +65,7 @@ pub struct FakeAws {
 #[derive(Debug)]
 struct Inner {
     now: Timestamp,
+    running: Option<Running>,
     settings: Settings,
     state: State,
     replica: Replica,
@@ -95,6 +100,7 @@ impl FakeAws {
         };
         let inner = Inner {
             now: BEGIN.parse().expect("a time"),
+            running: None,
             history: History::new(&settings),
             settings,
             state: State::default(),
@@ -113,7 +119,21 @@ impl FakeAws {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.lock().now
+        let mut inner = self.lock();
+        inner.catch_up();
+        inner.now
+    }
+
+    /// Has time pass by itself from now on, so many seconds in each one on the wall.
+    pub fn run_at(&self, factor: u32) {
+        let mut inner = self.lock();
+        inner.running = Some(Running::from(inner.now, factor));
+    }
+
+    /// Who took tokens out of the buckets so far, in order; without buckets nobody.
+    #[must_use]
+    pub fn taken(&self) -> Vec<Taken> {
+        self.lock().levels.taken().to_vec()
     }
 
     /// Lets time pass, once no request is under way. Those that come meanwhile wait.
@@ -142,7 +162,20 @@ impl FakeAws {
     /// What is there now.
     #[must_use]
     pub fn state(&self) -> State {
-        self.lock().state.clone()
+        let mut inner = self.lock();
+        inner.catch_up();
+        inner.state.clone()
+    }
+
+    /// How many targets of a target group are in each state, by its ARN.
+    #[must_use]
+    pub fn health(&self, group: &str) -> BTreeMap<&'static str, usize> {
+        let mut inner = self.lock();
+        inner.catch_up();
+        let group = inner.state.target_groups.get(group);
+        group.map_or_else(BTreeMap::new, |group| {
+            elb::health::count(&inner.state, &inner.settings, inner.now, group)
+        })
     }
 
     /// Everything that was.
@@ -185,9 +218,9 @@ impl FakeAws {
 impl Inner {
     fn answer(&mut self, place: &Place, way: Way, request: &Identified<'_>) -> Answer {
         let (service, name) = (&*request.model.service, &*request.operation);
+        self.catch_up();
         if let (Way::Front, Some(buckets)) = (way, &self.settings.buckets) {
-            let asked = &request.parameters;
-            self.levels.take(buckets, service, name, asked, self.now)?;
+            self.levels.take(buckets, request, self.now)?;
         }
         let operation = operations::find(service, name).ok_or_else(|| {
             refuse(
@@ -244,6 +277,12 @@ impl Inner {
         }
         if self.settings.history && (by_time || !changes.is_empty()) {
             self.history.add(self.now, cause, changes);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if let Some(running) = self.running {
+            self.advance(running.now().duration_since(self.now).unsigned_abs());
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`binaries`] finds or builds upstream's own etcd, kube-apiserver and friends; [`control_plane`] starts them;
 //! [`nodes`] adds nodes and pods; [`aws`] is the cloud of the provider of that name, [`fake_aws`] one that is stricter; [`fake_azure`] is that of the provider `azure`; [`evenkeel`] runs our own binary
-//! against them, [`kubectl`] upstream's. Everything that is started goes through [`supervise`], so that it ends and is
+//! against them, faster than time passes where [`pace`] says so, [`kubectl`] upstream's. Everything that is started goes through [`supervise`], so that it ends and is
 //! cleaned up however the test process ends, and takes its ports from [`ports`]. Tests wait with
 //! [`wait::eventually`], never for a time.
 //!
@@ -17,6 +17,7 @@ pub mod fake_aws;
 pub mod fake_azure;
 pub mod kubectl;
 pub mod nodes;
+pub mod pace;
 pub mod ports;
 pub mod progress;
 mod random;

@@ -130,11 +130,11 @@ fn the_urgent_go_first_and_equals_in_their_order() {
 fn rates_are_six_tenths_of_what_aws_documents() {
     let rates = Rates::default();
     for (rate, per_second, burst) in [
-        (rates.elb, 6.0, 24.0),
-        (rates.register, 2.4, 12.0),
-        (rates.modify, 1.8, 12.0),
-        (rates.ec2_read, 12.0, 60.0),
-        (rates.ec2_write, 3.0, 30.0),
+        (rates.elb, 6.0, 20.0),
+        (rates.register, 2.4, 10.0),
+        (rates.modify, 1.8, 10.0),
+        (rates.ec2_read, 12.0, 50.0),
+        (rates.ec2_write, 3.0, 25.0),
     ] {
         assert!((rate.per_second - per_second).abs() < 1e-9, "{rate:?}");
         assert!((rate.burst - burst).abs() < 1e-9, "{rate:?}");

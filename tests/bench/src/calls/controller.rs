@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::system::{self, Cost};
 
 /// As good as no limit of calls: that is for AWS. No count depends on it.
-const RATES: &str = "elb=10000,register=10000,modify=10000,ec2-read=10000,ec2-write=10000";
+pub const UNLIMITED: &str = "elb=10000,register=10000,modify=10000,ec2-read=10000,ec2-write=10000";
 
 /// How long it may take until it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -31,11 +31,16 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts it with its own defaults, but that each Service is looked at every so often, and waits until it is ready.
+    /// Starts it with its own defaults but for these arguments and this environment, and waits until it is ready.
     ///
     /// # Errors
     /// When it does not get ready: with the end of its log.
-    pub async fn start(program: &Path, world: &World, resync: Duration) -> Result<Self> {
+    pub async fn start(
+        program: &Path,
+        world: &World,
+        args: &[&str],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let cloud = world.cloud.as_ref().context("a world without a cloud")?;
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let builder = Supervised::builder(program)
@@ -44,12 +49,13 @@ impl Controller {
             .arg(world.plane.kubeconfig())
             .args(["--provider", cloud.provider])
             .args(&cloud.args)
-            .args(["--aws-rate", RATES])
+            .args(args)
             .args(["--listen", &admin.to_string()])
-            .args(["--resync", &format!("{}s", resync.as_secs())])
             .log_file(world.plane.log_dir().join("evenkeel.log"));
-        let environment = cloud.environment.iter();
+        let of_cloud = cloud.environment.iter();
+        let builder = of_cloud.fold(builder, |builder, (name, value)| builder.env(name, value));
         let mut process = environment
+            .iter()
             .fold(builder, |builder, (name, value)| builder.env(name, value))
             .spawn()?;
         let began = Instant::now();
@@ -75,6 +81,14 @@ impl Controller {
     pub fn cost(&mut self) -> Result<Cost> {
         self.process.check()?;
         system::cost(self.process.pid())
+    }
+
+    /// Fails when it has ended: with the end of its log.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.process.check()
     }
 
     /// The end of its log.

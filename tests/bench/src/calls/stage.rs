@@ -22,7 +22,10 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{controller::Controller, row::Amount};
+use super::{
+    controller::{Controller, UNLIMITED},
+    row::Amount,
+};
 use crate::system::Cost;
 
 /// How often each Service is looked at by default.
@@ -86,7 +89,7 @@ impl Stage {
         };
         let world = AwsWorld::without_controller(plane, nodes, &[]).await?;
         Ok(Self {
-            controller: Controller::start(program, &world.world, RESYNC).await?,
+            controller: start(program, &world, RESYNC).await?,
             world,
             program: program.to_owned(),
             silence,
@@ -99,7 +102,7 @@ impl Stage {
     /// When it does not get ready.
     pub async fn restart(self, resync: Duration) -> Result<Self> {
         self.controller.stop()?;
-        let controller = Controller::start(&self.program, &self.world.world, resync).await?;
+        let controller = start(&self.program, &self.world, resync).await?;
         Ok(Self { controller, ..self })
     }
 
@@ -252,7 +255,14 @@ impl Stage {
     }
 }
 
-async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<()>) -> Result<()> {
+async fn start(program: &Path, world: &AwsWorld, resync: Duration) -> Result<Controller> {
+    let resync = format!("{}s", resync.as_secs());
+    let args = ["--aws-rate", UNLIMITED, "--resync", &resync];
+    Controller::start(program, &world.world, &args, &[]).await
+}
+
+/// Does something with each, many at a time.
+pub(crate) async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<()>) -> Result<()> {
     stream::iter(names)
         .map(|name| act(name))
         .buffer_unordered(TOGETHER)
@@ -260,7 +270,8 @@ async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<()>) -> Result
         .await
 }
 
-fn service(name: &str, ports: usize) -> Result<Service> {
+/// A plain Service.
+pub(crate) fn service(name: &str, ports: usize) -> Result<Service> {
     let ports: Vec<_> = (8001..)
         .take(ports)
         .map(|port| json!({"name": format!("p-{port}"), "port": port}))
@@ -273,7 +284,7 @@ fn service(name: &str, ports: usize) -> Result<Service> {
 }
 
 /// Whether nothing is left to do for it.
-fn is_served(service: &Service) -> bool {
+pub(crate) fn is_served(service: &Service) -> bool {
     let conditions = service.status.iter().flat_map(|status| &status.conditions);
     let has = |kind: &str, value: &str| {
         let mut all = conditions.clone().flatten();

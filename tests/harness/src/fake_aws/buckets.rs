@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::refusal::{Refusal, refuse};
+use crate::aws::identify::Identified;
 
 /// One bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,28 +88,70 @@ impl Buckets {
     }
 }
 
+/// A call that took a token out of each of its buckets, or was refused for want of one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// When.
+    pub at: Timestamp,
+    /// The access key that it was signed with.
+    pub by: String,
+    /// `elbv2:RegisterTargets`.
+    pub call: String,
+    /// The buckets, by name.
+    pub from: Vec<(String, Bucket)>,
+    /// Whether it was refused.
+    pub throttled: bool,
+}
+
 /// What is in the buckets.
 #[derive(Debug, Default)]
-pub(super) struct Levels(BTreeMap<String, (f64, Timestamp)>);
+pub(super) struct Levels {
+    levels: BTreeMap<String, (f64, Timestamp)>,
+    taken: Vec<Taken>,
+}
 
 impl Levels {
+    /// All calls so far.
+    pub(super) fn taken(&self) -> &[Taken] {
+        &self.taken
+    }
+
     /// Takes a token out of each bucket of a call, or says that one is empty. A call that is throttled takes none.
     pub(super) fn take(
         &mut self,
         buckets: &Buckets,
-        service: &str,
-        operation: &str,
-        asked: &Value,
+        asked: &Identified<'_>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let concerned = buckets.of(service, operation, asked);
-        for (name, bucket) in &concerned {
-            let (level, at) = self.0.entry(name.clone()).or_insert((bucket.most, now));
+        let (service, operation) = (&*asked.model.service, &*asked.operation);
+        let concerned = buckets.of(service, operation, &asked.parameters);
+        let taken = self.tokens(&concerned, service, now);
+        self.taken.push(Taken {
+            at: now,
+            by: asked.access_key.clone(),
+            call: format!("{service}:{operation}"),
+            from: concerned,
+            throttled: taken.is_err(),
+        });
+        taken
+    }
+
+    fn tokens(
+        &mut self,
+        concerned: &[(String, Bucket)],
+        service: &str,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        for (name, bucket) in concerned {
+            let (level, at) = self
+                .levels
+                .entry(name.clone())
+                .or_insert((bucket.most, now));
             let passed = now.duration_since(*at).as_secs_f64();
             *level = (*level + passed * bucket.per_second).min(bucket.most);
             *at = now;
         }
-        if concerned.iter().any(|(name, _)| self.0[name].0 < 1.0) {
+        if concerned.iter().any(|(name, _)| self.levels[name].0 < 1.0) {
             // The ELB guide names ThrottlingException; the query protocol writes `Throttling`, with the text "Rate exceeded". EC2's is
             // RequestLimitExceeded, status 503 (EC2 API reference, "Query API request rate").
             return Err(match service {
@@ -120,7 +163,9 @@ impl Levels {
             });
         }
         for (name, _) in concerned {
-            self.0.entry(name).and_modify(|(level, _)| *level -= 1.0);
+            self.levels
+                .entry(name.clone())
+                .and_modify(|(level, _)| *level -= 1.0);
         }
         Ok(())
     }

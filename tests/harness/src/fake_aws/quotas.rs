@@ -52,6 +52,17 @@ impl Default for Quotas {
 }
 
 impl Quotas {
+    /// As [`Quotas::raised`], and of targets too.
+    #[must_use]
+    pub fn raised_with_targets(self, count: usize) -> Self {
+        Self {
+            targets_per_load_balancer: count,
+            targets_per_zone: count,
+            targets_per_group: count,
+            ..self.raised(count)
+        }
+    }
+
     /// So many of everything that a whole region counts, as after a request to AWS; what one object may have stays.
     #[must_use]
     pub fn raised(self, count: usize) -> Self {

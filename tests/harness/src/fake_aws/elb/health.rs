@@ -3,6 +3,7 @@
 //! ELB API reference, TargetHealth: the states and their reasons. Network Load Balancer guide, "Health checks for your target groups": how a
 //! target gets from one to the next.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -219,4 +220,23 @@ pub(in super::super) fn of(
         false if known_before && since >= begun + good => HEALTHY,
         _ => CHECKING,
     }
+}
+
+/// How many targets of a group are in each state.
+pub(in super::super) fn count(
+    state: &State,
+    settings: &Settings,
+    now: Timestamp,
+    group: &TargetGroup,
+) -> BTreeMap<&'static str, usize> {
+    let balancers = group.load_balancers.iter();
+    let balancers: Vec<_> = balancers
+        .filter_map(|arn| state.load_balancers.get(arn))
+        .collect();
+    let mut counts = BTreeMap::new();
+    for key in group.targets.keys() {
+        let health = of(state, settings, now, group, &balancers, key);
+        *counts.entry(health.state).or_default() += 1;
+    }
+    counts
 }

@@ -39,6 +39,8 @@ pub struct TargetGroup {
     pub tags: BTreeMap<String, String>,
     /// Its targets, those that drain too.
     pub targets: BTreeMap<Key, Target>,
+    /// Whether some of them may drain.
+    pub drains: bool,
     /// The load balancers whose listeners forward to it.
     pub load_balancers: BTreeSet<String>,
     /// Since when there are some.
@@ -201,6 +203,7 @@ pub(in super::super) fn create(turn: &mut Turn<'_>) -> Answer {
         attributes: attributes::of_target_group(protocol, target_type),
         tags: tags::read(asked, BTreeMap::new(), turn.settings.quotas.tags)?,
         targets: BTreeMap::new(),
+        drains: false,
         load_balancers: BTreeSet::new(),
         in_use_since: None,
         released_at: None,

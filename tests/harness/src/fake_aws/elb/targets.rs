@@ -256,6 +256,7 @@ fn leave(turn: &mut Turn<'_>, group: &TargetGroup, key: &Key) {
         there.targets.remove(key);
     } else if let Some(target) = there.targets.get_mut(key) {
         target.deregistered_at.get_or_insert(now);
+        there.drains = true;
     }
 }
 
@@ -282,12 +283,15 @@ pub(in super::super) fn forget_drained(state: &mut State, now: Timestamp) {
     let having: Vec<_> = state
         .target_groups
         .values()
+        .filter(|group| group.drains)
         .filter(|group| group.targets.values().any(|target| drained(group, target)))
         .cloned()
         .collect();
     for group in having {
         if let Some(there) = state.target_groups.get_mut(&group.arn) {
             there.targets.retain(|_, target| !drained(&group, target));
+            let mut left = there.targets.values();
+            there.drains = left.any(|target| target.deregistered_at.is_some());
         }
     }
 }
