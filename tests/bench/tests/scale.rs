@@ -20,7 +20,7 @@ async fn a_few_services_keep_what_is_promised_of_many() -> Result<()> {
         services: 10,
         nodes: 50,
     };
-    let measured = run(&program, size, PACE, &Progress::new()).await?;
+    let measured = run(&program, size, PACE, &Progress::quiet()).await?;
     let broken = broken(&measured);
     ensure!(broken.is_empty(), "{broken}\n{}", tables(&[measured]));
     Ok(())

@@ -145,6 +145,9 @@ pub async fn run(program: &Path, size: Size, pace: u32, progress: &Progress) -> 
             size.nodes,
             event.title(size)
         );
+        if event == Event::Replace {
+            stage.healthy().await.with_context(|| title.clone())?;
+        }
         let before = Before::now(&mut stage, event)?;
         let mut probes = Timestamp::UNIX_EPOCH;
         match event {

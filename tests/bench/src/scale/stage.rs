@@ -43,6 +43,17 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// More of everything that AWS counts than there will be: what is counted is raised, what is limited in time is not.
 const ENOUGH: usize = 100_000;
 
+/// The same, as the program is told.
+const RAISED: [&str; 7] = [
+    "load-balancers",
+    "interfaces",
+    "target-groups",
+    "security-groups",
+    "targets",
+    "targets-per-zone",
+    "targets-per-group",
+];
+
 /// The interval of health checks that all are given, in seconds.
 const INTERVAL: i64 = 20;
 
@@ -183,22 +194,35 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until all targets of a target group are healthy.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub async fn healthy(&mut self) -> Result<()> {
+        let nodes = self.size.nodes;
+        self.probed("probes to succeed", |healthy| healthy == nodes)
+            .await
+    }
+
     /// Waits until probes alone have taken the nodes that stopped out of a target group.
     ///
     /// # Errors
     /// When they do not.
     pub async fn probes_have_seen(&mut self) -> Result<()> {
-        let state = self.fake.state();
-        let (group, _) = state
-            .target_groups
-            .iter()
-            .last()
-            .context("a target group")?;
         let most = self.size.nodes - self.size.replaced();
-        self.eventually("probes to fail", async |stage| {
+        self.probed("probes to fail", |healthy| healthy <= most)
+            .await
+    }
+
+    /// Waits until so many targets of the target group that comes last are healthy.
+    async fn probed(&mut self, what: &str, so: impl Fn(usize) -> bool) -> Result<()> {
+        let state = self.fake.state();
+        let last = state.target_groups.iter().last();
+        let (group, _) = last.context("a target group")?;
+        self.eventually(what, async |stage| {
             let health = stage.fake.health(group);
             let healthy = health.get("healthy").copied().unwrap_or_default();
-            ensure!(healthy <= most, "{health:?}");
+            ensure!(so(healthy), "{health:?}");
             Ok(())
         })
         .await
@@ -303,6 +327,10 @@ pub fn is_other(taken: &Taken) -> bool {
 
 async fn start(program: &Path, world: &AwsWorld, pace: &Pace) -> Result<Controller> {
     // There is no other replica, and the API server is slow for one whose time passes fast.
-    let args = ["--leader-election", "off"];
+    let mut args = vec!["--leader-election".to_owned(), "off".to_owned()];
+    for quota in RAISED {
+        args.extend(["--aws-quota".to_owned(), format!("{quota}={ENOUGH}")]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     Controller::start(program, &world.world, &args, &pace.environment()).await
 }
