@@ -74,18 +74,40 @@ impl Buckets {
     }
 }
 
-/// What is left, by the last part of the header that says it.
-pub(super) type Left = (&'static str, u64);
+/// What is left of calls of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) principal: u64,
+    pub(super) subscription: u64,
+}
 
-/// What is left where nothing is counted, as recorded in the header `...-global-writes` of a first call.
-const UNCOUNTED: u64 = 11_999;
+/// What is left where nothing is counted. The second is as recorded after a first call.
+fn uncounted(method: &Method) -> Left {
+    let (principal, subscription) = match *method {
+        Method::GET => (249, 16_499),
+        _ => (199, 11_999),
+    };
+    Left {
+        principal,
+        subscription,
+    }
+}
 
-/// The kind of a call, as in the headers that say what is left.
-pub(super) fn kind(method: &Method) -> &'static str {
+/// The headers that say what is left, of the principal's and of the whole subscription's.
+pub(super) fn headers(method: &Method) -> (&'static str, &'static str) {
     match *method {
-        Method::GET => "reads",
-        Method::DELETE => "deletes",
-        _ => "writes",
+        Method::GET => (
+            "x-ms-ratelimit-remaining-subscription-reads",
+            "x-ms-ratelimit-remaining-subscription-global-reads",
+        ),
+        Method::DELETE => (
+            "x-ms-ratelimit-remaining-subscription-deletes",
+            "x-ms-ratelimit-remaining-subscription-global-deletes",
+        ),
+        _ => (
+            "x-ms-ratelimit-remaining-subscription-writes",
+            "x-ms-ratelimit-remaining-subscription-global-writes",
+        ),
     }
 }
 
@@ -94,7 +116,7 @@ pub(super) fn kind(method: &Method) -> &'static str {
 pub(super) struct Levels(BTreeMap<&'static str, (f64, Timestamp)>);
 
 impl Levels {
-    /// Takes a token out of each bucket of a call and says what is left of the first, or says that one is empty. A call that is throttled
+    /// Takes a token out of each bucket of a call and tells what is left, or says that one is empty. A call that is throttled
     /// takes none.
     pub(super) fn take(
         &mut self,
@@ -104,7 +126,7 @@ impl Levels {
         now: Timestamp,
     ) -> Result<Left, Refusal> {
         let Some(buckets) = buckets else {
-            return Ok((kind(method), UNCOUNTED));
+            return Ok(uncounted(method));
         };
         let concerned = buckets.of(method);
         for (name, bucket) in concerned {
@@ -129,7 +151,10 @@ impl Levels {
             reason = "a level is small and not negative"
         )]
         let left = self.0[name].0 as u64;
-        Ok((name, left))
+        Ok(Left {
+            principal: left,
+            subscription: left * 15,
+        })
     }
 }
 

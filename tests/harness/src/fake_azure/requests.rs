@@ -188,33 +188,24 @@ impl Inner {
             Way::Front => {
                 let buckets = self.settings.buckets.as_ref();
                 let subscription = &self.subscription;
-                self.levels
-                    .take(buckets, &request.method, subscription, self.now)?
+                let method = &request.method;
+                Some(self.levels.take(buckets, method, subscription, self.now)?)
             }
-            Way::Back => (buckets::kind(&request.method), 0),
+            Way::Back => None,
         };
         let mut reply = match (&request.method, asked) {
             (&Method::GET, asked) => self.read(way, request, asked)?,
             (_, Asked::One(id)) => self.write(way, request, &id, end)?,
             (method, _) => return Err(not_allowed(method, &request.path)),
         };
-        let (kind, left) = left;
-        let (own, global) = match kind {
-            "reads" => (
-                "x-ms-ratelimit-remaining-subscription-reads",
-                "x-ms-ratelimit-remaining-subscription-global-reads",
-            ),
-            "deletes" => (
-                "x-ms-ratelimit-remaining-subscription-deletes",
-                "x-ms-ratelimit-remaining-subscription-global-deletes",
-            ),
-            _ => (
-                "x-ms-ratelimit-remaining-subscription-writes",
-                "x-ms-ratelimit-remaining-subscription-global-writes",
-            ),
-        };
-        reply.headers.push((own, left.to_string()));
-        reply.headers.push((global, (left * 15).to_string()));
+        if let Some(left) = left {
+            let (principal, subscription) = buckets::headers(&request.method);
+            let left = [
+                (principal, left.principal.to_string()),
+                (subscription, left.subscription.to_string()),
+            ];
+            reply.headers.extend(left);
+        }
         Ok(reply)
     }
 

@@ -151,6 +151,21 @@ async fn a_pool_of_interfaces_is_the_interfaces() -> Result<()> {
     // Its members stay when it is written without them.
     assert_eq!(scene.put("loadBalancers/lb", &lb).await?.status, 200);
 
+    // Its machine cannot be behind a second public load balancer.
+    let second = lb
+        .to_string()
+        .replace("loadBalancers/lb/", "loadBalancers/two/");
+    let second = second
+        .replace("publicIPAddresses/a", "publicIPAddresses/b")
+        .replace("10.20.0.4", "10.20.0.40")
+        .replace("10.20.0.5", "10.20.0.41");
+    let second = serde_json::from_str(&second)?;
+    let put = scene.put("loadBalancers/two", &second).await?;
+    assert_eq!(
+        (put.status, put.code()),
+        (400, "BackendInMoreThanOneLoadBalancerOfAKind")
+    );
+
     let list = |of: &str, version: &str| Ask::new("GET", &format!("{of}?api-version={version}"));
     let all = set.rsplit_once('/').map_or("", |(all, _)| all);
     for (of, version) in [

@@ -291,8 +291,8 @@ async fn calls_are_limited_and_headers_say_what_is_left() -> Result<()> {
     let scene = Scene::new(Settings::default()).await?;
     let first = scene.get("loadBalancers/lb").await?;
     assert_eq!(
-        first.header("x-ms-ratelimit-remaining-subscription-reads"),
-        Some("11999")
+        first.header("x-ms-ratelimit-remaining-subscription-global-reads"),
+        Some("16499")
     );
     scene
         .azure

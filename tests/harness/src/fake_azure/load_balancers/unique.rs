@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::pools;
+use crate::fake_azure::addresses::is_interface;
 use crate::fake_azure::json::{Parts as _, children, name_of, same};
 use crate::fake_azure::refusal::{Answer, forbidden, refuse};
 use crate::fake_azure::state::Kind;
@@ -13,8 +14,45 @@ use crate::fake_azure::turn::Turn;
 
 pub(super) fn check(turn: &Turn<'_>, id: &str, goal: &Value) -> Answer<()> {
     frontends(id, goal)?;
-    backends(id, goal)?;
-    nodes(turn, id, goal)
+    let interfaces = interfaces(turn);
+    backends(&interfaces, id, goal)?;
+    nodes(turn, &interfaces, id, goal)
+}
+
+/// The addresses of the interfaces in pools, by the pool's key.
+type Interfaces = HashMap<String, BTreeSet<IpAddr>>;
+
+fn interfaces(turn: &Turn<'_>) -> Interfaces {
+    let mut interfaces = Interfaces::new();
+    for one in turn.state.of(Kind::Other) {
+        if !is_interface(&one.id) {
+            continue;
+        }
+        for configuration in children(&one.goal, "ipConfigurations") {
+            let address = configuration.text("/properties/privateIPAddress");
+            let Some(address) = address.and_then(|address| address.parse().ok()) else {
+                continue;
+            };
+            for pool in configuration.list("/properties/loadBalancerBackendAddressPools") {
+                let pool = lower(pool, "/id");
+                interfaces.entry(pool).or_default().insert(address);
+            }
+        }
+    }
+    interfaces
+}
+
+/// The addresses behind each pool of a load balancer, by the pool's key.
+fn members(interfaces: &Interfaces, id: &str, body: &Value) -> Interfaces {
+    let pools = children(body, "backendAddressPools").iter();
+    pools
+        .map(|pool| {
+            let at = format!("{id}/backendAddressPools/{}", name_of(pool)).to_lowercase();
+            let mut all: BTreeSet<_> = pools::addresses(pool).into_iter().collect();
+            all.extend(interfaces.get(&at).into_iter().flatten());
+            (at, all)
+        })
+        .collect()
 }
 
 fn lower(value: &Value, pointer: &str) -> String {
@@ -62,14 +100,8 @@ fn frontends(id: &str, goal: &Value) -> Answer<()> {
 }
 
 /// The codes and the text are those that users report (azure-docs#94673, #117762), of rules with the floating IP disabled.
-fn backends(id: &str, goal: &Value) -> Answer<()> {
-    let members: HashMap<String, BTreeSet<IpAddr>> = children(goal, "backendAddressPools")
-        .iter()
-        .map(|pool| {
-            let at = format!("{id}/backendAddressPools/{}", name_of(pool)).to_lowercase();
-            (at, pools::addresses(pool).into_iter().collect())
-        })
-        .collect();
+fn backends(interfaces: &Interfaces, id: &str, goal: &Value) -> Answer<()> {
+    let members = members(interfaces, id, goal);
     // The rules and pools that have a protocol and a port of the backends.
     let mut seen: HashMap<(&str, i64), Vec<(&str, &str)>> = HashMap::new();
     for rule in children(goal, "loadBalancingRules") {
@@ -110,40 +142,33 @@ fn backends(id: &str, goal: &Value) -> Answer<()> {
 
 /// "Load balancer limits": 300 rules a network interface over all of its load balancers, and a machine in one public and one internal load
 /// balancer. The text is that of azure-docs#47423; both codes are unverified.
-fn nodes(turn: &Turn<'_>, id: &str, goal: &Value) -> Answer<()> {
+fn nodes(turn: &Turn<'_>, interfaces: &Interfaces, id: &str, goal: &Value) -> Answer<()> {
     let limit = turn.settings.quotas.rules_per_interface;
     let mut rules: HashMap<IpAddr, usize> = HashMap::new();
-    let mut count = |body: &Value| {
+    let mut count = |id: &str, body: &Value| -> BTreeSet<IpAddr> {
+        let members = members(interfaces, id, body);
         let mut of_pool: HashMap<String, usize> = HashMap::new();
         for rule in children(body, "loadBalancingRules") {
             for pool in rule.list("/properties/backendAddressPools") {
                 *of_pool.entry(lower(pool, "/id")).or_default() += 1;
             }
         }
-        for pool in children(body, "backendAddressPools") {
-            let end = format!("/backendaddresspools/{}", name_of(pool).to_lowercase());
-            let count: usize = of_pool
-                .iter()
-                .filter(|(pool, _)| pool.ends_with(&end))
-                .map(|(_, count)| count)
-                .sum();
-            for address in pools::addresses(pool) {
-                *rules.entry(address).or_default() += count;
+        for (pool, addresses) in &members {
+            let count = of_pool.get(pool).copied().unwrap_or_default();
+            for address in addresses {
+                *rules.entry(*address).or_default() += count;
             }
         }
+        members.into_values().flatten().collect()
     };
-    count(goal);
-    let own: BTreeSet<IpAddr> = all_addresses(goal);
+    let own = count(id, goal);
     let internal = is_internal(goal);
-    let others: Vec<_> = turn
-        .state
-        .of(Kind::LoadBalancer)
-        .filter(|other| !other.id.eq_ignore_ascii_case(id))
-        .collect();
-    for other in others {
-        count(&other.goal);
-        let shared = all_addresses(&other.goal);
-        if let Some(address) = own.intersection(&shared).next()
+    for other in turn.state.of(Kind::LoadBalancer) {
+        if other.id.eq_ignore_ascii_case(id) {
+            continue;
+        }
+        let theirs = count(&other.id, &other.goal);
+        if let Some(address) = own.intersection(&theirs).next()
             && is_internal(&other.goal) == internal
         {
             let kind = if internal { "internal" } else { "public" };
@@ -170,11 +195,6 @@ fn nodes(turn: &Turn<'_>, id: &str, goal: &Value) -> Answer<()> {
         ));
     }
     Ok(())
-}
-
-fn all_addresses(body: &Value) -> BTreeSet<IpAddr> {
-    let pools = children(body, "backendAddressPools").iter();
-    pools.flat_map(pools::addresses).collect()
 }
 
 fn is_internal(body: &Value) -> bool {
