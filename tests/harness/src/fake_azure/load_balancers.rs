@@ -23,7 +23,7 @@ pub(super) fn put(turn: &mut Turn<'_>, body: &Value) -> Answer<Written> {
     check_common(turn, body, before.as_ref())?;
     let limit = turn.settings.quotas.load_balancers;
     if before.is_none() && turn.state.of(Kind::LoadBalancer).count() >= limit {
-        return Err(refuse(
+        return Err(forbidden(
             "LoadBalancerCountLimitReached",
             format!(
                 "Cannot create more than {limit} load balancers for this subscription in this region."
@@ -113,7 +113,7 @@ pub(super) fn delete_pool(turn: &mut Turn<'_>) -> Answer<Written> {
         for rule in children(&found.goal, collection) {
             let used = rule.text("/properties/backendAddressPool/id");
             if used.is_some_and(|used| same(used, &pool)) {
-                return Err(refuse(
+                return Err(forbidden(
                     "InUseBackendAddressPoolCannotBeDeleted",
                     format!(
                         "Backend address pool {pool} is in use by {}/{collection}/{} and cannot be deleted.",
@@ -125,7 +125,7 @@ pub(super) fn delete_pool(turn: &mut Turn<'_>) -> Answer<Written> {
         }
     }
     if Around::of(turn.state).has_interfaces(&pool) {
-        return Err(refuse(
+        return Err(forbidden(
             "InUseBackendAddressPoolCannotBeDeleted",
             format!("Backend address pool {pool} is in use by network interfaces."),
         ));
@@ -272,7 +272,7 @@ fn check_sku(goal: &Value, before: Option<&Resource>) -> Answer<()> {
     match sku {
         "Standard" => Ok(()),
         // "Upgrading from Basic Load Balancer": retired on 30 September 2025.
-        "Basic" => Err(refuse(
+        "Basic" => Err(forbidden(
             "BasicSkuLoadBalancerRetired",
             "Basic SKU load balancers can no longer be created or changed.",
         )),

@@ -85,7 +85,7 @@ fn check(turn: &Turn<'_>, goal: &Value) -> Answer<()> {
     let text = |pointer: &str| goal.text(pointer).unwrap_or_default();
     // "Upgrade a Basic public IP address": retired on 30 September 2025.
     if text("/sku/name") != "Standard" {
-        return Err(refuse(
+        return Err(forbidden(
             "BasicSkuPublicIpRetired",
             "Basic SKU public IP addresses can no longer be created.",
         ));
@@ -137,8 +137,8 @@ fn check(turn: &Turn<'_>, goal: &Value) -> Answer<()> {
     if let Some(free) = free_of_prefix(turn.state, found, &turn.id.key())
         && free.is_none()
     {
-        return Err(refuse(
-            "PublicIpPrefixOutOfIpAddressesForVMScaleSet",
+        return Err(forbidden(
+            "PublicIPPrefixIsFull",
             format!("{prefix} has no address left."),
         ));
     }

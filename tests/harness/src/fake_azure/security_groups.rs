@@ -117,7 +117,7 @@ fn check(settings: &Settings, id: &str, goal: &Value) -> Answer<()> {
     let rules = children(goal, "securityRules");
     let quotas = &settings.quotas;
     if rules.len() > quotas.security_rules {
-        return Err(refuse(
+        return Err(forbidden(
             "SecurityRuleCountLimitReached",
             format!(
                 "Network security group {id} cannot have more than {} rules.",
@@ -232,7 +232,7 @@ fn check_rule(at: &str, rule: &Value) -> Answer<()> {
     Ok(())
 }
 
-/// azure-rest-api-specs#1591: "the user must supply one or the other". The code is unverified.
+/// azure-rest-api-specs#1591: "the user must supply one or the other".
 fn one_of(at: &str, what: &str, given: &[bool]) -> Answer<()> {
     match given.iter().filter(|given| **given).count() {
         1 => Ok(()),

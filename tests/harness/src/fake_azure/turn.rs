@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::addresses::Addresses;
 use super::ids::{ArmId, Ids};
 use super::json::Parts as _;
-use super::refusal::{Answer, Refusal, refuse, refuse_with};
+use super::refusal::{Answer, Refusal, forbidden, refuse, refuse_with};
 use super::settings::{Overlap, Pace, Settings};
 use super::state::{Kind, Operation, Phase, Resource, State, Status};
 use super::{public_ips, show};
@@ -399,7 +399,7 @@ pub(super) fn check_tags(settings: &Settings, body: &Value) -> Answer<()> {
         return Ok(());
     };
     if tags.len() > settings.quotas.tags {
-        return Err(refuse(
+        return Err(forbidden(
             "InvalidTagCount",
             format!(
                 "Too many tags: {}, at most {}.",
@@ -421,7 +421,7 @@ pub(super) fn check_tags(settings: &Settings, body: &Value) -> Answer<()> {
             ));
         }
         if value.as_str().is_some_and(|value| value.len() > 256) {
-            return Err(refuse(
+            return Err(forbidden(
                 "InvalidTagValueLength",
                 format!("Tag value too large: the tag '{name}' exceeds 256 characters."),
             ));

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::fake_azure::json::{Parts as _, child, children, name_of, same};
-use crate::fake_azure::refusal::{Answer, forbidden, malformed, refuse, unresolved};
+use crate::fake_azure::refusal::{Answer, forbidden, malformed, unresolved};
 use crate::fake_azure::show::Around;
 use crate::fake_azure::turn::Turn;
 
@@ -52,7 +52,7 @@ pub(super) fn settle(
         let name = name_of(pool);
         let at = format!("{id}/backendAddressPools/{name}");
         if child(goal, "backendAddressPools", name).is_none() && around.has_interfaces(&at) {
-            return Err(refuse(
+            return Err(forbidden(
                 "InUseBackendAddressPoolCannotBeDeleted",
                 format!("Backend address pool {at} is in use by network interfaces."),
             ));

@@ -59,7 +59,7 @@ fn lower(value: &Value, pointer: &str) -> String {
     value.text(pointer).unwrap_or_default().to_lowercase()
 }
 
-/// "Multiple frontends for Azure Load Balancer": a rule is found by frontend, protocol and port. The code is unverified.
+/// "Multiple frontends for Azure Load Balancer": a rule is found by frontend, protocol and port.
 fn frontends(id: &str, goal: &Value) -> Answer<()> {
     let mut seen: HashMap<(String, i64), Vec<(String, String)>> = HashMap::new();
     for collection in ["loadBalancingRules", "inboundNatRules"] {
@@ -83,7 +83,7 @@ fn frontends(id: &str, goal: &Value) -> Answer<()> {
                     .collect(),
             };
             if let Some((other, _)) = any.first() {
-                return Err(refuse(
+                return Err(forbidden(
                     "RulesUseSameFrontendPortProtocolAndIPConfig",
                     format!(
                         "Load balancing rules {other} and {at} use the same frontend port {port} and protocol {protocol}, and must not be used with the same frontend IP configuration {}.",
@@ -141,7 +141,7 @@ fn backends(interfaces: &Interfaces, id: &str, goal: &Value) -> Answer<()> {
 }
 
 /// "Load balancer limits": 300 rules a network interface over all of its load balancers, and a machine in one public and one internal load
-/// balancer. The text is that of azure-docs#47423; both codes are unverified.
+/// balancer. The text is that of azure-docs#47423.
 fn nodes(turn: &Turn<'_>, interfaces: &Interfaces, id: &str, goal: &Value) -> Answer<()> {
     let limit = turn.settings.quotas.rules_per_interface;
     let mut rules: HashMap<IpAddr, usize> = HashMap::new();
@@ -186,7 +186,7 @@ fn nodes(turn: &Turn<'_>, interfaces: &Interfaces, id: &str, goal: &Value) -> An
         .filter(|(address, _)| own.contains(address))
         .find(|(_, count)| **count > limit)
     {
-        return Err(refuse(
+        return Err(forbidden(
             "NetworkInterfaceRuleCountLimitReached",
             format!(
                 "IpConfiguration {address} cannot have more than {} NAT or load balancing rules combined.",
