@@ -101,6 +101,13 @@ impl Stage {
     }
 }
 
+/// Labels `provider`, and `kind`: the kinds of objects that a provider has.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Drift {
+    provider: String,
+    kind: &'static str,
+}
+
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -222,6 +229,7 @@ pub struct Metrics {
     nodes_held: Family<OfProvider, Gauge>,
     provider_ready: Family<OfProvider, Gauge>,
     api_ready: Gauge,
+    drift_detected: Family<Drift, Counter>,
     drift_repaired: Family<OfProvider, Counter>,
     leader: Gauge,
     lead_changes: Family<LeadChanged, Counter>,
@@ -342,6 +350,10 @@ impl Metrics {
             Gauge::default()
         );
         api_ready.set(1);
+        let drift_detected = counter!(
+            "drift_detected",
+            "Objects that were not what they had been made though nothing else was asked, by provider and kind of object"
+        );
         let drift_repaired = counter!(
             "drift_repaired",
             "How often a load balancer was not what it had been made and was repaired, by provider"
@@ -416,6 +428,7 @@ impl Metrics {
             nodes_held,
             provider_ready,
             api_ready,
+            drift_detected,
             drift_repaired,
             leader,
             lead_changes,
@@ -587,6 +600,13 @@ impl Metrics {
     /// Whether the API server allows all that is needed.
     pub fn set_api_ready(&self, ready: bool) {
         self.api_ready.set(i64::from(ready));
+    }
+
+    /// An object was not what it had been made. `kind` is the cloud's word for it: `listener`.
+    pub fn drift_detected(&self, provider: &str, kind: &'static str) {
+        let provider = provider.to_owned();
+        let drift = Drift { provider, kind };
+        self.drift_detected.get_or_create(&drift).inc();
     }
 
     /// Somebody had changed a load balancer, and it is as asked again.

@@ -44,6 +44,8 @@ pub mod event {
     pub const FINALIZER_LOST: &str = "FinalizerLost";
     /// Somebody changed the load balancer behind our back, and it is as asked again.
     pub const DRIFT_REPAIRED: &str = "DriftRepaired";
+    /// Somebody changed the load balancer behind our back, and not all of it could be put right.
+    pub const DRIFT_DETECTED: &str = "DriftDetected";
     /// The load balancer of an earlier Service of the same name is still there.
     pub const ORPHANED: &str = "OrphanedLoadBalancer";
     /// The user asked that nothing be written.
@@ -418,24 +420,51 @@ fn standstill(conditions: &[Condition], state: &StateView<'_>, leaving: bool) ->
     Some(Holding::told_later(Notice::normal(reason, note)))
 }
 
-/// What to tell of writes that put right what somebody else had changed.
-pub fn repaired(applied: &[Change]) -> Notice {
+/// What to tell of what somebody else had changed: each object with the fields that differed. None where nothing was.
+pub fn drifted(report: &Report) -> Option<Notice> {
     const SHOWN: usize = 5;
-    let mut what: Vec<_> = applied
-        .iter()
-        .take(SHOWN)
-        .map(|change| format!("{} {} {}", change.action.as_str(), change.kind, change.id))
-        .collect();
-    if applied.len() > SHOWN {
-        what.push(format!("{} more", applied.len() - SHOWN));
+    let drifted = &report.drifted;
+    let mut what: Vec<_> = drifted.iter().take(SHOWN).map(difference).collect();
+    if drifted.len() > SHOWN {
+        what.push(format!("{} more", drifted.len() - SHOWN));
     }
-    Notice::normal(
-        event::DRIFT_REPAIRED,
-        format!(
-            "The load balancer was not what it had been made, and was repaired: {}. Find out who changes it; to work on it by hand, set evenkeel.dev/paused first.",
-            what.join(", ")
-        ),
-    )
+    let what = what.join("; ");
+    let advice = "Find out who changes it; to work on it by hand, set evenkeel.dev/paused first.";
+    match (drifted.is_empty(), report.failures.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(Notice::normal(
+            event::DRIFT_REPAIRED,
+            format!(
+                "The load balancer was not what it had been made, and was repaired: {what}. {advice}"
+            ),
+        )),
+        (false, false) => Some(Notice::warning(
+            event::DRIFT_DETECTED,
+            format!(
+                "The load balancer is not what it had been made, and not all of it could be repaired: {what}. The condition Degraded \
+                 says why. {advice}"
+            ),
+        )),
+    }
+}
+
+/// `change target group tg/TCP/80 (targets: 2 -> +i-0abc)`.
+fn difference(change: &Change) -> String {
+    const SHOWN: usize = 3;
+    let what = format!("{} {} {}", change.action.as_str(), change.kind, change.id);
+    let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
+    let reasons = change.reasons.iter().take(SHOWN).map(|reason| {
+        let (from, to) = (or_none(&reason.from), or_none(&reason.to));
+        format!("{}: {from} -> {to}", reason.field)
+    });
+    let mut fields: Vec<_> = reasons.collect();
+    if change.reasons.len() > SHOWN {
+        fields.push(format!("{} more", change.reasons.len() - SHOWN));
+    }
+    match fields.is_empty() {
+        true => what,
+        false => format!("{what} ({})", fields.join(", ")),
+    }
 }
 
 /// The reason of the event of what stands in the way, in the order in which conditions choose.

@@ -95,6 +95,8 @@ pub struct Report {
     pub applied: Vec<Change>,
     /// They were made though nothing else was asked and all had been done: somebody else had changed what was there.
     pub repaired: bool,
+    /// What was found so: the writes that put it right, and those that failed to.
+    pub drifted: Vec<Change>,
     /// Whether the group is paused, so that nothing was written.
     pub paused: bool,
     /// Writes that would be made, were the group not paused.
@@ -447,6 +449,7 @@ impl<P: Provider> Engine<P> {
                     port_errors: report.port_errors,
                     applied: Vec::new(),
                     repaired: false,
+                    drifted: Vec::new(),
                     reads: 0,
                     ..memory
                         .quiet
@@ -555,6 +558,11 @@ impl<P: Provider> Engine<P> {
         report.follows_endpoints =
             self.provider.follows_endpoints(&want, seen.as_ref()) == Some(true);
         report.repaired = was_done && !report.applied.is_empty();
+        // What could not be read tells nothing.
+        if was_done && report.published.is_some() && !paused {
+            let failed = report.failures.iter().map(|failure| &failure.change);
+            report.drifted = report.applied.iter().chain(failed).cloned().collect();
+        }
         let done = report.waits.is_empty()
             && report.failures.is_empty()
             && !report.untold

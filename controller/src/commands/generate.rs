@@ -263,6 +263,7 @@ fn every_metric() -> Metrics {
     metrics.set_nodes_skipped("local", NodeReason::NoAddress, 0);
     metrics.set_nodes_held("local", 0);
     metrics.set_provider_ready("local", true);
+    metrics.drift_detected("local", "listener");
     metrics.drift_repaired("local");
     metrics.lead(LeadChange::Gained);
     metrics.watch_failed("services");

@@ -4,7 +4,7 @@ use evenkeel_core::{
     digest::Digest,
     error::{CloudError, ErrorClass, ProviderFault},
     ids::{ResourceId, ServiceKey, ServiceUid},
-    plan::{Action, Change, Refusal, Until, Wait},
+    plan::{Action, Change, Reason, Refusal, Until, Wait},
     ports::{PortKey, Protocol},
     problem::reason,
     published::{Ingress, IpMode, PublishedPort},
@@ -507,13 +507,31 @@ fn who_is_paused_and_not_as_asked_is_told_how_to_go_on() {
 #[test]
 fn what_somebody_else_changed_is_told_with_the_first_few_writes() {
     let change = |id: &str| Change::new(Action::Create, "listener", ResourceId::new(id), "");
-    let few = repaired(&[change("ls/443")]);
+    let drift = |drifted: Vec<Change>| Report {
+        drifted,
+        ..Report::default()
+    };
+    assert_eq!(drifted(&drift(Vec::new())), None);
+
+    let rule = |number| Reason::new("rule", "", format!("tcp {number}"));
+    let rules = change("sg").because((1..=4).map(rule).collect());
+    let few = drifted(&drift(vec![change("ls/443"), rules])).expect("told");
     assert_eq!((few.reason, few.warning), (event::DRIFT_REPAIRED, false));
-    assert!(
-        few.note.contains("repaired: create listener ls/443. "),
-        "{few:?}"
+    let want = "repaired: create listener ls/443; create listener sg (rule: none -> tcp 1, rule: none -> tcp 2, rule: none -> tcp 3, \
+                1 more). ";
+    assert!(few.note.contains(want), "{few:?}");
+
+    let ids = (0..7).map(|number| change(&number.to_string())).collect();
+    let many = drifted(&drift(ids)).expect("told");
+    assert!(many.note.contains("listener 4; 2 more. "), "{many:?}");
+
+    let in_part = Report {
+        failures: vec![failed(ErrorClass::Transient, "no answer")],
+        ..drift(vec![change("ls/443")])
+    };
+    let in_part = drifted(&in_part).expect("told");
+    assert_eq!(
+        (in_part.reason, in_part.warning),
+        (event::DRIFT_DETECTED, true)
     );
-    let ids: Vec<_> = (0..7).map(|number| change(&number.to_string())).collect();
-    let many = repaired(&ids);
-    assert!(many.note.contains("listener 4, 2 more. "), "{many:?}");
 }

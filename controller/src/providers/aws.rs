@@ -20,7 +20,10 @@ const NODES_LOOKED_AT: u32 = 100;
 /// The provider, with a memory. Makes no call.
 pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
     let Config {
-        aws: config, cloud, ..
+        aws: config,
+        cloud,
+        resync,
+        ..
     } = config;
     // What all of AWS's tools go by.
     let bundle = || std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty());
@@ -33,6 +36,7 @@ pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
         ssl_policy: config.ssl_policy.as_str().into(),
         node_ports: config.node_ports.clone(),
         quotas: config.quotas,
+        sweep: (*resync).min(evenkeel_aws::SWEEP),
         ..Context::new(cluster.clone())
     };
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);

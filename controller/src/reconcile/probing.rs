@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::{Reconciler, lock, memory::Memory, work::Run};
 use crate::{
-    outcome::{Notice, event, repaired},
+    outcome::{Notice, drifted, event},
     queue::{Next, Why},
     watch::services::reference,
 };
@@ -103,13 +103,19 @@ impl Run<'_> {
         let standing = &self.all.standing;
         self.all
             .go_on(standing.ran(&self.provider.name, self.key, report));
+        let provider = self.provider.name.as_str();
         if report.repaired {
-            self.all.metrics.drift_repaired(self.provider.name.as_str());
-            for member in &self.group.staying {
-                let notice = repaired(&report.applied);
-                info!(service.name = %member.reference.key.name, reason = notice.reason, "{}", notice.note);
-                self.all.events.tell(&member.reference, notice);
-            }
+            self.all.metrics.drift_repaired(provider);
+        }
+        for change in &report.drifted {
+            self.all.metrics.drift_detected(provider, change.kind);
+        }
+        let Some(notice) = drifted(report) else {
+            return;
+        };
+        for member in &self.group.staying {
+            info!(service.name = %member.reference.key.name, reason = notice.reason, "{}", notice.note);
+            self.all.events.tell(&member.reference, notice.clone());
         }
     }
 

@@ -373,6 +373,8 @@ impl Run<'_> {
 /// What two runs did, and how the second ended.
 fn after(first: Report, mut next: Report) -> Report {
     next.applied.splice(..0, first.applied);
+    next.drifted.splice(..0, first.drifted);
+    next.repaired |= first.repaired;
     next.reads += first.reads;
     next
 }

@@ -20,7 +20,8 @@ use futures::future::try_join_all;
 
 use crate::{
     Aws,
-    model::{CloudId, Effect, Facts, Observed, Opening, Pairs, Step},
+    client::ELB_ARNS,
+    model::{CloudId, Effect, Facts, Marks, Observed, Opening, Pairs, Step},
     observe::bulk,
     predict,
 };
@@ -29,11 +30,8 @@ use look::Look;
 pub(crate) use look::{SharedGroups, node_group, security_group};
 use used::Region;
 
-/// How old the index may be for one who asks about a group. The regular sweep keeps it younger.
-const OLDEST: Duration = Duration::from_secs(20 * 60);
-
-/// How old tags may be: only people change them behind our back.
-const OLDEST_TAGS: Duration = Duration::from_secs(60 * 60);
+/// How many looks there are to one that reads all tags anew: only people change them behind our back.
+const LOOKS_PER_TAGS: u32 = 6;
 
 /// What is known of all groups.
 #[derive(Debug, Default)]
@@ -100,8 +98,9 @@ impl Index {
     /// # Errors
     /// When AWS does not answer.
     pub async fn group(&self, aws: &Aws, identity: &str) -> Result<Observed, CloudError> {
-        if self.state().needs_look() {
-            self.look(aws, State::needs_look).await?;
+        let needs_look = |state: &State| state.needs_look(aws.context.sweep);
+        if needs_look(&self.state()) {
+            self.look(aws, needs_look).await?;
         }
         let state = self.state();
         Ok(state.groups.get(identity).cloned().unwrap_or_default())
@@ -165,7 +164,7 @@ impl Index {
             let mut state = self.state();
             look.all_tags = state
                 .tags_at
-                .is_none_or(|at| now.duration_since(at) >= OLDEST_TAGS);
+                .is_none_or(|at| now.duration_since(at) >= aws.context.sweep * LOOKS_PER_TAGS);
             if look.all_tags {
                 state.foreign.clear();
             }
@@ -173,7 +172,14 @@ impl Index {
                 true => HashMap::new(),
                 false => state.tags(),
             };
-            look.without_tags(|arn| known.contains_key(arn) || state.foreign.contains(arn))
+            let mut unknown =
+                look.without_tags(|arn| known.contains_key(arn) || state.foreign.contains(arn));
+            if look.all_tags {
+                let listeners = state.groups.values().flat_map(|one| one.listeners.values());
+                let arns: Vec<_> = listeners.map(|listener| listener.arn.clone()).collect();
+                unknown.extend(arns.chunks(ELB_ARNS).map(<[_]>::to_vec));
+            }
+            unknown
         };
         // Together: a start waits for all of them, and the limiter sees to the rate.
         let read = unknown.iter().map(|arns| aws.client.tags(arns));
@@ -184,11 +190,12 @@ impl Index {
 }
 
 impl State {
-    fn needs_look(&self) -> bool {
+    /// Whether what is known is in doubt, or older than this.
+    fn needs_look(&self, oldest: Duration) -> bool {
         match (self.looked_at, self.doubted_at) {
             (None, _) => true,
             (Some(looked), Some(doubted)) if looked <= doubted => true,
-            (Some(looked), _) => looked.elapsed() >= OLDEST,
+            (Some(looked), _) => looked.elapsed() >= oldest,
         }
     }
 
@@ -214,6 +221,18 @@ impl State {
         all
     }
 
+    /// Whose the load balancers and target groups are that were known to be ours.
+    fn marks(&self) -> HashMap<CloudId, Marks> {
+        let mut all = HashMap::new();
+        for group in self.groups.values() {
+            let load_balancers = group.load_balancers.values();
+            all.extend(load_balancers.map(|one| (one.arn.clone(), one.marks.clone())));
+            let target_groups = group.target_groups.values();
+            all.extend(target_groups.map(|one| (one.arn.clone(), one.marks.clone())));
+        }
+        all
+    }
+
     fn install(&mut self, mut look: Look, began: Instant) {
         if look.all_tags {
             self.tags_at = Some(began);
@@ -221,11 +240,16 @@ impl State {
         for (arn, tags) in self.tags() {
             look.tags.entry(arn).or_insert(tags);
         }
-        let (mut groups, foreign) = look.groups();
+        let (mut groups, foreign) = look.groups(&self.marks());
         self.others = Some(look.region.without(&groups));
         for (identity, old) in std::mem::take(&mut self.groups) {
             if let Some(group) = groups.get_mut(&identity) {
                 group.listeners = old.listeners;
+                for listener in group.listeners.values_mut() {
+                    if let Some(now) = look.tags.get(&listener.arn) {
+                        listener.tags = now.clone();
+                    }
+                }
                 let there = &group.load_balancers;
                 group
                     .listeners

@@ -76,7 +76,12 @@ pub struct Context {
     pub linger: Duration,
     /// How many of everything the account may have.
     pub quotas: Quotas,
+    /// How old the look at the whole region may be for one who looks at a group: drift that it shows is found so soon.
+    pub sweep: Duration,
 }
+
+/// How old a look at the whole region may be at most.
+pub const SWEEP: Duration = Duration::from_secs(600);
 
 /// Two times the time to live of a load balancer's DNS name, which is 60 seconds.
 pub const LINGER: Duration = Duration::from_secs(120);
@@ -94,6 +99,7 @@ impl Context {
             node_ports: 30_000..=32_767,
             linger: LINGER,
             quotas: Quotas::default(),
+            sweep: SWEEP,
         }
     }
 }

@@ -230,6 +230,19 @@ pub fn marks(tags: &Pairs) -> Option<Marks> {
     })
 }
 
+/// Whether tags lack some of these marks and contradict none. The cluster's has to be there: without it nothing is touched.
+pub(crate) fn lack_only(found: &Pairs, marks: &Marks) -> bool {
+    let wanted = [
+        (tag::GROUP, &*marks.group),
+        (tag::SERVICE, &*marks.service),
+        (tag::MEMBER, &*marks.member),
+        (tag::RESOURCE, marks.id.as_str()),
+    ];
+    let is = |key: &str| found.get(key).map(|value| &**value);
+    let agrees = |(key, value): (&str, &str)| is(key).is_none_or(|is| is == value);
+    is(tag::CLUSTER) == Some(&*marks.cluster) && wanted.into_iter().all(agrees)
+}
+
 /// The longest value of a tag.
 pub(crate) const TAG_VALUE: usize = 256;
 

@@ -14,7 +14,7 @@ use crate::{
     facts::Need,
     index::security_group,
     model::{
-        CloudId, Desired, ListenerProtocol, Observed, Pairs, Phase, Security, SeenListener,
+        CloudId, Desired, ListenerProtocol, Marks, Observed, Pairs, Phase, Security, SeenListener,
         SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
     },
     names::{self, tag},
@@ -90,7 +90,7 @@ impl Group<'_> {
         &self,
         arn: &CloudId,
         read: &BTreeMap<CloudId, Pairs>,
-        marks: &mut crate::model::Marks,
+        marks: &mut Marks,
         tags: &mut Pairs,
     ) -> bool {
         let Some((now, found)) = read
@@ -200,15 +200,25 @@ impl Group<'_> {
             return Ok(None);
         };
         let tags = self.listener_tags(name, known, &found).await?;
+        let before = |arn: &CloudId| {
+            let listener = known.values().find(|listener| listener.arn == *arn)?;
+            listener.marks.clone()
+        };
         let listener = |reply: ListenerReply| {
             let tags = tags.get(&reply.arn()).cloned().unwrap_or_default();
+            let before = before(&reply.arn());
             let to = reply.target_group();
             let to = to.and_then(|arn| target_groups.get(&arn).cloned());
             async move {
                 let (Some(port), Some(seen)) = (reply.port(), reply.seen(to, tags)) else {
                     return Ok(None);
                 };
-                Ok(Some((port, self.listener(port, seen, desired).await?)))
+                let marks = names::marks(&seen.tags)
+                    .or_else(|| before.filter(|marks| names::lack_only(&seen.tags, marks)));
+                Ok(Some((
+                    port,
+                    self.listener(port, seen, marks, desired).await?,
+                )))
             }
         };
         let listeners = try_join_all(found.into_iter().map(listener)).await?;
@@ -250,10 +260,10 @@ impl Group<'_> {
         &self,
         port: u16,
         mut seen: SeenListener,
+        marks: Option<Marks>,
         desired: Option<&Desired>,
     ) -> Result<SeenListener, CloudError> {
         let client = &self.aws.client;
-        let marks = names::marks(&seen.tags);
         seen.marks = marks.filter(|marks| {
             marks.cluster == self.aws.context.cluster.uid && *marks.group == *self.identity
         });

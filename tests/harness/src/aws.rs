@@ -15,6 +15,7 @@ mod client;
 mod control;
 mod decode;
 mod door;
+pub mod drift;
 mod emulator;
 pub(crate) mod envelope;
 mod faults;

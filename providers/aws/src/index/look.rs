@@ -193,8 +193,11 @@ impl Look {
     }
 
     /// What each of our groups has, and whose tags say that they are not ours. An object whose tags were not told is neither: it is
-    /// gone, or so new that AWS does not know it everywhere.
-    pub(crate) fn groups(&self) -> (BTreeMap<Arc<str>, Observed>, Vec<CloudId>) {
+    /// gone, or so new that AWS does not know it everywhere. `known` are marks that were seen before.
+    pub(crate) fn groups(
+        &self,
+        known: &HashMap<CloudId, Marks>,
+    ) -> (BTreeMap<Arc<str>, Observed>, Vec<CloudId>) {
         let mut groups: BTreeMap<Arc<str>, Observed> = BTreeMap::new();
         let mut foreign = Vec::new();
         let mut is_foreign = |arn: CloudId| {
@@ -203,7 +206,7 @@ impl Look {
             }
         };
         for lb in &self.load_balancers {
-            match self.marked(&lb.arn()) {
+            match self.marked(&lb.arn(), known) {
                 Some((marks, tags)) => {
                     let group = groups.entry(Arc::clone(&marks.group)).or_default();
                     group.load_balancers.insert(lb.name(), lb.seen(marks, tags));
@@ -212,7 +215,7 @@ impl Look {
             }
         }
         for group in &self.target_groups {
-            let found = self.marked(&group.arn()).and_then(|(marks, tags)| {
+            let found = self.marked(&group.arn(), known).and_then(|(marks, tags)| {
                 let identity = Arc::clone(&marks.group);
                 Some((identity, group.seen(marks, tags)?))
             });
@@ -233,10 +236,17 @@ impl Look {
         (groups, foreign)
     }
 
-    fn marked(&self, arn: &CloudId) -> Option<(Marks, Pairs)> {
+    fn marked(&self, arn: &CloudId, known: &HashMap<CloudId, Marks>) -> Option<(Marks, Pairs)> {
         let tags = self.tags.get(arn)?;
-        let marks = names::marks(tags).filter(|marks| marks.cluster == self.cluster)?;
-        Some((marks, tags.clone()))
+        let marks = match names::marks(tags) {
+            Some(marks) => Some(marks).filter(|marks| marks.cluster == self.cluster),
+            // An ARN is never given twice: what was ours is, and gets the marks back that somebody took.
+            None => known
+                .get(arn)
+                .filter(|marks| names::lack_only(tags, marks))
+                .cloned(),
+        };
+        Some((marks?, tags.clone()))
     }
 }
 
@@ -279,7 +289,7 @@ mod tests {
         let mut look = Look::empty("uid");
         look.target_groups = vec![group("arn:theirs"), group("arn:new")];
         look.tags.insert("arn:theirs".into(), Pairs::new());
-        let (groups, foreign) = look.groups();
+        let (groups, foreign) = look.groups(&HashMap::new());
         assert!(groups.is_empty());
         assert_eq!(foreign, ["arn:theirs".into()]);
     }

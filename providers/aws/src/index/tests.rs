@@ -6,6 +6,7 @@ use evenkeel_core::ids::ResourceId;
 
 use super::*;
 use crate::{
+    SWEEP,
     model::{Marks, Object, Told, step::NewTargetGroup},
     names,
 };
@@ -124,24 +125,24 @@ fn a_look_does_not_undo_what_was_written_meanwhile() {
 #[test]
 fn when_a_look_is_needed() {
     let index = Index::default();
-    assert!(index.state().needs_look(), "nothing is known");
+    assert!(index.state().needs_look(SWEEP), "nothing is known");
     index.state().install(Look::empty("uid"), Instant::now());
-    assert!(!index.state().needs_look());
+    assert!(!index.state().needs_look(SWEEP));
     index.doubt();
-    assert!(index.state().needs_look(), "a write's fate is unknown");
+    assert!(index.state().needs_look(SWEEP), "a write's fate is unknown");
     // A look that began before the doubt does not take it away.
     let before = index.state().doubted_at.expect("doubted") - Duration::from_millis(1);
     index.state().install(Look::empty("uid"), before);
-    assert!(index.state().needs_look());
+    assert!(index.state().needs_look(SWEEP));
     index.state().install(
         Look::empty("uid"),
         Instant::now() + Duration::from_millis(1),
     );
-    assert!(!index.state().needs_look());
-    let Some(old) = Instant::now().checked_sub(OLDEST) else {
+    assert!(!index.state().needs_look(SWEEP));
+    let Some(old) = Instant::now().checked_sub(SWEEP) else {
         return;
     };
     index.state().doubted_at = None;
     index.state().install(Look::empty("uid"), old);
-    assert!(index.state().needs_look(), "too old");
+    assert!(index.state().needs_look(SWEEP), "too old");
 }

@@ -19,6 +19,7 @@ mod on_moto {
     mod budget;
     mod changes;
     mod credentials;
+    mod drift;
     mod endpoints;
     mod failing;
     mod kinds;
@@ -42,6 +43,7 @@ mod on_fake {
     mod access;
     mod budget;
     mod changes;
+    mod drift;
     mod failing;
     mod kinds;
     mod limits;

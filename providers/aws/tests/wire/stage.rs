@@ -1,6 +1,10 @@
 //! A cluster in a corner of AWS, and an engine that serves its Services there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use evenkeel_aws::{
@@ -65,6 +69,16 @@ impl Stage {
         self.engine = engine(&self.aws, &self.world);
         self.engine.inventory().await?;
         Ok(())
+    }
+
+    /// As after a restart, and every look at a Service looks at the whole region and all tags too.
+    pub(crate) fn sweep_at_every_look(&mut self) {
+        let context = Context {
+            sweep: Duration::ZERO,
+            ..Context::new(cluster(&self.world))
+        };
+        let client = Client::new(config(&self.aws, &self.world));
+        self.engine = Engine::new(Aws::new(context, client));
     }
 
     /// Nodes that join.
