@@ -12,6 +12,7 @@
 //!        -> retry       when to come back
 //! lease, fence          which replica may write, and that no other does                    (W)
 //! providers             the clouds of this program
+//! holder                that no other cluster with this one's identity writes there             (W)
 //! standing              how the controller itself stands: its own object in the cluster      (W)
 //! sweep                 what clouds have that nobody asks for
 //! admin, metrics, telemetry, journal    what operators see
@@ -29,6 +30,7 @@ pub mod config;
 mod connect;
 pub mod controller_object;
 mod fence;
+mod holder;
 pub mod journal;
 mod lease;
 pub mod metrics;

@@ -28,6 +28,7 @@ use crate::{
     config::{Config, Start},
     connect,
     fence::fenced,
+    holder::MarkLedger,
     lease::{self, Keeper, Lead},
     metrics::{LeadChange, Metrics},
     providers::{self, Installed},
@@ -224,9 +225,16 @@ async fn live(
     });
     let mut config = shared.config.clone();
     providers::aws::find_node(&mut config, &shared.client).await;
+    let providers = install(&config, &cluster);
+    for provider in &providers {
+        let (home, lead) = (&shared.config.home, &shared.lead);
+        let client = shared.client.clone();
+        let ledger = MarkLedger::new(client, home, &provider.name, lead.identity());
+        provider.engine.hold(Arc::new(ledger), lead.ticket());
+    }
     let reconciler = Arc::new(Reconciler::new(Parts {
         rules: shared.config.rules.clone(),
-        providers: install(&config, &cluster),
+        providers,
         cluster,
         publisher: Publisher::new(
             shared.client.clone(),

@@ -205,8 +205,9 @@ impl ControllerStanding {
             }
             Some(Heard::Fault(fault, said)) => {
                 self.state().identities.remove(provider);
-                // The first text of a fault stays: the next call would only word it differently.
-                if !self.is_faulty(provider, fault) {
+                // The first text of a fault stays: the next call would only word it differently. Whose mark it is may change.
+                let names = fault == ProviderFault::AnotherCluster;
+                if names || !self.is_faulty(provider, fault) {
                     let message = fault_message(provider, fault, &said);
                     self.put(
                         condition::PROVIDER_READY,
@@ -376,6 +377,7 @@ fn fault_message(provider: &ProviderName, fault: ProviderFault, said: &str) -> S
         ProviderFault::CredentialsExpired => "Give the controller valid credentials",
         ProviderFault::PermissionDenied => "Grant the controller what it needs",
         ProviderFault::Unreachable => "See that the provider runs and can be reached from here",
+        ProviderFault::AnotherCluster => "Only one may have them",
     };
     format!(
         "The provider {provider} cannot be asked: {}. Load balancers stay as they are, and nothing new is made. {advice}; it is \

@@ -33,6 +33,7 @@ use crate::{
     error::CloudError,
     failure::{Failure, Failures, HOLD},
     group::Group,
+    holder::Ledger,
     ids::{GroupKey, ServiceRef, ServiceUid},
     nodes::NodeSet,
     plan::{Change, Refusal, Until, Wait, approval_digest},
@@ -204,6 +205,9 @@ pub trait AnyProvider: Send + Sync {
 
     /// Takes the means to wake a group. A group that is woken looks at the cloud in its next run.
     fn attach(&self, wake: Wake);
+
+    /// Takes what tells this cluster from another with the same identity, and the right to write.
+    fn hold(&self, _ledger: Arc<dyn Ledger>, _ticket: Ticket) {}
 
     /// Forgets a group whose Services are gone.
     fn forget(&self, key: &GroupKey);
@@ -701,6 +705,10 @@ impl<P: Provider> AnyProvider for Engine<P> {
             }
             wake(key);
         }));
+    }
+
+    fn hold(&self, ledger: Arc<dyn Ledger>, ticket: Ticket) {
+        self.provider.hold(ledger, ticket);
     }
 
     fn forget(&self, key: &GroupKey) {

@@ -59,14 +59,17 @@ pub enum ProviderFault {
     PermissionDenied,
     /// Nobody answers where the cloud should.
     Unreachable,
+    /// Another cluster with the same identity writes there.
+    AnotherCluster,
 }
 
 impl ProviderFault {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::CredentialsExpired,
         Self::PermissionDenied,
         Self::Unreachable,
+        Self::AnotherCluster,
     ];
 
     /// CamelCase and stable: the reason of condition and event.
@@ -75,6 +78,7 @@ impl ProviderFault {
             Self::CredentialsExpired => "CredentialsExpired",
             Self::PermissionDenied => "PermissionDenied",
             Self::Unreachable => "Unreachable",
+            Self::AnotherCluster => "AnotherCluster",
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod engine;
 pub mod error;
 pub mod failure;
 pub mod group;
+pub mod holder;
 pub mod ids;
 pub mod intent;
 pub mod naming;

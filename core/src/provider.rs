@@ -18,6 +18,7 @@ use crate::{
     error::CloudError,
     failure::Failures,
     group::Group,
+    holder::Ledger,
     ids::{GroupKey, ServiceUid},
     nodes::NodeSet,
     plan::Plan,
@@ -226,6 +227,10 @@ pub trait Provider: Send + Sync + 'static {
     /// Takes the means to wake a group, for providers that finish work behind the caller's back. Called once, before
     /// anything else.
     fn attach(&self, _wake: Wake) {}
+
+    /// Takes what tells this cluster from another with the same identity, for providers whose objects both may reach, and the right to
+    /// write. Called once, before anything else, where somebody runs who goes on writing.
+    fn hold(&self, _ledger: Arc<dyn Ledger>, _ticket: Ticket) {}
 
     /// How many steps of one group may run at a time.
     fn parallelism(&self) -> usize {

@@ -63,7 +63,11 @@ pub async fn apply(
     };
     // Others that plan meanwhile count it.
     let _making = aws.index.makes(&identity, step);
-    match doing.step(step).await {
+    let written = async {
+        aws.holder.before_write(aws, ticket).await?;
+        doing.step(step).await
+    };
+    match written.await {
         Ok(told) => {
             let effect = Effect {
                 step: step.clone(),

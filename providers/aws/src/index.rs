@@ -160,6 +160,7 @@ impl Index {
     /// Reads all pages, and the tags that are not known.
     async fn read(&self, aws: &Aws, now: Instant) -> Result<Look, CloudError> {
         let mut look = Look::bulk(aws).await?;
+        aws.holder.saw(aws, look.backend_group()).await?;
         let unknown = {
             let mut state = self.state();
             look.all_tags = state

@@ -15,6 +15,7 @@ pub mod desired;
 pub mod errors;
 pub mod facts;
 mod gates;
+mod holder;
 pub mod index;
 pub mod limiter;
 pub mod model;
@@ -34,6 +35,7 @@ use evenkeel_core::{
     endpoints::{EndpointSet, Judged},
     error::CloudError,
     group::Group,
+    holder::Ledger,
     ids::{Cluster, GroupKey},
     nodes::NodeRules,
     plan::Plan,
@@ -46,6 +48,7 @@ use crate::{
     apply::Held,
     client::Client,
     facts::FactsDesk,
+    holder::Holder,
     index::Index,
     model::{Desired, Effect, Observed, Pairs, Step, TargetType},
     quotas::Quotas,
@@ -112,6 +115,7 @@ pub struct Aws {
     index: Index,
     facts: FactsDesk,
     held: Held,
+    holder: Holder,
 }
 
 impl Aws {
@@ -123,6 +127,7 @@ impl Aws {
             index: Index::default(),
             facts: FactsDesk::default(),
             held: Held::default(),
+            holder: Holder::default(),
         }
     }
 
@@ -200,6 +205,10 @@ impl Provider for Aws {
         now: Timestamp,
     ) -> Result<Vec<Judged>, CloudError> {
         gates::judge(self, key, endpoints, now).await
+    }
+
+    fn hold(&self, ledger: Arc<dyn Ledger>, ticket: Ticket) {
+        self.holder.begin(ledger, ticket);
     }
 
     async fn identity(&self) -> Result<Option<String>, CloudError> {

@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
+    digest::Digest,
     ids::{Cluster, GroupKey, ResourceId, ServiceRef},
     intent::Scheme,
     naming::{Charset, Naming},
@@ -31,6 +32,8 @@ pub mod tag {
     pub const GROUP: &str = "evenkeel.dev/group";
     /// `namespace/name` of the Service, for people.
     pub const SERVICE: &str = "evenkeel.dev/service";
+    /// Of the backend group, and goes on with the installation of the controller: the mark of who wrote last (see `holder.rs`).
+    pub const HOLDER: &str = "evenkeel.dev/holder";
     /// UID of the member that the object serves.
     pub const MEMBER: &str = "evenkeel.dev/member";
     /// The logical id: `lb`, `tg/TCP/80`.
@@ -228,6 +231,11 @@ pub fn marks(tags: &Pairs) -> Option<Marks> {
         id: ResourceId::new(text(tag::RESOURCE)?),
         retain: text(tag::RECLAIM).is_some_and(|policy| &*policy == "Retain"),
     })
+}
+
+/// The tag of the backend group that says which cluster of one identity writes, of one installation of the controller.
+pub(crate) fn holder(installation: &str) -> Arc<str> {
+    format!("{}.{}", tag::HOLDER, Digest::of(installation).short()).into()
 }
 
 /// Whether tags lack some of these marks and contradict none. The cluster's has to be there: without it nothing is touched.

@@ -29,6 +29,7 @@ pub async fn observe(
     key: &GroupKey,
     want: &Want<Desired>,
 ) -> Result<Observed, CloudError> {
+    aws.holder.known(aws)?;
     let identity = key.identity();
     let mut seen = aws.index.group(aws, &identity).await?;
     let group = Group {

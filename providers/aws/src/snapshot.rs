@@ -16,6 +16,7 @@ use crate::{Aws, facts::Need, model::Observed};
 /// # Errors
 /// When AWS does not answer.
 pub async fn snapshot(aws: &Aws) -> Result<Snapshot<Observed>, CloudError> {
+    aws.holder.look_again(aws).await?;
     // Whatever scheme a new load balancer will have: what it rests on is at hand then.
     let facts = async {
         for scheme in [Scheme::Internal, Scheme::InternetFacing] {

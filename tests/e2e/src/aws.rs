@@ -83,16 +83,7 @@ impl AwsWorld {
             ..aws::WorldOptions::default()
         };
         let site = aws::World::build(aws.client(), &options).await?;
-        let world = World::start(WorldOptions {
-            plane,
-            nodes: None,
-            run: run.iter().map(ToString::to_string).collect(),
-            data_plane: false,
-            controller: false,
-            cloud: Some(cloud(&aws, &site)),
-            ..WorldOptions::default()
-        })
-        .await?;
+        let world = on_cloud(plane, run, cloud(&aws, &site)).await?;
         let mut nodes = AwsNodes::new(world.client(), kube_proxy);
         for node in &site.nodes {
             nodes.join(node).await?;
@@ -103,6 +94,30 @@ impl AwsWorld {
             site,
             nodes,
         })
+    }
+
+    /// Another cluster in the same place, on a control plane of the caller's choice; it has as many instances of its own. The
+    /// controller is not started.
+    ///
+    /// # Errors
+    /// As [`AwsWorld::start`].
+    pub async fn beside(
+        &mut self,
+        plane: Options,
+        nodes: usize,
+        run: &[&str],
+    ) -> Result<(World, AwsNodes)> {
+        let made = self.site.add_nodes(self.aws.client(), nodes).await?;
+        let cloud = self.world.cloud.clone().context("a cloud")?;
+        let world = on_cloud(plane, run, cloud).await?;
+        let mut joined = AwsNodes::new(world.client(), true);
+        for node in &made {
+            joined.join(node).await?;
+        }
+        // These are not nodes of this cluster.
+        let ours = self.site.nodes.len() - made.len();
+        self.site.nodes.truncate(ours);
+        Ok((world, joined))
     }
 
     /// Starts an instance that joins the cluster.
@@ -153,6 +168,19 @@ impl AwsWorld {
         self.world.stop().await?;
         self.aws.check()
     }
+}
+
+async fn on_cloud(plane: Options, run: &[&str], cloud: Cloud) -> Result<World> {
+    World::start(WorldOptions {
+        plane,
+        nodes: None,
+        run: run.iter().map(ToString::to_string).collect(),
+        data_plane: false,
+        controller: false,
+        cloud: Some(cloud),
+        ..WorldOptions::default()
+    })
+    .await
 }
 
 /// An account for as many Services as anybody may have: emulators count none, and benches have thousands.

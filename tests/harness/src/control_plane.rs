@@ -5,6 +5,7 @@
 //! token. There is no scheduler and no kubelet: see [`crate::nodes`].
 
 mod access;
+mod backup;
 mod credentials;
 mod namespace;
 mod options;
@@ -113,6 +114,9 @@ impl ControlPlane {
         let tokens = format!("{token},admin,admin,system:masters\n");
         write_secret(&directory.join("tokens.csv"), &tokens)?;
         let key = ServiceAccountKey::create(&directory)?;
+        if let Some(backup) = &options.restore {
+            backup::restore(backup, &directory)?;
+        }
 
         let mut ports = (0..3)
             .map(|_| HeldPort::new())
@@ -132,7 +136,7 @@ impl ControlPlane {
             spawn(&binaries, tool, args, &log_dir, &janitor)
         };
         // The API server waits for etcd by itself.
-        let etcd = run(Tool::Etcd, &programs::etcd(&places))?;
+        let etcd = run(Tool::Etcd, &programs::etcd(&places, options))?;
         let api_server = run(Tool::ApiServer, &api_args)?;
         let plane = Self {
             processes: Mutex::new(Processes {

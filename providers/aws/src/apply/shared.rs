@@ -31,13 +31,14 @@ impl Doing<'_> {
         }
         let cluster = &self.aws.context.cluster;
         let vpc = self.client.vpc().await?;
-        let tags: Pairs = [
+        let mut tags: Pairs = [
             (tag::CLUSTER, Arc::clone(&cluster.uid)),
             (tag::CLUSTER_NAME, Arc::clone(&cluster.name)),
             (tag::RESOURCE, names::BACKEND_GROUP.into()),
         ]
         .map(|(key, value)| (Arc::from(key), value))
         .into();
+        tags.extend(self.aws.holder.of_new_group().await?);
         let is_ours = |there: &Pairs| {
             [tag::CLUSTER, tag::RESOURCE]
                 .iter()
@@ -46,6 +47,7 @@ impl Doing<'_> {
         let name = names::backend_group(cluster, &vpc);
         let what = "from the load balancers of this cluster to its nodes";
         let id = self.create_or_find(&name, what, &tags, is_ours).await?;
+        self.aws.holder.made(&id);
         Ok(Told::Facts(facts.learn(|facts| {
             facts.vpc = vpc;
             facts.backend_group = Some(id);

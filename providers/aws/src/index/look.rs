@@ -98,11 +98,7 @@ impl Look {
         };
         load_balancers.retain(|lb| lb.vpc() == Some(&*vpc));
         target_groups.retain(|group| group.name().starts_with(OURS));
-        let backend = security_groups.iter().find(|group| {
-            let tags = group.tags();
-            tags.get(tag::RESOURCE)
-                .is_some_and(|id| **id == *names::BACKEND_GROUP)
-        });
+        let backend = security_groups.iter().find(is_backend);
         let mut look = Self {
             cluster: Arc::clone(&cluster.uid),
             backend: backend.map(GroupReply::id),
@@ -118,6 +114,11 @@ impl Look {
         };
         look.read_nodes(aws, &vpc).await?;
         Ok(look)
+    }
+
+    /// The cluster's backend group.
+    pub(crate) fn backend_group(&self) -> Option<&GroupReply> {
+        self.security_groups.iter().find(is_backend)
     }
 
     /// Which node groups admit the backend group, and, where no instance is known yet, the instances there: in pages, rather
@@ -248,6 +249,12 @@ impl Look {
         };
         Some((marks?, tags.clone()))
     }
+}
+
+fn is_backend(group: &&GroupReply) -> bool {
+    let tags = group.tags();
+    tags.get(tag::RESOURCE)
+        .is_some_and(|id| **id == *names::BACKEND_GROUP)
 }
 
 /// What a node group admits, and which of that is our openings.

@@ -22,6 +22,7 @@ mod on_moto {
     mod drift;
     mod endpoints;
     mod failing;
+    mod holder;
     mod kinds;
     mod openings;
     mod policy;
@@ -45,6 +46,7 @@ mod on_fake {
     mod changes;
     mod drift;
     mod failing;
+    mod holder;
     mod kinds;
     mod limits;
     mod openings;

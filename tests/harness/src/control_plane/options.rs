@@ -24,6 +24,8 @@ pub struct Options {
     pub extra_apiserver_args: Vec<String>,
     /// Further arguments of kube-controller-manager.
     pub extra_controller_manager_args: Vec<String>,
+    /// What [`super::ControlPlane::backup`] made: the control plane begins with all of it.
+    pub restore: Option<PathBuf>,
     /// Where the logs go and stay. `EVENKEEL_LOGS` if not set; without either they go when the control plane goes.
     pub log_dir: Option<PathBuf>,
     /// Where to tell that programs are being built.
@@ -40,6 +42,7 @@ impl Default for Options {
             node_port_range: None,
             extra_apiserver_args: Vec::new(),
             extra_controller_manager_args: Vec::new(),
+            restore: None,
             log_dir: None,
             progress: Progress::new(),
         }

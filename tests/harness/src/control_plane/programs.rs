@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::backup::data_of;
 use super::credentials::ServiceAccountKey;
 use super::options::Options;
 
@@ -24,11 +25,11 @@ const CONTROLLERS: [&str; 7] = [
     "garbage-collector-controller",
 ];
 
-pub(super) fn etcd(places: &Places<'_>) -> Vec<String> {
+pub(super) fn etcd(places: &Places<'_>, options: &Options) -> Vec<String> {
     let client = format!("http://127.0.0.1:{}", places.etcd_client);
     let peer = format!("http://127.0.0.1:{}", places.etcd_peer);
-    vec![
-        format!("--data-dir={}", places.directory.join("etcd").display()),
+    let mut args = vec![
+        format!("--data-dir={}", data_of(places.directory).display()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
@@ -37,7 +38,12 @@ pub(super) fn etcd(places: &Places<'_>) -> Vec<String> {
         // The data do not outlive the test, let alone a power cut.
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
-    ]
+    ];
+    if options.restore.is_some() {
+        // What it was a member of is not its own.
+        args.push("--force-new-cluster".to_owned());
+    }
+    args
 }
 
 pub(super) fn api_server(
