@@ -14,6 +14,9 @@ use tracing::{debug, warn};
 use super::Installed;
 use crate::config::Config;
 
+/// Where load balancers are looked at more often than the whole region: how many of these looks there are to one.
+const LOOKS_PER_SWEEP: u32 = 4;
+
 /// How many nodes are looked at for one that is an instance of EC2: nodes of other kinds are few where there is any.
 const NODES_LOOKED_AT: u32 = 100;
 
@@ -36,7 +39,9 @@ pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
         ssl_policy: config.ssl_policy.as_str().into(),
         node_ports: config.node_ports.clone(),
         quotas: config.quotas,
-        sweep: (*resync).min(evenkeel_aws::SWEEP),
+        sweep: resync
+            .saturating_mul(LOOKS_PER_SWEEP)
+            .min(evenkeel_aws::SWEEP),
         ..Context::new(cluster.clone())
     };
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);

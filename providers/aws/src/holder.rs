@@ -1,8 +1,8 @@
 //! Whether another cluster with our identity writes here (Reads, Writes one tag).
 //!
 //! The mark is a tag of the cluster's backend group, which every bulk look lists: reading it costs no call. It is written before the
-//! first write of a process, and again after an hour at the next write; and before a write it is read, where the last look is older than a
-//! minute. So a process that writes nothing costs nothing, and one that writes has seen who else does.
+//! first write of a process, and again after an hour at the next write; and before a write it is read, where the last look is older than five
+//! minutes. So a process that writes nothing costs nothing, and one that writes has seen who else does.
 //!
 //! Who sees the mark of another stops writing. Had it seen its own before, the other came later and may not know: the mark is made
 //! nobody's, so that both stop, and a person decides which goes on.
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How old the last look at the mark may be for a write.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(5 * 60);
 
 /// How old our mark may be for a write: a backup from before it tells that it is one.
 const OLD: Duration = Duration::from_secs(60 * 60);

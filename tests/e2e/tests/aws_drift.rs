@@ -68,7 +68,7 @@ async fn is_repaired_and_told(world: &AwsWorld, drift: Drift) -> Result<()> {
     .await
 }
 
-/// Every Service is looked at once a second here, and the tags of the region every six.
+/// Every Service is looked at once a second here, the region every four, and its tags every 24.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_changed_is_repaired_and_told() -> Result<()> {
     let world = AwsWorld::start(3, &["--resync", "1s"]).await?;
