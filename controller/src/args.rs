@@ -187,6 +187,9 @@ pub struct AwsArgs {
     /// ARN of a role to assume, for load balancers in another account
     #[arg(long, env = "EVENKEEL_AWS_ASSUME_ROLE", value_name = "ARN")]
     pub aws_assume_role: Option<String>,
+    /// External id that the assumed role's trust policy asks for
+    #[arg(long, env = "EVENKEEL_AWS_EXTERNAL_ID", value_name = "ID")]
+    pub aws_external_id: Option<String>,
     /// Tag of every object made in AWS; repeatable, or a list with commas
     #[arg(long, env = "EVENKEEL_AWS_TAG", value_name = "KEY=VALUE")]
     pub aws_tag: Vec<String>,

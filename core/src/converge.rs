@@ -84,7 +84,7 @@ pub struct Round<'a, P: Provider + ?Sized> {
     pub followed: Option<&'a NodeSet>,
     /// The endpoints of the group's Services, where they are followed.
     pub endpoints: &'a EndpointSet,
-    /// The digest that the owner approved.
+    /// The digests that owners approved, with spaces between.
     pub approval: Option<&'a str>,
     /// The time.
     pub now: Timestamp,

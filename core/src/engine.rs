@@ -67,7 +67,7 @@ pub struct Request {
     pub nodes: Arc<NodeSet>,
     /// The endpoints of the group's Services, where [`AnyProvider::follows_endpoints`] asks for them.
     pub endpoints: Arc<EndpointSet>,
-    /// The digest that the owner approved.
+    /// The digests that owners approved, with spaces between.
     pub approval: Option<Arc<str>>,
     /// Plan, but write nothing.
     pub paused: bool,

@@ -1,6 +1,6 @@
 //! Groups: the Services that share one load balancer, nearly always one (Decides).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
@@ -55,6 +55,16 @@ impl Group {
     /// Never for a group that was built from at least one intent.
     pub fn first(&self) -> &Intent {
         self.members.first().expect("a group has a member")
+    }
+
+    /// What the members approve, oldest first, with spaces between: each of them may speak for all.
+    pub fn approvals(&self) -> Option<Arc<str>> {
+        let members = self.members.iter();
+        let approvals: Vec<&str> = members
+            .filter_map(|member| member.options.approve.as_deref())
+            .map(str::trim)
+            .collect();
+        (!approvals.is_empty()).then(|| approvals.join(" ").into())
     }
 
     /// Every port of every member, each with its member. Where two members ask for one port the older has it, and

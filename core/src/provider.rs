@@ -78,7 +78,7 @@ pub struct PlanInput<'a, P: Provider + ?Sized> {
     pub endpoints: &'a EndpointSet,
     /// Steps that failed and are held back. The loop holds the same steps back; a plan may choose another way.
     pub failures: &'a Failures,
-    /// The digest that the Service's owner approved.
+    /// The digests that owners approved, with spaces between.
     pub approval: Option<&'a str>,
     /// The time.
     pub now: Timestamp,

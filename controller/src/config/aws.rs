@@ -5,7 +5,13 @@
 
 use std::ops::RangeInclusive;
 
-use evenkeel_aws::{SSL_POLICY, limiter::Rates, model::Pairs, quotas::Quotas};
+use evenkeel_aws::{
+    SSL_POLICY,
+    desired::{too_many_tags, wrong_tag},
+    limiter::Rates,
+    model::Pairs,
+    quotas::Quotas,
+};
 use evenkeel_core::problem::{Problem, Problems};
 
 use super::sources::{Given, Sources};
@@ -29,6 +35,8 @@ pub struct AwsConfig {
     pub endpoint: Option<String>,
     /// ARN of a role to assume, for load balancers in another account.
     pub role: Option<String>,
+    /// The external id that the role's trust policy asks for. AWS holds it for no secret.
+    pub external_id: Option<String>,
     /// Tags for every object.
     pub tags: Pairs,
     /// The security policy of TLS listeners where a Service names none.
@@ -49,6 +57,7 @@ impl Default for AwsConfig {
             node: None,
             endpoint: None,
             role: None,
+            external_id: None,
             tags: Pairs::new(),
             ssl_policy: SSL_POLICY.to_owned(),
             node_ports: NODE_PORTS,
@@ -61,12 +70,24 @@ impl Default for AwsConfig {
 impl AwsConfig {
     pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
         let text = |key| sources.text(key).map(str::to_owned);
+        let external_id = checked(sources, "aws-external-id", problems, external_id);
+        if let Some(Given { place, text }) = sources.given("aws-external-id")
+            && sources.given("aws-assume-role").is_none()
+        {
+            problems.push(Problem::new(
+                place,
+                text,
+                "is for a role to assume, and there is none",
+                "Set aws-assume-role too, or leave it out.",
+            ));
+        }
         Self {
             region: checked(sources, "aws-region", problems, region),
             vpc: checked(sources, "aws-vpc-id", problems, vpc),
             node: None,
             endpoint: checked(sources, "aws-endpoint", problems, endpoint),
             role: checked(sources, "aws-assume-role", problems, role),
+            external_id,
             tags: tags(sources.texts("aws-tag"), problems),
             ssl_policy: text("aws-ssl-policy").unwrap_or_else(|| SSL_POLICY.to_owned()),
             node_ports: node_ports(sources, problems),
@@ -140,31 +161,40 @@ fn role(text: &str) -> Option<(&'static str, &'static str)> {
     ))
 }
 
+/// STS API reference, AssumeRole: 2 to 1224 characters, `[\w+=,.@:\/-]*`.
+fn external_id(text: &str) -> Option<(&'static str, &'static str)> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+    let good = (2..=1_224).contains(&text.len()) && text.bytes().all(allowed);
+    (!good).then_some((
+        "must be 2 to 1224 letters, digits or characters of _+=,.@:/-",
+        "Write it as the trust policy of the role has it in sts:ExternalId.",
+    ))
+}
+
 /// Reads `Team=edge`.
 fn tags(given: &[Given], problems: &mut Problems) -> Pairs {
     let mut tags = Pairs::new();
     for Given { place, text } in given {
-        match text.split_once('=') {
-            Some((key, _))
-                if key.trim().starts_with("aws:") || key.trim().starts_with("evenkeel.dev/") =>
-            {
-                problems.push(Problem::new(
-                    place,
-                    text,
-                    "must not begin with aws: or evenkeel.dev/, which are AWS's and ours",
-                    "Choose another key.",
-                ));
-            }
-            Some((key, value)) if !key.trim().is_empty() => {
-                tags.insert(key.trim().into(), value.trim().into());
-            }
-            _ => problems.push(Problem::new(
+        let pair = text.split_once('=');
+        let pair = pair.map(|(key, value)| (key.trim(), value.trim()));
+        let Some((key, value)) = pair.filter(|(key, _)| !key.is_empty()) else {
+            problems.push(Problem::new(
                 place,
                 text,
                 "must be KEY=VALUE",
                 "Write it as Team=edge.",
-            )),
+            ));
+            continue;
+        };
+        if let Some(wrong) = wrong_tag(key, value) {
+            let advice = "Choose another key or value.";
+            problems.push(Problem::new(place, text, wrong, advice));
         }
+        tags.insert(key.into(), value.into());
+    }
+    if let (Some(wrong), Some(last)) = (too_many_tags(&tags), given.last()) {
+        let number = tags.len().to_string();
+        problems.push(Problem::new(&last.place, number, wrong, "Remove some."));
     }
     tags
 }
@@ -246,7 +276,7 @@ mod tests {
     #[test]
     fn forms_are_told_from_what_is_none() {
         type Form = fn(&str) -> Option<(&'static str, &'static str)>;
-        let table: [(Form, &[&str], &[&str]); 4] = [
+        let table: [(Form, &[&str], &[&str]); 5] = [
             (
                 region,
                 &["eu-west-1", "us-gov-east-1", "cn-north-1", "us-iso-east-1"],
@@ -270,6 +300,11 @@ mod tests {
                     "arn:aws:iam::123456789012:user/a",
                     "arn:aws:iam::123456789012:role/",
                 ],
+            ),
+            (
+                external_id,
+                &["42", "shop:eu/7", "a_b+c=d,e.f@g-h"],
+                &["7", "with space", "\u{e4}\u{e4}"],
             ),
         ];
         for (form, good, bad) in table {

@@ -48,6 +48,7 @@ impl Config {
             node: _,
             endpoint,
             role,
+            external_id,
             tags,
             ssl_policy,
             node_ports,
@@ -86,6 +87,7 @@ impl Config {
             ("aws-vpc-id", vpc.iter().cloned().collect()),
             ("aws-endpoint", endpoint.iter().cloned().collect()),
             ("aws-assume-role", role.iter().cloned().collect()),
+            ("aws-external-id", external_id.iter().cloned().collect()),
             (
                 "aws-tag",
                 tags.iter()
@@ -188,7 +190,7 @@ mod tests {
             "{provider: local, class: 'example.com/x=local:azure', resync: 1h 30m, node-debounce: 2500ms}",
             "{provider: local, resync: 90s, node-debounce: 1ms, namespace: lb, instance: other}",
             "{provider: aws, default-provider: 'aws:ccm', aws-region: eu-west-1, aws-vpc-id: vpc-0a1b, aws-tag: {Team: edge}, aws-quota: {load-balancers: 200, rules: 100}}",
-            "{provider: [aws, local], aws-endpoint: 'http://127.0.0.1:1', aws-assume-role: 'arn:aws:iam::123456789012:role/lb', aws-node-ports: 30000-31000}",
+            "{provider: [aws, local], aws-endpoint: 'http://127.0.0.1:1', aws-assume-role: 'arn:aws:iam::123456789012:role/lb', aws-external-id: shop-7, aws-node-ports: 30000-31000}",
             "{provider: local, local-socket: /s/x.sock, local-state-dir: /d, local-pool: [127.1.0.0/24, 127.2.0.1], local-start-dataplane: never}",
         ] {
             let config = read(yaml);

@@ -13,7 +13,7 @@ use crate::args::{
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 31] = [
+pub(super) const OPTIONS: [(&str, bool); 32] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),
@@ -36,6 +36,7 @@ pub(super) const OPTIONS: [(&str, bool); 31] = [
     ("aws-vpc-id", false),
     ("aws-endpoint", false),
     ("aws-assume-role", false),
+    ("aws-external-id", false),
     ("aws-tag", true),
     ("aws-ssl-policy", false),
     ("aws-node-ports", false),
@@ -177,6 +178,7 @@ impl Sources {
             aws_vpc_id,
             aws_endpoint,
             aws_assume_role,
+            aws_external_id,
             aws_tag,
             aws_ssl_policy,
             aws_node_ports,
@@ -187,6 +189,7 @@ impl Sources {
         self.flag("aws-vpc-id", aws_vpc_id);
         self.flag("aws-endpoint", aws_endpoint);
         self.flag("aws-assume-role", aws_assume_role);
+        self.flag("aws-external-id", aws_external_id);
         self.flag("aws-tag", aws_tag);
         self.flag("aws-ssl-policy", aws_ssl_policy);
         self.flag("aws-node-ports", aws_node_ports);

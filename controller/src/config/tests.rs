@@ -136,6 +136,30 @@ fn rates_are_told_by_bucket() {
 }
 
 #[test]
+fn all_that_is_wrong_with_tags_for_aws_is_told_at_once() {
+    let many: Vec<String> = (0..35).map(|number| format!("t{number}=v")).collect();
+    let long = "v".repeat(257);
+    let line = format!(
+        "--provider aws --aws-tag {},aws:a=b,x\\y=z,long={long},Team --aws-external-id x",
+        many.join(",")
+    );
+    let told = read(&line, "").expect_err("refused");
+    for part in [
+        "\"aws:a=b\" must not begin with aws:",
+        "\"x\\\\y=z\" must be at most 128",
+        "a value of at most 256",
+        "\"Team\" must be KEY=VALUE",
+        "\"38\" tags, with those of the operator, are ",
+        "too many: AWS allows 50",
+        "--aws-external-id: \"x\"",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let good = format!("--provider aws --aws-tag {}", many[..34].join(","));
+    assert_eq!(read(&good, "").expect("reads").aws.tags.len(), 34);
+}
+
+#[test]
 fn what_is_typed_wins_over_the_file() {
     let config = read(
         "--provider local --workers 3 --local-pool 127.1.0.1",
@@ -269,8 +293,35 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--aws-tag: \"evenkeel.dev/cluster=x\"",
-                "must not begin with aws: or evenkeel.dev/",
-                "Choose another key.",
+                "must not begin with evenkeel.dev/",
+                "Choose another key or value.",
+            ],
+        ),
+        (
+            "--provider aws --aws-tag Team=edge;fog",
+            "",
+            [
+                "--aws-tag: \"Team=edge;fog\"",
+                "at most 128 characters, with a value of at most 256",
+                "Choose another",
+            ],
+        ),
+        (
+            "--provider aws --aws-external-id shop-7",
+            "",
+            [
+                "--aws-external-id: \"shop-7\"",
+                "is for a role to assume",
+                "Set aws-assume-role too",
+            ],
+        ),
+        (
+            "--provider aws --aws-assume-role arn:aws:iam::123456789012:role/lb --aws-external-id 7",
+            "",
+            [
+                "--aws-external-id: \"7\"",
+                "2 to 1224 letters",
+                "sts:ExternalId",
             ],
         ),
         (

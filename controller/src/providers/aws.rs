@@ -52,7 +52,7 @@ pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
         endpoint: text(&config.endpoint),
         role: text(&config.role).map(|arn| client::Role {
             arn,
-            external_id: None,
+            external_id: text(&config.external_id),
         }),
         rates: config.rates,
         fips: cloud.fips,

@@ -23,7 +23,7 @@ pub(crate) struct Foreseen {
     /// Who is to be released.
     pub(crate) leaving: Vec<ServiceRef>,
     pub(crate) ask: Ask,
-    /// The digest that an owner approved.
+    /// The digests that owners approved, with spaces between.
     pub(crate) approval: Option<Arc<str>>,
     /// Whether somebody asks that nothing be written.
     pub(crate) paused: bool,
@@ -51,10 +51,7 @@ pub(crate) fn foresee(
         };
         let (mut approval, mut paused) = (None, false);
         if let Ask::Serve(group) = &ask {
-            approval = group
-                .members
-                .iter()
-                .find_map(|member| member.options.approve.clone());
+            approval = group.approvals();
             // What is rejected only follows the nodes, and a deletion never waits for an annotation.
             paused = group.members.iter().any(|member| member.options.paused);
         }
@@ -172,6 +169,16 @@ mod tests {
                 vec![lb("a", json!({"evenkeel.dev/approve": "3f9a0c21d4"}))],
                 false,
                 vec!["serve 1 release 0 3f9a0c21d4"],
+            ),
+            (
+                "approved by a younger member too",
+                vec![
+                    lb("a", json!({"evenkeel.dev/approve": "0123456789"})),
+                    lb("b", none()),
+                    lb("c", json!({"evenkeel.dev/approve": " 3f9a0c21d4"})),
+                ],
+                false,
+                vec!["serve 3 release 0 0123456789 3f9a0c21d4"],
             ),
             (
                 "rejected: neither pause nor approval count",

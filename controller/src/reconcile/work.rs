@@ -297,10 +297,7 @@ impl Run<'_> {
         now: Timestamp,
     ) -> Report {
         let approval = match &ask {
-            Ask::Serve(group) => group
-                .members
-                .iter()
-                .find_map(|member| member.options.approve.clone()),
+            Ask::Serve(group) => group.approvals(),
             Ask::Keep(_) | Ask::KeepWithout(..) | Ask::Release => None,
         };
         // What is rejected only follows the nodes, and a deletion never waits for an annotation.

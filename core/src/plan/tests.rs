@@ -66,6 +66,9 @@ fn only_the_digest_approves() {
         (Some(&digest[..9]), false),
         (Some(digest.as_str()), true),
         (Some(&*format!(" {digest}\n")), true),
+        (Some(&*format!("0123456789 {digest}")), true),
+        (Some(&*format!("{digest} 0123456789")), true),
+        (Some(&*format!("0123456789{digest}")), false),
     ] {
         assert_eq!(approved(&changes, approval).is_ok(), goes, "{approval:?}");
     }

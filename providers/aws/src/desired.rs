@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use evenkeel_core::{
-    annotation::value::quote,
+    annotation::{field, value::quote},
     group::Group,
     intent::Intent,
     problem::{PortError, Problem, Problems, Warning},
@@ -38,6 +38,7 @@ mod tests;
 mod unsupported;
 
 pub use ports::{NODE_PORT_MISMATCH, TARGET_PORT_MISMATCH};
+pub use tags::{too_many as too_many_tags, wrong as wrong_tag};
 
 use member::Member;
 
@@ -135,7 +136,8 @@ fn port_of(intent: &Intent, text: &str) -> Option<u16> {
 /// Rejects the members, the youngest first, for whose ports or rules there is no room.
 fn limit(members: &mut [Member<'_>], security: &Security, quotas: &Quotas) {
     let most_rules = quotas.of(Quota::Rules);
-    let (mut listeners, mut rules) = (0, BTreeSet::new());
+    let most_certificates = quotas.of(Quota::Certificates);
+    let (mut listeners, mut certificates, mut rules) = (0, 0, BTreeSet::new());
     for member in members {
         let count = member.listeners.len();
         if listeners + count > LISTENERS {
@@ -145,6 +147,24 @@ fn limit(members: &mut [Member<'_>], security: &Security, quotas: &Quotas) {
                 count.to_string(),
                 format!("needs {count} listeners, and AWS allows {LISTENERS} on a load balancer, of which {left} are left; it raises that for nobody"),
                 "Use fewer ports, or a further Service for some of them.",
+            ));
+            continue;
+        }
+        let further = member.further_certificates();
+        if certificates + further > most_certificates {
+            member.refuse(Problem::new(
+                field(key::SSL_CERT),
+                further.to_string(),
+                format!(
+                    "certificates beside the default ones, counted once per listener, are too many: {} are left of the {most_certificates} \
+                     that are allowed, {}",
+                    most_certificates.saturating_sub(certificates),
+                    Quota::Certificates
+                ),
+                format!(
+                    "Use fewer certificates, for several names each, or a further Service for some; or {}.",
+                    Quota::Certificates.how_to_raise()
+                ),
             ));
             continue;
         }
@@ -171,6 +191,7 @@ fn limit(members: &mut [Member<'_>], security: &Security, quotas: &Quotas) {
             rules = with;
         }
         listeners += count;
+        certificates += further;
     }
 }
 

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use evenkeel::{args::RunArgs, config};
 use evenkeel_e2e::{World, WorldOptions, look::LIMIT};
 use evenkeel_harness::kubectl::Kubectl;
 use evenkeel_harness::progress::Progress;
@@ -21,6 +22,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/manifests");
+const ON_AWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/aws");
 const HOME: &str = "evenkeel-system";
 const NAME: &str = "evenkeel";
 const USER: &str = "system:serviceaccount:evenkeel-system:evenkeel";
@@ -322,7 +324,66 @@ async fn without_any_one_verb_something_is_missed() -> Result<()> {
     world.stop().await
 }
 
+/// What `deploy/aws` adds: a configuration that reads, the role to take on, and the right to follow pods.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> Result<()> {
+    let options = WorldOptions {
+        nodes: None,
+        data_plane: false,
+        controller: false,
+        ..WorldOptions::default()
+    };
+    let world = World::start(options).await?;
+    let kubectl = Kubectl::new(&world.plane, HOME, Progress::new()).await?;
+    kubectl.run(&["apply", "-k", ON_AWS]).await?.ok()?;
+
+    let maps: Api<ConfigMap> = Api::namespaced(world.client(), HOME);
+    let map = maps.get("evenkeel-configuration").await?;
+    let files = map.data.unwrap_or_default();
+    let [(path, text)] = files.iter().collect::<Vec<_>>()[..] else {
+        bail!("one file: {files:?}");
+    };
+    let file = config::File {
+        path: path.into(),
+        text: text.clone(),
+    };
+    let around = config::Surroundings::default();
+    let read = config::Config::of_run(&RunArgs::default(), Some(&file), &around);
+    let read = read.map_err(|problems| anyhow!("{problems}"))?;
+    let enabled = &read.rules.enabled;
+    ensure!(
+        enabled.iter().map(ToString::to_string).eq(["aws"]),
+        "{enabled:?}"
+    );
+
+    let accounts: Api<ServiceAccount> = Api::namespaced(world.client(), HOME);
+    let account = accounts.get(NAME).await?;
+    let role = account
+        .metadata
+        .annotations
+        .and_then(|mut all| all.remove("eks.amazonaws.com/role-arn"));
+    ensure!(
+        role.is_some_and(|role| role.contains(":role/")),
+        "the service account names no role"
+    );
+
+    let roles: Api<ClusterRole> = Api::all(world.client());
+    let rules = roles.get("evenkeel-pods").await?.rules;
+    let rules = rules.context("no rules")?;
+    let added = grants(true, &rules);
+    let slices = added.iter().any(|one| one.resource == "endpointslices");
+    ensure!(slices, "{added:?}");
+    // The plain manifests' own are there too.
+    let plain = Rules::read(&world).await?;
+    for grant in grants(true, &plain.cluster).iter().chain(&added) {
+        until_granted(&world, grant, true).await?;
+    }
+    world.stop().await
+}
+
 #[test]
 fn the_manifests_are_where_the_test_looks() {
-    assert!(Path::new(MANIFESTS).join("kustomization.yaml").is_file());
+    for directory in [MANIFESTS, ON_AWS] {
+        assert!(Path::new(directory).join("kustomization.yaml").is_file());
+    }
 }

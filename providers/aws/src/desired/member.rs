@@ -213,6 +213,13 @@ impl<'a> Member<'a> {
         self.serves.iter().map(error).collect()
     }
 
+    /// How many certificates its listeners need beside the default ones.
+    pub(super) fn further_certificates(&self) -> usize {
+        let listeners = self.listeners.iter();
+        let tls = listeners.filter_map(|(listener, _)| listener.tls.as_ref());
+        tls.map(|tls| tls.further.len()).sum()
+    }
+
     /// Rejects it because of a limit of AWS's.
     pub(super) fn refuse(&mut self, problem: Problem) {
         self.asked

@@ -39,7 +39,7 @@ pub(super) fn tags(context: &Context, asked: &mut Asked<'_>) -> Pairs {
         (neutral::TAGS, &asked.intent.options.tags),
     ] {
         for (name, value) in of_key {
-            if let Some(message) = wrong_tag(name, value) {
+            if let Some(message) = wrong(name, value) {
                 asked.problems.push(Problem::new(
                     field(key),
                     quote(&format!("{name}={value}")),
@@ -50,10 +50,7 @@ pub(super) fn tags(context: &Context, asked: &mut Asked<'_>) -> Pairs {
             tags.insert(Arc::clone(name), Arc::clone(value));
         }
     }
-    // What was given is listed in tags of its own, so that it can go again.
-    let lists = names::list(tag::TAGS, tags.keys().map(|key| &**key)).len();
-    let all = tags.len() + lists + OUR_TAGS;
-    if all > MOST_TAGS {
+    if let Some(message) = too_many(&tags) {
         let key = if theirs.is_empty() {
             neutral::TAGS
         } else {
@@ -62,19 +59,29 @@ pub(super) fn tags(context: &Context, asked: &mut Asked<'_>) -> Pairs {
         asked.problems.push(Problem::new(
             field(key),
             tags.len().to_string(),
-            format!(
-                "tags with those of the operator are {} too many: AWS allows {MOST_TAGS} on an object, of which evenkeel needs {}",
-                all - MOST_TAGS,
-                OUR_TAGS + lists
-            ),
+            message,
             "Remove some.",
         ));
     }
     tags
 }
 
-/// What is wrong with a tag, by the rules of AWS and by ours.
-fn wrong_tag(name: &str, value: &str) -> Option<String> {
+/// Why so many tags are too many, as a clause.
+pub fn too_many(tags: &Pairs) -> Option<String> {
+    // What was given is listed in tags of its own, so that it can go again.
+    let lists = names::list(tag::TAGS, tags.keys().map(|key| &**key)).len();
+    let all = tags.len() + lists + OUR_TAGS;
+    (all > MOST_TAGS).then(|| {
+        format!(
+            "tags, with those of the operator, are {} too many: AWS allows {MOST_TAGS} on an object, of which evenkeel needs {}",
+            all - MOST_TAGS,
+            OUR_TAGS + lists
+        )
+    })
+}
+
+/// What is wrong with a tag by the rules of AWS and by ours, as a clause.
+pub fn wrong(name: &str, value: &str) -> Option<String> {
     if let Some(prefix) = RESERVED_TAGS
         .iter()
         .find(|prefix| name.starts_with(**prefix))

@@ -9,7 +9,7 @@ use evenkeel_core::{
 };
 
 use super::{
-    View, attributes, load_balancer_id, quota,
+    View, attributes, load_balancer_id, openings, quota,
     replace::{Kind, Stacks, replacement, scheme_word},
     room,
     security::{self, Groups},
@@ -52,7 +52,8 @@ pub(super) fn can_be_made(
     let placed = subnets::place(&mut unsaid, view, desired, stacks.scheme);
     let zones = placed.as_ref().map_or(0, Vec::len);
     let groups = security::groups(view, desired).err();
-    let full = room::for_all(view, desired, &stacks.main, zones);
+    let mut full = room::for_all(view, desired, &stacks.main, zones);
+    full.extend(openings::no_room(view, desired, stacks));
     let can_be_made = placed.is_ok() && groups.is_none() && full.is_empty();
     for stop in placed.err().into_iter().chain(groups) {
         stop.tell(plan, &load_balancer_id());

@@ -12,8 +12,10 @@ use std::{
 use evenkeel_core::{
     ids::ResourceId,
     intent::Scheme,
+    net::IpFamily,
     plan::{Action, Change, Disturbance, Plan, Reason},
     ports::Protocol,
+    problem::{Problem, reason},
 };
 
 use super::{
@@ -29,6 +31,7 @@ use crate::{
         Source, Step, TargetGroup, facts::Instance,
     },
     names,
+    quotas::Quota,
 };
 
 /// The openings that a target group of a load balancer needs.
@@ -216,6 +219,9 @@ pub(super) fn open(
     if groups.is_empty() || rules.is_empty() {
         return;
     }
+    if let Some(problem) = crowded(view, &rules) {
+        return plan.refuse(ResourceId::new(names::NODES), problem);
+    }
     let list: Vec<String> = openings.iter().map(Opening::to_string).collect();
     let change = Change::new(
         Action::Change,
@@ -231,6 +237,54 @@ pub(super) fn open(
         },
         change,
     );
+}
+
+/// Why the node groups have no room for what a load balancer needs that is still to be made.
+pub(super) fn no_room(view: View<'_>, desired: &Desired, stacks: &Stacks<'_>) -> Option<Problem> {
+    let clients = of_clients(view, desired, stacks);
+    let view = View {
+        clients: &clients,
+        ..view
+    };
+    let groups = desired.target_groups.iter();
+    let openings = groups.flat_map(|want| needed(view, desired, &stacks.main, want));
+    let rules = openings.filter_map(|opening| rules(view, &opening));
+    crowded(view, &rules.flatten().collect())
+}
+
+/// Why a node group cannot have these rules beside those that it has, whoever made them. Each family has room of its own, and what
+/// names no prefix counts for both (VPC guide, "Amazon VPC quotas").
+fn crowded(view: View<'_>, rules: &BTreeSet<Rule>) -> Option<Problem> {
+    let facts = &view.seen.facts;
+    let most = view.context.quotas.of(Quota::Rules);
+    let of = |family| {
+        move |rule: &&Rule| match &rule.source {
+            Source::Cidr(cidr) => cidr.family() == family,
+            Source::PrefixList(_) | Source::Group(_) => true,
+        }
+    };
+    let families = [IpFamily::V4, IpFamily::V6];
+    let mut all = node_groups(view)
+        .into_iter()
+        .flat_map(|group| families.map(|family| (group, family)));
+    let (group, there, more) = all.find_map(|(group, family)| {
+        let known = &facts.node_groups.get(group)?.rules;
+        let more = rules.difference(known).filter(of(family)).count();
+        let there = known.iter().filter(of(family)).count();
+        (more > 0 && there + more > most).then_some((group, there, more))
+    })?;
+    let problem = Problem::new(
+        Quota::Rules.to_string(),
+        there.to_string(),
+        format!(
+            "are in the node group {group}, {more} more would be needed, and the quota is {most}: none is added"
+        ),
+        format!(
+            "Use fewer ports or source ranges, or wider ones, remove rules that nobody needs from the group, or {}.",
+            Quota::Rules.how_to_raise()
+        ),
+    );
+    Some(problem.with_reason(reason::QUOTA_EXCEEDED))
 }
 
 /// Removes the rules that nothing needs. `settled` tells what a target group of the group needs; None: all that it lists may be in

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use evenkeel_aws::{
-    model::{Object, Step, TargetState, Used},
+    model::{NodeGroup, Object, Rule, RuleProtocol, Source, Step, TargetState, Used},
     predict,
     quotas::{Quota, Quotas},
 };
@@ -441,4 +441,76 @@ fn what_cannot_leave_keeps_out_what_has_no_room_beside_it() {
     let attributes = stage.load_balancer().attributes.clone().unwrap_or_default();
     let crossing = attributes.get("load_balancing.cross_zone.enabled");
     assert_ne!(crossing.map(|on| &**on), Some("true"));
+}
+
+/// Without security groups clients come in by rules of the nodes' own group, where others have theirs.
+#[test]
+fn a_node_group_without_room_is_told_before_anything_is_made() {
+    let open = |asking: Asking| asking.aws("disable-nlb-sg", "true");
+    let with = |asking: &Asking, count: i32| {
+        let mut stage = Stage::of(asking);
+        let rule = |port| Rule {
+            protocol: RuleProtocol::Tcp,
+            from: port,
+            to: port,
+            source: Source::Cidr("10.9.0.0/16".parse().expect("a prefix")),
+        };
+        let theirs = NodeGroup {
+            rules: (1..=count).map(rule).collect(),
+            ..NodeGroup::default()
+        };
+        let facts = stage.facts();
+        facts.node_groups.insert("sg-nodes".into(), theirs);
+        stage
+    };
+    let full = with(&open(two()), 59);
+    assert_eq!(full.plan().steps, []);
+    let told = full.refused().join(" | ");
+    for part in [
+        "\"59\" are in the node group sg-nodes, 2 more",
+        "the quota is 60",
+        "set aws-quota rules",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // With room, then a port more than there is room for: what is there is served on.
+    let mut stage = with(&open(one()), 59);
+    stage.settle();
+    assert_eq!(stage.refused(), Vec::<String>::new());
+    assert_eq!(stage.seen.listeners.len(), 1);
+    stage.ask(&open(two()));
+    let words = stage.settle().words().concat();
+    assert!(
+        !words.iter().any(|step| step.starts_with("OpenNodes")),
+        "{words:#?}"
+    );
+    let told = stage.refused().join(" | ");
+    assert!(told.contains("\"60\" are in the node group"), "{told}");
+    stage.context.quotas = Quotas::default().with(Quota::Rules, 100);
+    stage.settle();
+    assert_eq!(stage.refused(), Vec::<String>::new());
+    assert_eq!(stage.seen.listeners.len(), 2);
+}
+
+#[test]
+fn more_certificates_than_a_load_balancer_has_are_refused() {
+    let arns = |count: usize| {
+        let arn = |number| format!("arn:aws:acm:eu-west-1:123456789012:certificate/{number}");
+        (0..count).map(arn).collect::<Vec<_>>().join(",")
+    };
+    let asking = |count| one().aws("ssl-cert", &arns(count));
+    let tls = asking(26).gets().listener(80).tls.clone();
+    assert_eq!(tls.expect("TLS").further.len(), 25);
+    let told = asking(27).is_refused_for("ssl-cert");
+    for part in [
+        "\"26\" certificates",
+        "25 are left of the 25",
+        "L-52964454",
+        "set aws-quota certificates",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // Each listener has its own.
+    let both = two().aws("ssl-cert", &arns(14));
+    assert!(both.is_refused_for("ssl-cert").contains("\"26\""));
 }

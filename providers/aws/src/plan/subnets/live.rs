@@ -115,12 +115,18 @@ fn use_up_approval(
     name: &Arc<str>,
     live: &SeenLoadBalancer,
 ) {
-    let Some(approval) = view.input.approval.map(str::trim) else {
+    let approvals = view.input.approval.unwrap_or_default().split_whitespace();
+    let approvals: Vec<&str> = approvals
+        .filter(|one| is_digest(one))
+        .take(MOST_NOTED)
+        .collect();
+    if approvals.is_empty() {
         return;
-    };
+    }
+    let approval = &*approvals.join(" ");
     let noted = live.tags.get(tag::APPROVED).map_or("", |noted| noted);
     let chosen = live.subnets.iter().any(|held| chosen(held).is_some());
-    if !chosen || noted == approval || !is_digest(approval) {
+    if !chosen || noted == approval {
         return;
     }
     tags::write(
@@ -133,9 +139,12 @@ fn use_up_approval(
     );
 }
 
-/// Whether a text may be a digest, and the value of a tag.
+/// Approvals that the value of a tag has room for.
+const MOST_NOTED: usize = 7;
+
+/// Whether a text may be a digest.
 fn is_digest(text: &str) -> bool {
-    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The listed subnets; those where it stands already with the addresses that it has there.
