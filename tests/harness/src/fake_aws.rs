@@ -127,7 +127,7 @@ impl FakeAws {
     /// Has time pass by itself from now on, so many seconds in each one on the wall.
     pub fn run_at(&self, factor: u32) {
         let mut inner = self.lock();
-        inner.running = Some(Running::from(inner.now, factor));
+        inner.running = Some(Running::from(inner.now, wall(), factor));
     }
 
     /// Who took tokens out of the buckets so far, in order; without buckets nobody.
@@ -247,7 +247,7 @@ impl Inner {
                 state: &mut self.state,
                 asked: &request.parameters,
                 now: self.now,
-                wall: wall(),
+                wall: self.running.map_or_else(wall, |running| running.wall()),
                 settings: &self.settings,
                 place,
                 ids: &mut self.ids,

@@ -89,8 +89,8 @@ impl Stage {
         };
         let world = AwsWorld::on_fake(settings, plane, size.nodes).await?;
         let fake = Arc::clone(world.aws.as_fake().context("the fake")?);
-        fake.run_at(pace);
         let pace = Pace::new(pace, world.world.plane.directory())?;
+        fake.run_at(pace.factor());
         Ok(Self {
             size,
             tenant: Tenant::start(&world.aws, pace.factor())?,

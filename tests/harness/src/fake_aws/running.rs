@@ -9,19 +9,26 @@ use jiff::Timestamp;
 pub(super) struct Running {
     began: Instant,
     at: Timestamp,
+    wall: Timestamp,
     factor: u32,
 }
 
 impl Running {
-    pub(super) fn from(at: Timestamp, factor: u32) -> Self {
+    pub(super) fn from(at: Timestamp, wall: Timestamp, factor: u32) -> Self {
         Self {
             began: Instant::now(),
             at,
+            wall,
             factor,
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.at + self.began.elapsed() * self.factor
+    }
+
+    /// What the clock on the wall shows to whoever's time passes as fast.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.wall + self.began.elapsed() * self.factor
     }
 }
