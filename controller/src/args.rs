@@ -50,6 +50,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Rehearses what the controller would do, and writes nothing. Exit code 0: nothing to do, 2: changes, 1: an error
     Plan(PlanArgs),
+    /// Writes cluster and clouds down as facts, for `plan --offline`; reads only
+    Facts(FactsArgs),
     /// Runs the controller: watches Services and nodes, and keeps their load balancers true
     Run(Box<RunArgs>),
     /// Runs the data plane of the `local` provider
@@ -312,9 +314,24 @@ pub struct PlanArgs {
     /// Services to plan for: NAME or NAMESPACE/NAME [default: all of the namespace]
     #[arg(value_name = "SERVICE", conflicts_with_all = ["file", "all"])]
     pub services: Vec<String>,
-    /// File with Services as they are to be, `-` for standard input; repeatable. Other kinds in it are passed over
+    /// File with Services as they are to be, a directory with such files, or `-` for standard input; repeatable. Other kinds in it
+    /// are passed over
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with = "all")]
     pub file: Vec<PathBuf>,
+    /// Also the files in the directories of these directories
+    #[arg(short = 'R', long, requires = "file")]
+    pub recursive: bool,
+    /// Asks neither a cluster nor a cloud, but the files of --facts; needs no credentials and no network. Exit code 1 also where a
+    /// Service or a port of it would be rejected, or something would be refused
+    #[arg(
+        long,
+        requires = "facts",
+        conflicts_with_all = ["kubeconfig", "context", "controller", "config", "local_socket"]
+    )]
+    pub offline: bool,
+    /// File with the facts to plan with, as `evenkeel facts` writes it; repeatable, one for each provider
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub facts: Vec<PathBuf>,
     /// All Services of all namespaces, and what is left over in the clouds
     #[arg(
         long,
@@ -331,9 +348,22 @@ pub struct PlanArgs {
     pub look: LookArgs,
 }
 
+/// Options of `evenkeel facts`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FactsArgs {
+    /// File to write, `-` for standard output [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where to look.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
 /// How `evenkeel plan` shows what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
+    /// A page for people
+    Text,
     /// A document
     Json,
     /// The same in YAML

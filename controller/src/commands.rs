@@ -4,6 +4,7 @@ mod ask;
 mod cluster;
 mod completions;
 mod dataplane;
+mod facts;
 mod generate;
 mod output;
 mod plan;
@@ -26,6 +27,7 @@ use crate::{
 pub fn execute(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Plan(args) => return plan::execute(&args),
+        Command::Facts(args) => facts::execute(&args)?,
         Command::Status(args) => status::execute(&args)?,
         Command::Run(args) => run::execute(&args)?,
         Command::Dataplane(args) => dataplane::execute(&args)?,

@@ -9,8 +9,14 @@ use evenkeel_core::{
     engine::{AnyProvider, Engine},
     ids::{Cluster, ProviderName},
     nodes::NodeRules,
+    problem::Problems,
+    record::Recorded,
 };
-use evenkeel_local::{Local, LocalConfig, client::Client};
+use evenkeel_local::{
+    Local, LocalConfig,
+    client::Client,
+    record::{LocalCloud, World},
+};
 use futures::future::BoxFuture;
 use tracing::debug;
 
@@ -56,11 +62,7 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
             let local = LocalConfig::new(&config.local.socket, cluster.clone());
             installed.push(Installed {
                 measures: Some(data_plane(&local)),
-                probes_kube_proxy: true,
-                follows_endpoints: false,
-                name: name.clone(),
-                engine: Arc::new(Engine::new(Local::new(local))),
-                nodes: evenkeel_local::NODE_RULES,
+                ..installed_local(Arc::new(Engine::new(Local::new(local))))
             });
         }
     }
@@ -70,6 +72,33 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
         "a known provider was not installed"
     );
     installed
+}
+
+fn installed_local(engine: Arc<dyn AnyProvider>) -> Installed {
+    Installed {
+        measures: None,
+        probes_kube_proxy: true,
+        follows_endpoints: false,
+        name: evenkeel_local::NAME.into(),
+        engine,
+        nodes: evenkeel_local::NODE_RULES,
+    }
+}
+
+/// The `local` provider of a configuration. Makes no call.
+pub fn connect_local(config: &Config, cluster: &Cluster) -> Local {
+    Local::new(LocalConfig::new(&config.local.socket, cluster.clone()))
+}
+
+/// The same with a data plane that was written down in the place of one that runs. It makes no call ever.
+///
+/// # Errors
+/// What is wrong with the data plane as it was written down.
+pub fn recorded_local(cluster: &Cluster, cloud: &LocalCloud) -> Result<Installed, Problems> {
+    let world = World::new(cloud, &cluster.uid)?;
+    let local = Local::new(LocalConfig::new("", cluster.clone()));
+    let engine = Engine::new(Recorded::new(local, world));
+    Ok(installed_local(Arc::new(engine)))
 }
 
 /// What the data plane measures.

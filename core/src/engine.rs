@@ -154,6 +154,8 @@ pub struct Rehearsal {
     pub published: Published,
     /// The digest to approve, where steps give something up.
     pub approval: Option<String>,
+    /// Everything there would be in the end ([`Provider::objects`]).
+    pub objects: serde_json::Value,
 }
 
 /// A group found in the cloud.
@@ -662,6 +664,7 @@ impl<P: Provider> AnyProvider for Engine<P> {
             port_errors: report.port_errors,
             published: self.provider.published(&request.key, &rehearsed.seen),
             approval: asked.or_else(|| (!given_up.is_empty()).then(|| approval_digest(&given_up))),
+            objects: self.provider.objects(&rehearsed.seen),
             waves: rehearsed.waves,
             waits: rehearsed.waits,
             refusals: rehearsed.refusals,

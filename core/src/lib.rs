@@ -39,6 +39,7 @@ pub mod ports;
 pub mod problem;
 pub mod provider;
 pub mod published;
+pub mod record;
 #[cfg(test)]
 mod scripted;
 pub mod shared;

@@ -157,6 +157,12 @@ pub trait Provider: Send + Sync + 'static {
     /// What can be told to the world. Pure.
     fn published(&self, key: &GroupKey, seen: &Self::Observed) -> Published;
 
+    /// Everything the group has, whole, as a document for programs: the same words as in the provider's facts (see
+    /// [`crate::record`]). Null where the provider has no such words. Pure.
+    fn objects(&self, _seen: &Self::Observed) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Whether what was observed is stamped to stay when its Services are deleted. Pure.
     fn retained(&self, _seen: &Self::Observed) -> bool {
         false

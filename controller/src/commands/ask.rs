@@ -208,6 +208,7 @@ mod tests {
                 },
             }),
             config: Config::of_run(&run, None, &Surroundings::default()).expect("valid"),
+            file: None,
             assumed: Vec::new(),
             namespace: "default".into(),
         }

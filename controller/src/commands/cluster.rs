@@ -33,6 +33,8 @@ pub(super) struct Cluster {
     pub(super) found: Option<Found>,
     /// What its controller runs with.
     pub(super) config: Config,
+    /// Where that stands as text; None for defaults.
+    pub(super) file: Option<File>,
     /// What was taken for granted.
     pub(super) assumed: Vec<String>,
     /// The namespace that was asked for, else the context's.
@@ -82,7 +84,7 @@ pub(super) async fn connect(args: &LookArgs) -> Result<Cluster> {
     let mut assumed = Vec::new();
     let uid = identity(&client).await?;
     let found = find(&client, args.controller.as_deref(), &mut assumed).await?;
-    let config = configure(args, found.as_ref(), &mut assumed)?;
+    let (config, file) = configure(args, found.as_ref(), &mut assumed)?;
     if let Some(found) = &found {
         let theirs = &found.object.about.version;
         let mine = env!("CARGO_PKG_VERSION");
@@ -101,6 +103,7 @@ pub(super) async fn connect(args: &LookArgs) -> Result<Cluster> {
         client,
         found,
         config,
+        file,
         assumed,
     })
 }
@@ -182,7 +185,11 @@ async fn find(
 }
 
 /// The configuration: of a file, of the controller, or of defaults.
-fn configure(args: &LookArgs, found: Option<&Found>, assumed: &mut Vec<String>) -> Result<Config> {
+fn configure(
+    args: &LookArgs,
+    found: Option<&Found>,
+    assumed: &mut Vec<String>,
+) -> Result<(Config, Option<File>)> {
     let mut run = RunArgs::default();
     run.local.local_socket.clone_from(&args.local_socket);
     let published = found.filter(|found| !found.object.configuration.is_empty());
@@ -203,7 +210,7 @@ fn configure(args: &LookArgs, found: Option<&Found>, assumed: &mut Vec<String>) 
     };
     let config = Config::of_run(&run, file.as_ref(), &Surroundings::look())
         .map_err(|wrong| all_of(&wrong).context(format!("{place} cannot be used here")))?;
-    Ok(config)
+    Ok((config, file))
 }
 
 /// What a controller published, as a configuration file. Options that this program does not know are left out.
@@ -302,7 +309,7 @@ mod tests {
         ]);
         let mut assumed = Vec::new();
         let args = LookArgs::default();
-        let config = configure(&args, Some(&found), &mut assumed).expect("a configuration");
+        let (config, _) = configure(&args, Some(&found), &mut assumed).expect("a configuration");
         assert!(config.rules.default_provider.is_some());
         assert!(config.rules.classes.contains_key("example.com/lb"));
         assert_eq!(config.local.socket, PathBuf::from("/run/its.sock"));
@@ -321,7 +328,7 @@ mod tests {
             ..LookArgs::default()
         };
         let mut assumed = Vec::new();
-        let config = configure(&args, Some(&found), &mut assumed).expect("a configuration");
+        let (config, _) = configure(&args, Some(&found), &mut assumed).expect("a configuration");
         assert_eq!(config.local.socket, PathBuf::from("/run/mine.sock"));
         assert_eq!(assumed, [""; 0]);
     }
@@ -329,7 +336,8 @@ mod tests {
     #[test]
     fn without_a_controller_the_defaults_are_said() {
         let mut assumed = Vec::new();
-        let config = configure(&LookArgs::default(), None, &mut assumed).expect("a configuration");
+        let (config, _) =
+            configure(&LookArgs::default(), None, &mut assumed).expect("a configuration");
         assert!(config.rules.default_provider.is_none());
         assert!(assumed[0].contains("no default provider"), "{assumed:?}");
     }

@@ -1,7 +1,8 @@
-//! The generated pages of the book: annotations, command line, configuration, metrics. What the code knows is written from the code, and a
+//! The generated pages of the book (annotations, command line, configuration, metrics) and the schemas of documents. What the code knows is written from the code, and a
 //! check fails when the committed pages differ (Writes: files, unless it only checks).
 
 mod cli;
+mod schemas;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
@@ -25,6 +26,7 @@ pub(super) fn execute(args: &GenerateArgs) -> Result<()> {
         ("configuration.md", configuration()),
         ("metrics.md", metrics()),
     ];
+    let pages = pages.into_iter().chain(schemas::all());
     let mut stale = Vec::new();
     for (name, text) in pages {
         let path = args.directory.join(name);
@@ -46,7 +48,8 @@ pub(super) fn execute(args: &GenerateArgs) -> Result<()> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| {
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(path, text)).with_context(|| {
         format!(
             "{} cannot be written; run this in the root of the repository",
             path.display()

@@ -4,10 +4,13 @@
 //! and the rehearsal are those of a run. A file is shown to the API server first, as a dry run, so that it has the defaults
 //! and has passed the admission that it will meet.
 
+mod admission;
 mod defaults;
 mod manifest;
 mod merge;
+mod offline;
 mod rehearse;
+mod stand_ins;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use evenkeel_core::{
-    claim::owned_by,
+    claim::{ClaimRules, owned_by},
     ids::{GroupKey, ServiceKey, ServiceRef},
 };
 use k8s_openapi::api::core::v1::Service;
@@ -29,22 +32,32 @@ use super::{
 };
 use crate::{
     args::{PlanArgs, PlanFormat},
+    clock::Clock,
     providers::{self, Installed},
     sweep::sweep,
     view::{
-        plan::{Orphan, Plan, Skipped, Summary},
+        plan::{GroupPlan, Orphan, Plan, Skipped, Summary},
         status::API_VERSION,
     },
     watch::{item::Item, services::ServiceCache},
 };
 use manifest::Proposed;
-use rehearse::{Planner, node_sets, unreachable};
+use rehearse::{EndpointSource, Planner, node_sets};
+pub(super) use rehearse::{endpoints_of, unreachable};
+use stand_ins::StandIns;
 
 /// There is something to do.
 const CHANGES: u8 = 2;
 
+/// What is proposed cannot be had: told by a plan that checks a proposal, before there is anything to keep.
+const PROBLEMS: u8 = 1;
+
 pub(super) fn execute(args: &PlanArgs) -> Result<ExitCode> {
-    let plan = runtime(1)?.block_on(make(args))?;
+    let plan = if args.offline {
+        runtime(1)?.block_on(offline::make(args))?
+    } else {
+        runtime(1)?.block_on(make(args))?
+    };
     let errors: BTreeSet<_> = plan
         .groups
         .iter()
@@ -55,7 +68,7 @@ pub(super) fn execute(args: &PlanArgs) -> Result<ExitCode> {
         let text = match args.output {
             Some(PlanFormat::Json) => output::json(&plan)?,
             Some(PlanFormat::Yaml) => output::yaml(&plan)?,
-            None => plan.render(output::ink()),
+            Some(PlanFormat::Text) | None => plan.render(output::ink()),
         };
         output::print(&text)?;
     }
@@ -70,6 +83,8 @@ pub(super) fn execute(args: &PlanArgs) -> Result<ExitCode> {
     }
     Ok(if plan.summary.is_nothing() {
         ExitCode::SUCCESS
+    } else if args.offline && plan.summary.has_problems() {
+        ExitCode::from(PROBLEMS)
     } else {
         ExitCode::from(CHANGES)
     })
@@ -85,8 +100,12 @@ struct Asked {
     /// Groups that one of them leaves, with that Service.
     left: Vec<(GroupKey, ServiceRef)>,
     skipped: Vec<Skipped>,
-    /// Node ports that the API server has not given yet.
-    unknown: Vec<(u16, String)>,
+    /// Those that the API server would not take.
+    refused: Vec<GroupPlan>,
+    /// What the API server has not given yet.
+    stand_ins: StandIns,
+    /// How many objects of other kinds there are in the files.
+    passed_over: usize,
 }
 
 async fn make(args: &PlanArgs) -> Result<Plan> {
@@ -101,7 +120,10 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
     providers::aws::find_node(&mut cluster.config, &cluster.client).await;
     let installed = providers::install(&cluster.config, &identity);
     let mut services = ServiceCache::new(cluster.config.rules.clone());
-    let mut asked = Asked::default();
+    let mut asked = Asked {
+        stand_ins: StandIns::new(&cluster.config.aws.node_ports),
+        ..Asked::default()
+    };
     if args.file.is_empty() {
         from_cluster(args, &cluster, &mut services, &mut asked).await?;
     } else {
@@ -123,26 +145,42 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
         node_sets(&mut cluster, &installed).await?
     };
     let planner = Planner {
-        cluster: &cluster,
+        rules: &cluster.config.rules,
         identity: &identity,
         installed: &installed,
         nodes: &nodes,
+        endpoints: EndpointSource::Cluster(&cluster.client),
+        now: Clock::default().now(),
     };
+    plan.assumed.clone_from(&cluster.assumed);
+    finish(planner, &services, asked, plan).await
+}
+
+/// Plans for each group that is asked for.
+async fn finish(
+    planner: Planner<'_>,
+    services: &ServiceCache,
+    mut asked: Asked,
+    mut plan: Plan,
+) -> Result<Plan> {
     for key in &asked.groups {
         planner
-            .group(key, &services, &asked_of(&asked, key), &mut plan)
+            .group(key, services, &asked_of(&asked, key), &mut plan)
             .await;
     }
+    let unknown = asked.stand_ins.words();
     for group in &mut plan.groups {
-        group.hide(&asked.unknown);
+        group.hide(&unknown);
     }
+    plan.stand_ins = asked.stand_ins.all();
+    plan.passed_over = asked.passed_over;
+    plan.groups.append(&mut asked.refused);
     plan.skipped.append(&mut asked.skipped);
     plan.groups
         .sort_by(|a, b| (&a.services, &a.provider).cmp(&(&b.services, &b.provider)));
     plan.skipped.sort_by(|a, b| a.service.cmp(&b.service));
     plan.skipped.dedup();
     plan.summary = Summary::of(&plan.groups);
-    plan.assumed = cluster.assumed;
     Ok(plan)
 }
 
@@ -181,6 +219,17 @@ async fn from_cluster(
         there.extend(list(cluster, namespace.as_deref()).await?);
     }
     fill(services, there.values());
+    choose(keys, &there, services, &cluster.config.rules, asked)
+}
+
+/// Those of the Services that are there for which plans are wanted: all without names.
+fn choose(
+    keys: BTreeSet<ServiceKey>,
+    there: &BTreeMap<ServiceKey, Item<Service>>,
+    services: &ServiceCache,
+    rules: &ClaimRules,
+    asked: &mut Asked,
+) -> Result<()> {
     if keys.is_empty() {
         asked.groups = services.groups().cloned().collect();
         return Ok(());
@@ -193,7 +242,7 @@ async fn from_cluster(
             }
             (Some(item), None) => {
                 let why = match &item.body {
-                    Ok(service) => why_not(service, &cluster.config.rules),
+                    Ok(service) => why_not(service, rules),
                     Err(why) => Some(format!("it cannot be read: {why}")),
                 };
                 asked.skipped.push(skipped(&key, why));
@@ -215,6 +264,7 @@ async fn from_files(
 ) -> Result<()> {
     let manifests = manifest::read(
         &args.file,
+        args.recursive,
         args.look.namespace.as_deref(),
         &cluster.namespace,
     )?;
@@ -224,12 +274,8 @@ async fn from_files(
             manifests.places
         );
     }
-    if manifests.others > 0 {
-        cluster.assumed.push(format!(
-            "objects of other kinds, {} in {}, are there already or follow",
-            manifests.others, manifests.places
-        ));
-    }
+    asked.passed_over = manifests.others;
+    cluster.assumed.extend(manifests.passed_over());
     let namespaces: BTreeSet<_> = manifests
         .services
         .keys()
@@ -241,39 +287,49 @@ async fn from_files(
     }
     fill(services, there.values());
     for (key, object) in manifests.services {
-        let before = services.group(&key).cloned();
         let Proposed {
             service,
-            unknown,
+            later,
             assumed,
-        } = manifest::propose(&cluster.client, &key, object).await?;
+        } = manifest::propose(&cluster.client, &key, object, &mut asked.stand_ins).await?;
         cluster.assumed.extend(assumed);
-        asked.unknown.extend(unknown);
-        let owners = owned_by(&service);
-        let reference = crate::watch::services::reference(&service);
-        let item = serde_json::to_value(&service)
-            .and_then(serde_json::from_value::<Item<Service>>)
-            .context("the Service that the API server answered cannot be read")?;
-        services.known(item);
-        let after = services.group(&key).cloned();
-        if let Some(before) =
-            before.filter(|before| Some(before) != after.as_ref() && !owners.is_empty())
-        {
-            asked.left.push((before.clone(), reference));
-            asked.groups.insert(before);
-        }
-        match after {
-            Some(after) => {
-                asked.groups.insert(after);
-                asked.targets.insert(key);
-            }
-            None => asked
-                .skipped
-                .push(skipped(&key, why_not(&service, &cluster.config.rules))),
-        }
+        asked.stand_ins.will_be_given(&key, later);
+        proposed(services, asked, &cluster.config.rules, key, &service)?;
     }
     cluster.assumed.sort();
     cluster.assumed.dedup();
+    Ok(())
+}
+
+/// Puts a Service as it is to be in its place, and asks for the plans of the group that it is in and of the one that it leaves.
+fn proposed(
+    services: &mut ServiceCache,
+    asked: &mut Asked,
+    rules: &ClaimRules,
+    key: ServiceKey,
+    service: &Service,
+) -> Result<()> {
+    let before = services.group(&key).cloned();
+    let owners = owned_by(service);
+    let reference = crate::watch::services::reference(service);
+    let item = serde_json::to_value(service)
+        .and_then(serde_json::from_value::<Item<Service>>)
+        .context("the Service as the API server would have it cannot be read")?;
+    services.known(item);
+    let after = services.group(&key).cloned();
+    if let Some(before) =
+        before.filter(|before| Some(before) != after.as_ref() && !owners.is_empty())
+    {
+        asked.left.push((before.clone(), reference));
+        asked.groups.insert(before);
+    }
+    match after {
+        Some(after) => {
+            asked.groups.insert(after);
+            asked.targets.insert(key);
+        }
+        None => asked.skipped.push(skipped(&key, why_not(service, rules))),
+    }
     Ok(())
 }
 

@@ -5,8 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 use evenkeel_aws::{
     Aws, Context,
     client::{self, Client},
+    record::{self, AwsCloud},
 };
-use evenkeel_core::{engine::Engine, ids::Cluster};
+use evenkeel_core::{
+    engine::{AnyProvider, Engine},
+    ids::Cluster,
+    problem::Problems,
+};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
 use tracing::{debug, warn};
@@ -22,28 +27,21 @@ const NODES_LOOKED_AT: u32 = 100;
 
 /// The provider, with a memory. Makes no call.
 pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
+    installed(Arc::new(Engine::new(connect(config, cluster))))
+}
+
+/// The provider of a configuration. Makes no call.
+pub fn connect(all: &Config, cluster: &Cluster) -> Aws {
     let Config {
-        aws: config,
-        cloud,
-        resync,
-        ..
-    } = config;
+        aws: config, cloud, ..
+    } = all;
     // What all of AWS's tools go by.
     let bundle = || std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty());
     let authorities = cloud
         .ca_file
         .clone()
         .or_else(|| bundle().map(PathBuf::from));
-    let context = Context {
-        tags: config.tags.clone(),
-        ssl_policy: config.ssl_policy.as_str().into(),
-        node_ports: config.node_ports.clone(),
-        quotas: config.quotas,
-        sweep: resync
-            .saturating_mul(LOOKS_PER_SWEEP)
-            .min(evenkeel_aws::SWEEP),
-        ..Context::new(cluster.clone())
-    };
+    let context = context(all, cluster);
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);
     let client = Client::new(client::Config {
         region: text(&config.region),
@@ -59,13 +57,46 @@ pub(super) fn install(config: &Config, cluster: &Cluster) -> Installed {
         authorities: authorities.map(Into::into),
         ..client::Config::default()
     });
+    Aws::new(context, client)
+}
+
+/// The provider with a region that was written down in the place of AWS. It makes no call ever.
+///
+/// # Errors
+/// What is wrong with the region as it was written down.
+pub fn recorded(
+    config: &Config,
+    cluster: &Cluster,
+    cloud: &AwsCloud,
+) -> Result<Installed, Problems> {
+    let recorded = record::recorded(context(config, cluster), cloud)?;
+    Ok(installed(Arc::new(Engine::new(recorded))))
+}
+
+fn installed(engine: Arc<dyn AnyProvider>) -> Installed {
     Installed {
         name: evenkeel_aws::NAME.into(),
-        engine: Arc::new(Engine::new(Aws::new(context, client))),
+        engine,
         nodes: evenkeel_aws::NODE_RULES,
         probes_kube_proxy: true,
         follows_endpoints: true,
         measures: None,
+    }
+}
+
+/// What decisions rest on, as the options say.
+fn context(all: &Config, cluster: &Cluster) -> Context {
+    let config = &all.aws;
+    Context {
+        tags: config.tags.clone(),
+        ssl_policy: config.ssl_policy.as_str().into(),
+        node_ports: config.node_ports.clone(),
+        quotas: config.quotas,
+        sweep: all
+            .resync
+            .saturating_mul(LOOKS_PER_SWEEP)
+            .min(evenkeel_aws::SWEEP),
+        ..Context::new(cluster.clone())
     }
 }
 

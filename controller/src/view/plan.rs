@@ -5,7 +5,9 @@ use evenkeel_core::{
     plan::{Action, Change, Disturbance},
     published::Ingress,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::standing::Fault;
 
@@ -14,7 +16,7 @@ mod page;
 mod tests;
 
 /// All that `evenkeel plan` found out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// [`super::status::API_VERSION`].
@@ -29,14 +31,31 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Load balancers of this cluster whose Services are gone; they are left alone.
     pub orphans: Vec<Orphan>,
+    /// Values that the API server gives when the Services are made, with what stands in for them until then.
+    #[serde(default)]
+    pub stand_ins: Vec<StandIn>,
+    /// Objects of other kinds in the files, which were passed over.
+    #[serde(default)]
+    pub passed_over: usize,
     /// What was taken for granted, in sentences.
     pub assumed: Vec<String>,
     /// The sums.
     pub summary: Summary,
 }
 
+/// A value that stands in for one which the API server gives later. Wherever it stands in a plan, the real one will stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StandIn {
+    /// `namespace/name`.
+    pub service: String,
+    /// The field: `spec.ports[0].nodePort`.
+    pub field: String,
+    /// What stands in for it.
+    pub value: String,
+}
+
 /// What would be done for the Services that share one load balancer, nearly always one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupPlan {
     /// `namespace/name` of those it serves or releases.
@@ -67,12 +86,23 @@ pub struct GroupPlan {
     pub ports: Vec<String>,
     /// The digest of the steps that give something up, where there are some: asked for, or given.
     pub approval: Option<String>,
+    /// Everything that there would be in the end, whole, in the words of the provider's facts.
+    #[serde(default)]
+    #[schemars(schema_with = "objects")]
+    pub objects: Value,
     /// Why there is no plan.
     pub error: Option<String>,
 }
 
+/// The objects of each provider; null where there is no plan.
+fn objects(generator: &mut SchemaGenerator) -> Schema {
+    let aws = generator.subschema_for::<evenkeel_aws::record::GroupObjects>();
+    let local = generator.subschema_for::<evenkeel_local::record::GroupObjects>();
+    json_schema!({ "anyOf": [aws, local, {"type": "null"}] })
+}
+
 /// One write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// `create`, `change`, `replace` or `destroy`.
@@ -92,7 +122,7 @@ pub struct Step {
 }
 
 /// A field that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// In the words of the cloud.
     pub field: String,
@@ -103,7 +133,7 @@ pub struct Difference {
 }
 
 /// A Service without a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// `namespace/name`.
     pub service: String,
@@ -112,7 +142,7 @@ pub struct Skipped {
 }
 
 /// A load balancer without a Service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Orphan {
     /// The provider.
     pub provider: String,
@@ -123,7 +153,7 @@ pub struct Orphan {
 }
 
 /// The sums of a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Objects that are made.
     pub create: usize,
@@ -165,6 +195,11 @@ impl Summary {
                 .sum(),
             failed: groups.iter().filter(|group| group.error.is_some()).count(),
         }
+    }
+
+    /// Whether somebody would have to change something.
+    pub fn has_problems(&self) -> bool {
+        self.refused + self.rejected > 0
     }
 
     /// Whether there is nothing to do, and nothing that somebody would have to do.
@@ -240,6 +275,7 @@ impl GroupPlan {
             .map(|port| port.port.to_string())
             .collect();
         self.approval.clone_from(&rehearsal.approval);
+        self.objects = rehearsal.objects.clone();
     }
 
     /// Puts words in place of values that the API server has not given yet, wherever they stand as a number of their own.

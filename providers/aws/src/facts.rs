@@ -332,7 +332,7 @@ impl FactsDesk {
         Ok(())
     }
 
-    async fn read_routes(&self, client: &Client, vpc: &str) -> Result<(), CloudError> {
+    pub(crate) async fn read_routes(&self, client: &Client, vpc: &str) -> Result<(), CloudError> {
         let tables = client.route_tables(vpc).await?;
         let main = tables
             .iter()

@@ -28,7 +28,7 @@ use crate::{
 
 use look::Look;
 pub(crate) use look::{SharedGroups, node_group, security_group};
-use used::Region;
+pub(crate) use used::Region;
 
 /// How many looks there are to one that reads all tags anew: only people change them behind our back.
 const LOOKS_PER_TAGS: u32 = 6;

@@ -25,6 +25,7 @@ pub mod observe;
 pub mod plan;
 pub mod predict;
 pub mod quotas;
+pub mod record;
 pub mod snapshot;
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
@@ -52,6 +53,7 @@ use crate::{
     index::Index,
     model::{Desired, Effect, Observed, Pairs, Step, TargetType},
     quotas::Quotas,
+    record::GroupObjects,
 };
 
 /// The provider's name, as in class names and finalizers.
@@ -167,6 +169,10 @@ impl Provider for Aws {
 
     fn published(&self, key: &GroupKey, seen: &Observed) -> Published {
         seen.published(key)
+    }
+
+    fn objects(&self, seen: &Observed) -> serde_json::Value {
+        serde_json::to_value(GroupObjects::of(seen)).unwrap_or_default()
     }
 
     fn retained(&self, seen: &Observed) -> bool {

@@ -14,8 +14,8 @@ use crate::{
     facts::Need,
     index::security_group,
     model::{
-        CloudId, Desired, ListenerProtocol, Marks, Observed, Pairs, Phase, Security, SeenListener,
-        SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
+        CloudId, Desired, Listener, ListenerProtocol, Marks, Observed, Pairs, Phase, Security,
+        SeenListener, SeenLoadBalancer, SeenSecurityGroup, SeenTargetGroup,
     },
     names::{self, tag},
 };
@@ -274,15 +274,8 @@ impl Group<'_> {
                 .iter()
                 .find(|listener| listener.port == port)
         });
-        let wanted_further = wanted
-            .and_then(|wanted| wanted.tls.as_ref())
-            .is_some_and(|tls| !tls.further.is_empty());
-        let tagged_further = seen
-            .tags
-            .get(tag::CERTIFICATES)
-            .is_some_and(|count| !matches!(&**count, "" | "0"));
         if let Some(tls) = &mut seen.tls
-            && (wanted_further || tagged_further)
+            && has_further_certificates(&seen.tags, wanted)
         {
             let default = Arc::clone(&tls.certificate);
             let mut further = client
@@ -347,8 +340,16 @@ impl Group<'_> {
     }
 }
 
+/// Whether a listener has more certificates than one, as its tag says, or shall have.
+pub(crate) fn has_further_certificates(tags: &Pairs, wanted: Option<&Listener>) -> bool {
+    let wanted = wanted.and_then(|wanted| wanted.tls.as_ref());
+    let tagged = tags.get(tag::CERTIFICATES);
+    wanted.is_some_and(|tls| !tls.further.is_empty())
+        || tagged.is_some_and(|count| !matches!(&**count, "" | "0"))
+}
+
 /// Whether a tag says that attributes were set.
-fn has_attributes(tags: &Pairs) -> bool {
+pub(crate) fn has_attributes(tags: &Pairs) -> bool {
     !names::listed_attributes(tags).is_empty()
 }
 

@@ -9,7 +9,11 @@ use evenkeel_core::{
 };
 use futures::future::try_join;
 
-use crate::{Aws, facts::Need, model::Observed};
+use crate::{
+    Aws,
+    facts::Need,
+    model::{Facts, Observed},
+};
 
 /// Reads what every group of the cluster has.
 ///
@@ -31,23 +35,29 @@ pub async fn snapshot(aws: &Aws) -> Result<Snapshot<Observed>, CloudError> {
     // Beside each other: a start waits for both.
     let ((), groups) = try_join(facts, aws.index.all(aws)).await?;
     let facts = aws.facts.known();
-    let part = |(identity, mut observed): (Arc<str>, Observed)| {
-        observed.listeners.clear();
-        observed.facts = Arc::clone(&facts);
-        let part = SnapshotPart {
-            service: service(&observed),
-            objects: observed.len(),
-            observed,
-        };
-        (identity.to_string(), part)
-    };
+    let groups = groups.into_iter();
     Ok(Snapshot {
-        groups: groups.into_iter().map(part).collect(),
+        groups: groups.map(|group| part(group, &facts)).collect(),
     })
 }
 
+/// One group of a bulk look.
+pub(crate) fn part(
+    (identity, mut observed): (Arc<str>, Observed),
+    facts: &Arc<Facts>,
+) -> (String, SnapshotPart<Observed>) {
+    observed.listeners.clear();
+    observed.facts = Arc::clone(facts);
+    let part = SnapshotPart {
+        service: service(&observed),
+        objects: observed.len(),
+        observed,
+    };
+    (identity.to_string(), part)
+}
+
 /// The Service, or the shared group, as the marks tell it.
-fn service(observed: &Observed) -> String {
+pub(crate) fn service(observed: &Observed) -> String {
     let load_balancers = observed.load_balancers.values().map(|one| &one.marks);
     let target_groups = observed.target_groups.values().map(|one| &one.marks);
     let security_groups = observed.security_groups.values().map(|one| &one.marks);

@@ -23,12 +23,13 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who an object belongs to, set at creation. The data plane stores the marks and never interprets them,
 /// except that an object can only be changed or deleted by a request that carries the same cluster, and that
 /// listeners of the same member share a limit of connections.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Marks {
     /// UID of the cluster's `kube-system` namespace.
@@ -81,7 +82,9 @@ pub struct Put<Spec> {
 }
 
 /// Address family of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Family {
     /// IPv4.
     #[serde(rename = "IPv4")]
@@ -117,7 +120,7 @@ pub type Lease = Object<LeaseSpec, LeaseStatus>;
 
 /// What a lease asks. The address it got never changes: once created, `address` may only become the address
 /// that is held (so that a user can pin it) or None.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseSpec {
     /// The family of the address.
@@ -148,7 +151,9 @@ impl LeaseSpec {
 }
 
 /// A port with its protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// The protocol.
@@ -164,7 +169,7 @@ impl fmt::Display for Port {
 }
 
 /// What a lease got.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseStatus {
     /// The address.
     pub address: IpAddr,
@@ -177,7 +182,7 @@ pub struct LeaseStatus {
 pub type BackendSet = Object<BackendSetSpec, BackendSetStatus>;
 
 /// What a backend set asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendSetSpec {
     /// Where connections go, in any order (at most 10,000); a target is named by its address and port, and
@@ -196,7 +201,9 @@ pub struct BackendSetSpec {
 }
 
 /// One target: a node's address and a NodePort.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// The node's name, for people and for metrics.
@@ -209,7 +216,9 @@ pub struct Target {
 
 /// How targets are probed. Probes with the same address, port and settings are made once and shared by
 /// every backend set that asks for them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// What is done and what counts as an answer.
@@ -228,7 +237,9 @@ pub struct HealthCheck {
 }
 
 /// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum HealthCheckKind {
     /// A TCP connection opens.
@@ -279,7 +290,9 @@ pub enum Health {
 pub type Listener = Object<ListenerSpec, ListenerStatus>;
 
 /// Transport protocol of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Protocol {
     /// TCP.
     #[serde(rename = "TCP")]
@@ -309,7 +322,7 @@ impl fmt::Display for Protocol {
 /// What a listener asks. `lease`, `port` and `protocol` are immutable; the rest changes in place without
 /// touching an open connection, and holds for connections opened afterwards. For UDP, `source_ranges`, `proxy_protocol` and
 /// `idle_timeout_seconds` hold for every datagram from then on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSpec {
     /// Name of the lease whose address is listened on.
@@ -323,6 +336,7 @@ pub struct ListenerSpec {
     /// Who may connect (at most 10,000 prefixes). None means everyone, an empty list means nobody. Prefixes of
     /// another family than the address never match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub source_ranges: Option<Vec<IpNet>>,
     /// Send a PROXY protocol v2 header to the target: at the start of a connection, in front of every datagram.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -362,7 +376,7 @@ pub struct ListenerStatus {
 }
 
 /// Phase of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "phase", rename_all = "lowercase")]
 pub enum ListenerPhase {
     /// Accepting connections, or datagrams.

@@ -23,6 +23,7 @@ pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod predict;
+pub mod record;
 pub mod snapshot;
 mod waiting;
 
@@ -136,6 +137,10 @@ impl Provider for Local {
 
     fn published(&self, key: &GroupKey, seen: &Observed) -> Published {
         seen.published(key)
+    }
+
+    fn objects(&self, seen: &Observed) -> serde_json::Value {
+        serde_json::to_value(record::GroupObjects::of(seen)).unwrap_or_default()
     }
 
     fn retained(&self, seen: &Observed) -> bool {

@@ -43,7 +43,7 @@ pub async fn snapshot(
 }
 
 /// The Service, or the shared group, as the marks tell it.
-fn service(observed: &Observed) -> String {
+pub(crate) fn service(observed: &Observed) -> String {
     let leases = observed.leases.values().map(|lease| &lease.marks);
     let sets = observed.backend_sets.values().map(|set| &set.marks);
     let listeners = observed.listeners.values().map(|listener| &listener.marks);

@@ -65,6 +65,10 @@ what only a real write gives (node ports, addresses) is shown as *known after ap
 | 2 | something to do: steps, refusals, a rejected Service or port |
 | 1 | an error: there is no plan, or not of everything |
 
+**Without a cluster**: `plan --offline --facts FILE` asks neither a cluster nor a cloud, but files of facts, which `evenkeel facts` writes: for pull
+requests, see [Plans in pull requests](pull-requests.md). Then the exit code is 1 also where a Service or a port of it would be rejected, or something would
+be refused.
+
 What the controller knows of nodes beyond the list of Nodes (nodes that are held because many vanished at once; whether kube-proxy's health answers) it
 is asked as by `status`; where it cannot be, a line says so. The provider has to be asked what is there. For `local` that is the data plane's socket: run `plan` on its machine.
 
@@ -83,13 +87,16 @@ given another meaning. `status --watch -o json` prints one document per change.
 | `services[]`, where there is something | `paused`, `withheld`, `problems`, `refusals`, `portErrors`, `failures`, `warnings` (each with `reason`, `at`, `message`, and `approval` where a digest has to be approved), `waits` |
 | `assumed` | sentences |
 
-`kind: Plan`
+`kind: Plan`, with the schema [plan-v1.json](schemas/plan-v1.json)
 
 | field | meaning |
 | --- | --- |
 | `controller` | namespace/name of the ConfigMap whose configuration was used, or null |
 | `groups[]` | one per load balancer: `services`, `releases`, `group`, `provider`, `paused`, `problems`, `portErrors`, `warnings`, `waits`, `refusals`, `addresses`, `ports`, `approval` (digest), `error` |
 | `groups[].waves[][]` | steps: `action` (`create`, `change`, `replace`, `destroy`), `kind`, `id`, `detail`, `disturbance` (`none`, `drains`, `interrupts`), `reasons[]` (`field`, `from`, `to`), `givesUp`. The steps of one wave are independent of each other |
+| `groups[].objects` | everything that there would be in the end, whole, in the words of the [facts](pull-requests.md#the-file-of-facts) |
+| `standIns[]` | `service`, `field`, `value`: what stands in for a value that the API server gives later |
+| `passedOver` | how many objects of other kinds the files have |
 | `skipped[]` | `service`, `why`: none of evenkeel's business |
 | `orphans[]` | with `--all`: `provider`, `service`, `objects`: load balancers whose Services are gone; they are left alone |
 | `summary` | `create`, `change`, `replace`, `destroy`, `disturbing`, `refused`, `rejected`, `failed` |

@@ -1,24 +1,22 @@
 //! What the API server gives a Service, and what it has not given yet (Decides).
-//!
-//! Numbers that stand in for later ones are real numbers, because all that decides needs some; they are shown as words.
 
-use evenkeel_core::ids::{ServiceKey, ServiceUid};
+use evenkeel_core::ids::ServiceKey;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
-/// The words in place of a node port.
-const LATER: &str = "(known after apply)";
-
-/// Stand-ins for node ports begin here: above the range of real ones.
-const STAND_INS: u16 = 61_000;
+use super::stand_ins::StandIns;
 
 /// The node ports of a dry run that neither the file names nor the Service had: the real ones will be others.
 pub(super) fn not_given(
     live: Option<&Service>,
     file: &Value,
     answered: &Service,
-) -> Vec<(u16, String)> {
-    let mut known: Vec<i32> = live.into_iter().flat_map(node_ports).collect();
+) -> Vec<(String, u16)> {
+    let mut known: Vec<i32> = live
+        .into_iter()
+        .flat_map(node_ports)
+        .map(|(_, port)| port)
+        .collect();
     let named = file.pointer("/spec/ports").and_then(Value::as_array);
     for port in named.into_iter().flatten() {
         known.extend(
@@ -32,59 +30,54 @@ pub(super) fn not_given(
         .and_then(Value::as_i64);
     known.extend(named.and_then(|port| i32::try_from(port).ok()));
     node_ports(answered)
-        .filter(|port| !known.contains(port))
-        .filter_map(|port| u16::try_from(port).ok())
-        .map(|port| (port, LATER.to_owned()))
+        .filter(|(_, port)| !known.contains(port))
+        .filter_map(|(field, port)| Some((field, u16::try_from(port).ok()?)))
         .collect()
 }
 
-fn node_ports(service: &Service) -> impl Iterator<Item = i32> {
+/// The node ports of a Service, each with its field.
+fn node_ports(service: &Service) -> impl Iterator<Item = (String, i32)> {
     let spec = service.spec.iter();
     spec.flat_map(|spec| {
-        let ports = spec
-            .ports
-            .iter()
-            .flatten()
-            .filter_map(|port| port.node_port);
-        ports.chain(spec.health_check_node_port)
+        let ports = spec.ports.iter().flatten().enumerate();
+        let ports =
+            ports.filter_map(|(index, port)| Some((node_port_field(index), port.node_port?)));
+        let check = spec.health_check_node_port;
+        ports.chain(check.map(|port| (HEALTH_CHECK.to_owned(), port)))
     })
-    .filter(|port| *port > 0)
+    .filter(|(_, port)| *port > 0)
 }
 
-/// A Service with stand-ins for what the API server would give it, and those that are shown as words.
-pub(super) fn fill(mut service: Service) -> (Service, Vec<(u16, String)>) {
-    let mut later = Vec::new();
-    let mut next = STAND_INS;
-    let mut stand_in = || {
-        let port = next;
-        next += 1;
-        later.push((port, LATER.to_owned()));
-        i32::from(port)
-    };
-    let meta = &mut service.metadata;
-    if meta.uid.is_none() {
-        let key = ServiceKey::new(
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        );
-        meta.uid =
-            Some(ServiceUid::new(format!("known-after-apply/{key}").replace('/', "-")).to_string());
+const HEALTH_CHECK: &str = "spec.healthCheckNodePort";
+
+fn node_port_field(index: usize) -> String {
+    format!("spec.ports[{index}].nodePort")
+}
+
+/// A Service with stand-ins for what the API server would give it: UID and node ports.
+pub(super) fn fill(key: &ServiceKey, mut service: Service, stand_ins: &mut StandIns) -> Service {
+    stand_ins.avoid(&service);
+    if service.metadata.uid.is_none() {
+        service.metadata.uid = Some(stand_ins.uid(key));
     }
     if let Some(spec) = &mut service.spec {
         let allocated = spec.allocate_load_balancer_node_ports.unwrap_or(true);
         let balanced = spec.type_.as_deref() == Some("LoadBalancer");
         if allocated && balanced {
-            let ports = spec.ports.iter_mut().flatten();
-            for port in ports.filter(|port| port.node_port.is_none_or(|port| port == 0)) {
-                port.node_port = Some(stand_in());
+            for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
+                if port.node_port.is_none_or(|port| port == 0) {
+                    let given = stand_ins.node_port(key, node_port_field(index));
+                    port.node_port = Some(given.into());
+                }
             }
         }
         let local = spec.external_traffic_policy.as_deref() == Some("Local");
         if local && balanced && spec.health_check_node_port.is_none_or(|port| port == 0) {
-            spec.health_check_node_port = Some(stand_in());
+            let given = stand_ins.node_port(key, HEALTH_CHECK.to_owned());
+            spec.health_check_node_port = Some(given.into());
         }
     }
-    (service, later)
+    service
 }
 
 #[cfg(test)]
@@ -111,7 +104,7 @@ mod tests {
         let ports = |live: Option<&Service>| -> Vec<u16> {
             not_given(live, &file, &answered)
                 .into_iter()
-                .map(|(port, _)| port)
+                .map(|(_, port)| port)
                 .collect()
         };
         assert_eq!(
@@ -125,14 +118,30 @@ mod tests {
 
     #[test]
     fn what_the_api_server_would_give_is_filled_in() {
-        let (filled, later) = fill(service(json!({
-            "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}, {"port": 443, "nodePort": 30443}],
-        })));
+        let key = ServiceKey::new("shop", "a");
+        let mut stand_ins = StandIns::default();
+        let filled = service(json!({
+            "type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "ports": [{"port": 80}, {"port": 443, "nodePort": 32765}],
+        }));
+        let filled = fill(&key, filled, &mut stand_ins);
         let ports: Vec<_> = node_ports(&filled).collect();
-        assert_eq!(ports, [61000, 30443, 61001]);
-        assert_eq!(later.len(), 2);
-        assert!(filled.metadata.uid.is_some());
+        assert_eq!(
+            ports,
+            [
+                ("spec.ports[0].nodePort".to_owned(), 32766),
+                ("spec.ports[1].nodePort".to_owned(), 32765),
+                ("spec.healthCheckNodePort".to_owned(), 32764),
+            ],
+            "none that is taken"
+        );
+        assert_eq!(stand_ins.words().len(), 2);
+        let uid = filled.metadata.uid.as_deref();
+        assert_eq!(uid, Some("known-after-apply-shop-a"));
+        assert_eq!(stand_ins.all().len(), 3);
         let without = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]});
-        assert_eq!(fill(service(without)).1, []);
+        let mut stand_ins = StandIns::default();
+        fill(&key, service(without), &mut stand_ins);
+        assert_eq!(stand_ins.words(), []);
     }
 }

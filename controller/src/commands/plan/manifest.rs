@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{
     super::cluster::{answer, failed},
     defaults, merge,
+    stand_ins::StandIns,
 };
 
 /// Who would be written as the manager of the fields, were this no dry run.
@@ -34,13 +35,30 @@ pub(super) struct Manifests {
 /// A Service as it is to be.
 pub(super) struct Proposed {
     pub(super) service: Service,
-    /// Values that the API server will give, with the words to show in their place.
-    pub(super) unknown: Vec<(u16, String)>,
+    /// Node ports that the API server will give others for, with their fields.
+    pub(super) later: Vec<(String, u16)>,
     pub(super) assumed: Option<String>,
 }
 
-/// Reads files; `-` is standard input.
-pub(super) fn read(paths: &[PathBuf], named: Option<&str>, default: &str) -> Result<Manifests> {
+impl Manifests {
+    /// What is to be said of objects of other kinds.
+    pub(super) fn passed_over(&self) -> Option<String> {
+        (self.others > 0).then(|| {
+            format!(
+                "objects of other kinds, {} in {}, are there already or follow",
+                self.others, self.places
+            )
+        })
+    }
+}
+
+/// Reads files and directories of files; `-` is standard input.
+pub(super) fn read(
+    paths: &[PathBuf],
+    recursive: bool,
+    named: Option<&str>,
+    default: &str,
+) -> Result<Manifests> {
     let mut manifests = Manifests {
         services: BTreeMap::new(),
         others: 0,
@@ -51,6 +69,13 @@ pub(super) fn read(paths: &[PathBuf], named: Option<&str>, default: &str) -> Res
             .join(", "),
     };
     for path in paths {
+        if path.is_dir() {
+            for file in files(path, recursive)? {
+                let found = Found::InDirectory(&file);
+                parse(found, &read_file(&file)?, (named, default), &mut manifests)?;
+            }
+            continue;
+        }
         let text = if path.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin()
@@ -58,16 +83,67 @@ pub(super) fn read(paths: &[PathBuf], named: Option<&str>, default: &str) -> Res
                 .context("standard input cannot be read; write a manifest to it")?;
             text
         } else {
-            std::fs::read_to_string(path).with_context(|| {
-                format!(
-                    "-f: {} cannot be read; name a file with a Service, or - for standard input",
-                    path.display()
-                )
-            })?
+            read_file(path)?
         };
-        parse(&place(path), &text, named, default, &mut manifests)?;
+        parse(Found::Named(path), &text, (named, default), &mut manifests)?;
     }
     Ok(manifests)
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| {
+        format!(
+            "-f: {} cannot be read; name a file with a Service, a directory of such files, or - for standard input",
+            path.display()
+        )
+    })
+}
+
+/// The files of a directory that may hold manifests, in the order of their names.
+fn files(directory: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
+    let listed = std::fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let listed = listed.with_context(|| {
+        format!(
+            "-f: {} cannot be listed; name files in it",
+            directory.display()
+        )
+    })?;
+    let mut paths: Vec<PathBuf> = listed.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            // A link back to a directory above has no end.
+            if recursive && !path.is_symlink() {
+                files.extend(self::files(&path, recursive)?);
+            }
+        } else if path
+            .extension()
+            .is_some_and(|kind| MANIFESTS.iter().any(|known| kind == *known))
+        {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// How files of a directory end that hold manifests, as for kubectl.
+const MANIFESTS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// How a file was found.
+#[derive(Clone, Copy, Debug)]
+enum Found<'a> {
+    /// Somebody named it: it is to hold manifests.
+    Named(&'a Path),
+    /// It is in a directory that somebody named: it may be something else.
+    InDirectory(&'a Path),
+}
+
+impl Found<'_> {
+    fn place(self) -> String {
+        let (Self::Named(path) | Self::InDirectory(path)) = self;
+        place(path)
+    }
 }
 
 fn place(path: &Path) -> String {
@@ -78,14 +154,14 @@ fn place(path: &Path) -> String {
     }
 }
 
-/// Reads the documents of one file.
+/// Reads the documents of one file. Services without a namespace are in the named one, else in the default one.
 fn parse(
-    place: &str,
+    found: Found<'_>,
     text: &str,
-    named: Option<&str>,
-    default: &str,
+    (named, default): (Option<&str>, &str),
     manifests: &mut Manifests,
 ) -> Result<()> {
+    let place = &*found.place();
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
         let why = error.to_string();
         anyhow!(
@@ -128,6 +204,7 @@ fn parse(
                     "-f: {place} names the Service {key} a second time; keep one of them"
                 );
             }
+            "" if matches!(found, Found::InDirectory(_)) => manifests.others += 1,
             "" => bail!("-f: an object in {place} has no kind; is this a manifest?"),
             _ => manifests.others += 1,
         }
@@ -155,9 +232,20 @@ fn key(place: &str, object: &mut Value, named: Option<&str>, default: &str) -> R
     Ok(ServiceKey::new(namespace, name))
 }
 
+/// An object as the Service that it is to be.
+pub(super) fn read_service(key: &ServiceKey, object: Value) -> Result<Service> {
+    serde_json::from_value(object)
+        .map_err(|error| anyhow!("-f: the Service {key} cannot be read: {error}; correct it"))
+}
+
 /// A Service of a file as it would be in the cluster: with what is there already, the API server's defaults, and its
 /// admission passed.
-pub(super) async fn propose(client: &Client, key: &ServiceKey, file: Value) -> Result<Proposed> {
+pub(super) async fn propose(
+    client: &Client,
+    key: &ServiceKey,
+    file: Value,
+    stand_ins: &mut StandIns,
+) -> Result<Proposed> {
     let api = Api::<Service>::namespaced(client.clone(), &key.namespace);
     let live = answer(api.get_opt(&key.name)).await;
     let live = live.map_err(|error| failed(&format!("the Service {key}"), &error))?;
@@ -165,8 +253,7 @@ pub(super) async fn propose(client: &Client, key: &ServiceKey, file: Value) -> R
         Some(live) => merge::applied(&serde_json::to_value(live)?, &file),
         None => file.clone(),
     };
-    let wanted: Service = serde_json::from_value(wanted)
-        .map_err(|error| anyhow!("-f: the Service {key} cannot be read: {error}; correct it"))?;
+    let wanted = read_service(key, wanted)?;
     let parameters = PostParams {
         dry_run: true,
         field_manager: Some(MANAGER.to_owned()),
@@ -177,21 +264,18 @@ pub(super) async fn propose(client: &Client, key: &ServiceKey, file: Value) -> R
     };
     match tried {
         Ok(service) => Ok(Proposed {
-            unknown: defaults::not_given(live.as_ref(), &file, &service),
+            later: defaults::not_given(live.as_ref(), &file, &service),
             service,
             assumed: None,
         }),
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            let (service, unknown) = defaults::fill(wanted);
-            Ok(Proposed {
-                service,
-                unknown,
-                assumed: Some(format!(
-                    "the API server takes {key} as it is; it was not asked, because that is not allowed ({})",
-                    status.message.trim_end_matches('.')
-                )),
-            })
-        }
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Proposed {
+            service: defaults::fill(key, wanted, stand_ins),
+            later: Vec::new(),
+            assumed: Some(format!(
+                "the API server takes {key} as it is; it was not asked, because that is not allowed ({})",
+                status.message.trim_end_matches('.')
+            )),
+        }),
         Err(error) => Err(failed(
             &format!("the API server refuses the Service {key}"),
             &error,
@@ -209,7 +293,8 @@ mod tests {
             others: 0,
             places: String::new(),
         };
-        parse("shop.yaml", text, named, "default", &mut manifests)
+        let found = Found::Named(Path::new("shop.yaml"));
+        parse(found, text, (named, "default"), &mut manifests)
             .map_err(|error| format!("{error:#}"))?;
         let keys = manifests.services.keys().map(ToString::to_string).collect();
         Ok((keys, manifests.others))
@@ -241,6 +326,38 @@ items:
         assert_eq!(parsed(json, Some("shop")), Ok((vec!["shop/a".into()], 0)));
         let knative = "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: a}}";
         assert_eq!(parsed(knative, None), Ok((vec![], 1)));
+    }
+
+    #[test]
+    fn directories_hold_manifests_and_other_things() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let service =
+            |name: &str| format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}}}");
+        std::fs::create_dir(directory.path().join("base")).expect("a directory");
+        for (name, text) in [
+            ("b.yaml", service("b")),
+            ("a.yml", service("a")),
+            ("values.yaml", "image: {tag: v1}".to_owned()),
+            ("README.md", "# Not YAML: {".to_owned()),
+            (
+                "base/c.json",
+                r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c"}}"#.to_owned(),
+            ),
+        ] {
+            std::fs::write(directory.path().join(name), text).expect("is written");
+        }
+        let paths = [directory.path().to_owned()];
+        for (recursive, want) in [
+            (false, vec!["default/a", "default/b"]),
+            (true, vec!["default/a", "default/b", "default/c"]),
+        ] {
+            let found = read(&paths, recursive, None, "default").expect("is read");
+            let keys: Vec<_> = found.services.keys().map(ToString::to_string).collect();
+            assert_eq!(
+                (keys, found.others),
+                (want.iter().map(|key| (*key).to_owned()).collect(), 1)
+            );
+        }
     }
 
     #[test]

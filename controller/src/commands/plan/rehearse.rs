@@ -7,15 +7,17 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use evenkeel_core::{
-    endpoints::{EndpointSet, SERVICE_NAME_LABEL, SliceFacts, endpoints},
+    Timestamp,
+    claim::ClaimRules,
+    endpoints::{EndpointSet, Endpoints, SERVICE_NAME_LABEL, SliceFacts, endpoints},
     engine::Request,
     error::{CloudError, chain},
-    ids::{Cluster as Identity, GroupKey, ProviderName, ServiceRef},
+    ids::{Cluster as Identity, GroupKey, ProviderName, ServiceKey, ServiceRef},
     nodes::{Labels, NodeFacts, NodeLabels, NodeSet, node_set},
     ticket::Ticket,
 };
 use k8s_openapi::api::core::v1::Service;
-use kube::{Api, api::ListParams};
+use kube::{Api, Client, api::ListParams};
 
 use super::{
     super::{
@@ -25,7 +27,6 @@ use super::{
     skipped,
 };
 use crate::{
-    clock::Clock,
     providers::Installed,
     reconcile::foresee::{Foreseen, foresee},
     view::{
@@ -38,7 +39,10 @@ use crate::{
     },
 };
 
-pub(super) fn unreachable(provider: &ProviderName, error: &CloudError) -> anyhow::Error {
+pub(in crate::commands) fn unreachable(
+    provider: &ProviderName,
+    error: &CloudError,
+) -> anyhow::Error {
     anyhow!("{}", unreachable_text(provider, error))
 }
 
@@ -99,10 +103,20 @@ pub(super) async fn node_sets(
 
 /// What all groups are planned with.
 pub(super) struct Planner<'a> {
-    pub(super) cluster: &'a Cluster,
+    pub(super) rules: &'a ClaimRules,
     pub(super) identity: &'a Identity,
     pub(super) installed: &'a [Installed],
     pub(super) nodes: &'a HashMap<ProviderName, Arc<NodeSet>>,
+    pub(super) endpoints: EndpointSource<'a>,
+    pub(super) now: Timestamp,
+}
+
+/// Where endpoints are found.
+pub(super) enum EndpointSource<'a> {
+    /// In the cluster.
+    Cluster(&'a Client),
+    /// These are all that are known.
+    Known(&'a BTreeMap<ServiceKey, Endpoints>),
 }
 
 impl Planner<'_> {
@@ -118,7 +132,7 @@ impl Planner<'_> {
             key,
             self.identity,
             members.clone(),
-            &self.cluster.config.rules,
+            self.rules,
             !left.is_empty(),
         );
         for (service, hand) in foreign {
@@ -133,6 +147,7 @@ impl Planner<'_> {
                 .iter()
                 .find(|provider| provider.name == foreseen.provider)
             else {
+                plan.groups.push(without_facts(&foreseen));
                 continue;
             };
             let group = self
@@ -199,7 +214,7 @@ impl Planner<'_> {
             look: true,
             // A rehearsal has nothing to write.
             ticket: Ticket::unlimited(),
-            now: Clock::default().now(),
+            now: self.now,
         };
         match provider.engine.rehearse(&request).await {
             Ok(rehearsal) => group.foretold(&rehearsal),
@@ -225,20 +240,49 @@ impl Planner<'_> {
         let mut services = BTreeMap::new();
         for service in members {
             let of = reference(service);
-            let api: Api<Item<SliceFacts>> =
-                Api::namespaced(self.cluster.client.clone(), &of.key.namespace);
-            let all =
-                ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", of.key.name));
-            let listed = answer(api.list(&all)).await;
-            let listed = listed.map_err(|error| failed("the list of EndpointSlices", &error))?;
-            let slices: Vec<_> = listed
-                .items
-                .into_iter()
-                .filter_map(|item| item.body.ok())
-                .collect();
-            services.insert(of.uid, endpoints(service, &slices));
+            match &self.endpoints {
+                EndpointSource::Cluster(client) => {
+                    services.insert(of.uid, endpoints_of(client, service).await?);
+                }
+                EndpointSource::Known(known) => {
+                    let known = known.get(&of.key).cloned();
+                    services.extend(known.map(|known| (of.uid, known)));
+                }
+            }
         }
         Ok(EndpointSet::new(services))
+    }
+}
+
+/// The endpoints of a Service, in the cluster.
+pub(in crate::commands) async fn endpoints_of(
+    client: &Client,
+    service: &Service,
+) -> Result<Endpoints> {
+    let key = reference(service).key;
+    let api: Api<Item<SliceFacts>> = Api::namespaced(client.clone(), &key.namespace);
+    let all = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", key.name));
+    let listed = answer(api.list(&all)).await;
+    let listed = listed.map_err(|error| failed("the list of EndpointSlices", &error))?;
+    let slices: Vec<_> = listed
+        .items
+        .into_iter()
+        .filter_map(|item| item.body.ok())
+        .collect();
+    Ok(endpoints(service, &slices))
+}
+
+/// No plan, for lack of facts.
+fn without_facts(foreseen: &Foreseen) -> GroupPlan {
+    let all = foreseen.staying.iter().chain(&foreseen.leaving);
+    GroupPlan {
+        services: all.map(|service| service.key.to_string()).collect(),
+        provider: foreseen.provider.to_string(),
+        error: Some(format!(
+            "there are no facts of the provider {}; name its file too with --facts",
+            foreseen.provider
+        )),
+        ..GroupPlan::default()
     }
 }
 

@@ -282,7 +282,8 @@ impl GroupReply {
             .collect()
     }
 
-    fn described_rules(&self) -> impl Iterator<Item = (Rule, &str)> {
+    /// The same, each with its description.
+    pub(crate) fn described_rules(&self) -> impl Iterator<Item = (Rule, &str)> {
         self.ip_permissions.item.iter().flat_map(Permission::rules)
     }
 }

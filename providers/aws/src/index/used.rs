@@ -7,10 +7,10 @@ use crate::model::{Observed, Step, Used};
 
 /// What a bulk look found in the region, whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Region {
-    pub(super) load_balancers: usize,
-    pub(super) interfaces: usize,
-    pub(super) target_groups: usize,
+pub(crate) struct Region {
+    pub(crate) load_balancers: usize,
+    pub(crate) interfaces: usize,
+    pub(crate) target_groups: usize,
 }
 
 impl Region {
@@ -72,6 +72,18 @@ impl Index {
             group,
             what: Arc::clone(what),
         })
+    }
+
+    /// What the region has that is not ours; None where nobody has looked yet.
+    pub(crate) fn others(&self) -> Option<Region> {
+        self.state().others
+    }
+
+    /// Takes what was written down for what a look found.
+    pub(crate) fn recall(&self, groups: BTreeMap<Arc<str>, Observed>, others: Option<Region>) {
+        let mut state = self.state();
+        state.groups = groups;
+        state.others = others;
     }
 
     /// What all but this group have; None where nobody has looked yet.

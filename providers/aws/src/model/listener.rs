@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use evenkeel_core::{ids::ResourceId, ports::PortKey};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{CloudId, Marks, Pairs};
 
@@ -29,7 +30,9 @@ pub struct Listener {
 }
 
 /// `Protocol` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ListenerProtocol {
     /// TCP.

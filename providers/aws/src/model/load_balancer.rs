@@ -9,7 +9,8 @@ use std::{
 
 use evenkeel_core::intent::Scheme;
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{CloudId, Marks, Pairs, Security};
 
@@ -50,7 +51,20 @@ impl LoadBalancer {
 }
 
 /// `IpAddressType`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressType {
     /// IPv4 only.

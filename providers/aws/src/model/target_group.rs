@@ -7,7 +7,8 @@ use std::{
 };
 
 use evenkeel_core::{ids::ResourceId, net::IpFamily, nodes::NodeSelector, ports::Protocol};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{CloudId, Marks, Opening, Pairs, Source};
 use crate::desired::attributes::PRESERVE_CLIENT_IP;
@@ -58,7 +59,9 @@ impl TargetGroup {
 }
 
 /// `Protocol` of a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TargetProtocol {
     /// TCP.
@@ -104,7 +107,9 @@ impl fmt::Display for TargetProtocol {
 }
 
 /// `TargetType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// EC2 instances, reached at a NodePort.
@@ -150,7 +155,9 @@ pub struct HealthCheck {
 }
 
 /// `HealthCheckProtocol` of a Network Load Balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ProbeProtocol {
     /// A connection opens.

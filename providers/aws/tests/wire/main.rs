@@ -25,6 +25,7 @@ mod on_moto {
     mod holder;
     mod kinds;
     mod openings;
+    mod plans;
     mod policy;
     mod probe;
     mod rows;
@@ -51,6 +52,7 @@ mod on_fake {
     mod limits;
     mod openings;
     mod over_time;
+    mod plans;
     mod replays;
     mod rows;
     mod stage;

@@ -81,6 +81,11 @@ impl Stage {
         self.engine = Engine::new(Aws::new(context, client));
     }
 
+    /// As after a restart whose first look is yet to come.
+    pub(crate) fn restart_cold(&mut self) {
+        self.engine = engine(&self.aws, &self.world);
+    }
+
     /// Nodes that join.
     pub(crate) async fn join(&mut self, count: usize) -> Result<()> {
         self.world.add_nodes(self.aws.client(), count).await?;
@@ -136,18 +141,27 @@ impl Stage {
     ) -> (Report, Counts) {
         let mark = self.aws.calls().mark();
         let request = Request {
+            look,
+            ticket,
+            ..self.request(key, ask)
+        };
+        let report = self.engine.run(request, &NoJournal).await;
+        (report, self.aws.calls().count_since(mark))
+    }
+
+    /// What a run is asked.
+    pub(crate) fn request(&self, key: &GroupKey, ask: Ask) -> Request {
+        Request {
             key: key.clone(),
             ask,
             nodes: Arc::clone(&self.nodes),
             endpoints: Arc::new(EndpointSet::unknown()),
             approval: None,
             paused: false,
-            look,
-            ticket,
+            look: false,
+            ticket: Ticket::unlimited(),
             now: "2026-11-01T00:00:00Z".parse::<Timestamp>().expect("a time"),
-        };
-        let report = self.engine.run(request, &NoJournal).await;
-        (report, self.aws.calls().count_since(mark))
+        }
     }
 
     /// Serves a Service until all is done; what all runs asked.
@@ -197,7 +211,7 @@ pub(crate) fn config(aws: &aws::Aws, world: &World) -> Config {
     }
 }
 
-fn cluster(world: &World) -> Cluster {
+pub(crate) fn cluster(world: &World) -> Cluster {
     Cluster::new(CLUSTER, &*world.cluster)
 }
 
@@ -212,11 +226,11 @@ fn node_set(world: &World) -> NodeSet {
     NodeSet::new(nodes.collect())
 }
 
-fn key(intent: &Intent) -> GroupKey {
+pub(crate) fn key(intent: &Intent) -> GroupKey {
     GroupKey::Service(intent.service.clone())
 }
 
-fn serve(intent: &Intent) -> Ask {
+pub(crate) fn serve(intent: &Intent) -> Ask {
     let cluster = Cluster::new(CLUSTER, "kestrel");
     Ask::Serve(Group::single(cluster, intent.clone()))
 }

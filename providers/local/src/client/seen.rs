@@ -142,7 +142,7 @@ impl Client {
         self.members.intern(members)
     }
 
-    fn seen_spec(&self, spec: api::BackendSetSpec, marks: &Marks) -> BackendSetSpec {
+    pub(crate) fn seen_spec(&self, spec: api::BackendSetSpec, marks: &Marks) -> BackendSetSpec {
         let api::BackendSetSpec {
             targets,
             health_check,
