@@ -11,8 +11,6 @@
 
 mod look;
 mod objects;
-#[cfg(test)]
-mod tests;
 mod world;
 
 use std::collections::BTreeMap;

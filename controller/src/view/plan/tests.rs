@@ -112,6 +112,7 @@ fn plan() -> Plan {
             objects: 3,
         }],
         assumed: vec!["the socket".into()],
+        ..Plan::default()
     }
 }
 

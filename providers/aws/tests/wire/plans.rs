@@ -135,12 +135,9 @@ async fn offline(stage: &Stage, request: &Request) -> Result<Rehearsal> {
     assert_eq!(asked.writes, 0, "facts are only read: {asked}");
     let text = serde_json::to_string(&cloud)?;
     let context = Context::new(cluster(&stage.world));
-    let world = World::new(&serde_json::from_str(&text)?, &context)?;
-    let aws = Aws::new(context, Client::new(Config::default()));
+    let recorded = record::recorded(context, &serde_json::from_str(&text)?)?;
     let mark = stage.aws.calls().mark();
-    let rehearsal = Engine::new(Recorded::new(aws, world))
-        .rehearse(request)
-        .await?;
+    let rehearsal = Engine::new(recorded).rehearse(request).await?;
     let asked = stage.aws.calls().since(mark);
     assert!(
         asked.is_empty(),
