@@ -98,6 +98,8 @@ pub mod reason {
     pub const APPROVAL_REQUIRED: &str = "ApprovalRequired";
     /// A listener's port cannot be opened.
     pub const PORT_NOT_OPENED: &str = "PortNotOpened";
+    /// Targets are endpoints, and there is none that could be one.
+    pub const NO_ENDPOINTS: &str = "NoEndpoints";
 }
 
 /// Every problem found, in a stable order and without duplicates. Never empty once it is returned as an error.

@@ -9,6 +9,7 @@ mod load_balancers;
 mod security_groups;
 mod shared;
 mod target_groups;
+mod zones;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,6 +20,7 @@ use evenkeel_core::{
 };
 
 pub use security_groups::Held;
+pub use zones::Otherwise;
 
 use crate::{
     Aws,

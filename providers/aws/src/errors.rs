@@ -58,6 +58,10 @@ pub mod code {
     pub const UNKNOWN_RULE: &str = "UnknownIpPermissions";
     /// Some targets cannot be registered, and so none was.
     pub const INVALID_TARGET: &str = "InvalidTarget";
+    /// Something that was asked is not as AWS wants it.
+    pub const VALIDATION: &str = "ValidationError";
+    /// What the message of that speaks of where a target needs a zone, or may have none.
+    pub const ZONE: &str = "Availability Zone";
     /// Something still uses it.
     pub const IN_USE: &str = "ResourceInUse";
     /// Something still uses it.

@@ -46,7 +46,7 @@ use evenkeel_core::{
 };
 
 use crate::{
-    apply::Held,
+    apply::{Held, Otherwise},
     client::Client,
     facts::FactsDesk,
     holder::Holder,
@@ -118,6 +118,7 @@ pub struct Aws {
     facts: FactsDesk,
     held: Held,
     holder: Holder,
+    otherwise: Otherwise,
 }
 
 impl Aws {
@@ -130,6 +131,7 @@ impl Aws {
             facts: FactsDesk::default(),
             held: Held::default(),
             holder: Holder::default(),
+            otherwise: Otherwise::default(),
         }
     }
 

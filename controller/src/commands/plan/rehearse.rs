@@ -9,7 +9,10 @@ use anyhow::{Result, anyhow};
 use evenkeel_core::{
     Timestamp,
     claim::ClaimRules,
-    endpoints::{EndpointSet, Endpoints, SERVICE_NAME_LABEL, SliceFacts, endpoints},
+    endpoints::{
+        EndpointSet, Endpoints, PodFacts, SERVICE_NAME_LABEL, SliceFacts, Use, endpoints,
+        with_gates,
+    },
     engine::Request,
     error::{CloudError, chain},
     ids::{Cluster as Identity, GroupKey, ProviderName, ServiceKey, ServiceRef},
@@ -198,7 +201,10 @@ impl Planner<'_> {
         };
         let nodes = self.nodes.get(&provider.name).cloned();
         let endpoints = match self.endpoints(key, &foreseen, provider, members).await {
-            Ok(endpoints) => endpoints,
+            Ok((endpoints, blind)) => {
+                group.warnings.extend(blind);
+                endpoints
+            }
             Err(error) => {
                 group.error = Some(format!("{error:#}"));
                 return group;
@@ -232,17 +238,27 @@ impl Planner<'_> {
         foreseen: &Foreseen,
         provider: &Installed,
         members: &[Arc<Service>],
-    ) -> Result<EndpointSet> {
+    ) -> Result<(EndpointSet, Option<Fault>)> {
         let follows = || provider.engine.follows_endpoints(key, &foreseen.ask);
         if !provider.follows_endpoints || follows() == Some(false) {
-            return Ok(EndpointSet::unknown());
+            return Ok((EndpointSet::unknown(), None));
         }
-        let mut services = BTreeMap::new();
+        let (mut services, mut blind) = (BTreeMap::new(), None);
         for service in members {
             let of = reference(service);
             match &self.endpoints {
                 EndpointSource::Cluster(client) => {
-                    services.insert(of.uid, endpoints_of(client, service).await?);
+                    let mut found = endpoints_of(client, service).await?;
+                    if let Err(error) = enlighten(client, &of, &mut found).await {
+                        blind = Some(Fault {
+                            reason: "PodsNotRead".to_owned(),
+                            message: format!(
+                                "Pods that wait at a readiness gate count as not ready here: {error:#}"
+                            ),
+                            ..Fault::default()
+                        });
+                    }
+                    services.insert(of.uid, found);
                 }
                 EndpointSource::Known(known) => {
                     let known = known.get(&of.key).cloned();
@@ -250,7 +266,7 @@ impl Planner<'_> {
                 }
             }
         }
-        Ok(EndpointSet::new(services))
+        Ok((EndpointSet::new(services), blind))
     }
 }
 
@@ -270,6 +286,24 @@ pub(in crate::commands) async fn endpoints_of(
         .filter_map(|item| item.body.ok())
         .collect();
     Ok(endpoints(service, &slices))
+}
+
+/// What endpoints are in the light of their pods, where one may wait at a readiness gate.
+async fn enlighten(client: &Client, service: &ServiceRef, endpoints: &mut Endpoints) -> Result<()> {
+    let mut all = endpoints.values().flatten();
+    if all.all(|endpoint| endpoint.use_ == Use::Add) {
+        return Ok(());
+    }
+    let api: Api<Item<PodFacts>> = Api::namespaced(client.clone(), &service.key.namespace);
+    let listed = answer(api.list(&ListParams::default())).await;
+    let listed = listed.map_err(|error| failed("the list of Pods", &error))?;
+    let pods: HashMap<String, PodFacts> = listed
+        .items
+        .into_iter()
+        .filter_map(|item| Some((item.meta.name?, item.body.ok()?)))
+        .collect();
+    with_gates(endpoints, &service.key, |pod| pods.get(pod));
+    Ok(())
 }
 
 /// No plan, for lack of facts.

@@ -91,12 +91,16 @@ impl Doing<'_> {
         chunk: Vec<Target>,
         refused: &mut BTreeMap<Target, Arc<str>>,
     ) -> Result<(), CloudError> {
-        let mut waiting = vec![chunk];
+        let (mut waiting, mut corrected) = (vec![chunk], BTreeSet::new());
         while let Some(chunk) = waiting.pop() {
             let outside = self.outside(&chunk);
             let registered = self.client.register(arn, &chunk, &outside, self.ticket);
             let error = match registered.await {
                 Ok(()) => continue,
+                Err(error) if self.aws.otherwise.learn(&chunk, &error, &mut corrected) => {
+                    waiting.push(chunk);
+                    continue;
+                }
                 Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => error,
                 Err(error) => return Err(error),
             };
@@ -122,7 +126,7 @@ impl Doing<'_> {
         Ok(())
     }
 
-    /// The addresses that are none of the VPC's: AWS wants to be told.
+    /// The addresses that are none of the VPC's, as far as is known: AWS wants to be told.
     fn outside(&self, targets: &[Target]) -> BTreeSet<Arc<str>> {
         let prefixes = &self.seen.facts.vpc_prefixes;
         let within = |address: IpAddr| {
@@ -132,7 +136,8 @@ impl Doing<'_> {
         };
         let addresses = targets.iter().filter(|target| {
             let address = target.id.parse::<IpAddr>();
-            !prefixes.is_empty() && address.is_ok_and(|address| !within(address))
+            let outside = !prefixes.is_empty() && address.is_ok_and(|address| !within(address));
+            outside != self.aws.otherwise.is(&target.id)
         });
         addresses.map(|target| Arc::clone(&target.id)).collect()
     }
@@ -145,15 +150,23 @@ impl Doing<'_> {
     ) -> Result<Told, CloudError> {
         let arn = &self.target_group(target_group)?.arn;
         let all: Vec<_> = targets.iter().cloned().collect();
+        let mut corrected = BTreeSet::new();
         for chunk in all.chunks(TARGETS) {
-            let outside = self.outside(chunk);
-            let deregistered = self.client.deregister(arn, chunk, &outside, self.ticket);
-            match deregistered.await {
-                Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => {
-                    self.deregister_one_by_one(arn, chunk).await?;
+            loop {
+                let outside = self.outside(chunk);
+                let deregistered = self.client.deregister(arn, chunk, &outside, self.ticket);
+                match deregistered.await {
+                    Err(error) if self.aws.otherwise.learn(chunk, &error, &mut corrected) => {
+                        continue;
+                    }
+                    Err(error) if error.code.as_deref() == Some(code::INVALID_TARGET) => {
+                        self.deregister_one_by_one(arn, chunk).await?;
+                    }
+                    deregistered => deregistered?,
                 }
-                deregistered => deregistered?,
+                break;
             }
+            self.aws.otherwise.forget(chunk);
         }
         Ok(Told::Nothing)
     }
@@ -184,7 +197,7 @@ impl Doing<'_> {
 }
 
 /// Whether a message names an instance or an address: `i-0a` is not named where `i-0ab` is.
-fn names(message: &str, id: &str) -> bool {
+pub(super) fn names(message: &str, id: &str) -> bool {
     let part = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':'));
     let words = message.split(part);
     words

@@ -73,6 +73,12 @@ impl<'a> Member<'a> {
                 .problems
                 .push(problem.with_reason(reason::UNSUPPORTED_FEATURE));
         }
+        if target_type.is_pods() && asked.keys.raw(key::TARGET_NODE_LABELS).is_some() {
+            asked.warn(
+                key::TARGET_NODE_LABELS,
+                "has no effect, because the targets are pods, wherever they run. Remove it.",
+            );
+        }
         let dualstack = load_balancer.address_type == Some(AddressType::Dualstack);
         let wishes = Wishes {
             listeners: listeners::Wishes::read(context, &mut asked),

@@ -17,6 +17,7 @@ use evenkeel_core::{
     net::IpFamily,
     plan::{Plan, Planned, Reason, Until},
     ports::{PortKey, Protocol},
+    problem::{Warning, reason},
 };
 
 use super::{
@@ -63,6 +64,9 @@ pub(super) fn follow(
         .map(|(target, _)| target)
         .collect();
     let wanted = wanted(plan, &endpoints, &present, limits);
+    if wanted.is_empty() {
+        tell_none(plan, found, &endpoints);
+    }
     let mut register: BTreeSet<Target> = wanted
         .iter()
         .filter(|target| !present.contains(*target) && !found.not_taken.contains_key(*target))
@@ -99,6 +103,26 @@ pub(super) fn follow(
         register,
         leave,
     );
+}
+
+/// Says that there is no target, and why.
+fn tell_none(plan: &mut Plan<Step>, found: &SeenTargetGroup, endpoints: &[&Endpoint]) {
+    let why = match endpoints.len() {
+        0 => "has no endpoint there. See that its selector matches pods that run.".to_owned(),
+        1 => "has one endpoint there, which is not ready. See why its pod is not.".to_owned(),
+        count => {
+            format!(
+                "has {count} endpoints there, none of which is ready. See why their pods are not."
+            )
+        }
+    };
+    plan.warnings.push(Warning::new(
+        reason::NO_ENDPOINTS,
+        format!(
+            "{}: there is no target and nobody is served, because {} {why}",
+            found.marks.id, found.marks.service
+        ),
+    ));
 }
 
 /// Whether a target group can have targets now: with endpoints that nobody knows it may.

@@ -551,3 +551,38 @@ fn a_rollout_ends_where_there_is_no_room_for_both() {
     stage.settle();
     assert_eq!(targets(&mut stage), new);
 }
+
+#[test]
+fn who_has_no_pod_to_serve_is_told() {
+    for (endpoints, want) in [
+        (&[][..], Some("has no endpoint there")),
+        (
+            &["10.1.0.1:8080?"],
+            Some("one endpoint there, which is not ready"),
+        ),
+        (
+            &["10.1.0.1:8080?", "10.1.0.2:8080?"],
+            Some("2 endpoints there, none of which is ready"),
+        ),
+        (&["10.1.0.1:8080~"], None),
+        (&["10.1.0.1:8080"], None),
+    ] {
+        let stage = made(endpoints);
+        let warnings = stage.plan().warnings;
+        let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        match want {
+            None => assert_eq!(texts, [""; 0]),
+            Some(part) => assert!(texts.len() == 1 && texts[0].contains(part), "{texts:#?}"),
+        }
+    }
+    // Who was a target serves until another does.
+    let mut stage = made(&["10.1.0.1:8080"]);
+    stage.endpoints = on_80(&one(), &["10.1.0.1:8080?"]);
+    assert_eq!(stage.plan().warnings, []);
+}
+
+#[test]
+fn labels_of_nodes_are_nothing_to_pods() {
+    let asking = one().aws("target-node-labels", "pool=edge");
+    asking.gets().warning_of("target-node-labels");
+}

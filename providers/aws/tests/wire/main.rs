@@ -26,6 +26,7 @@ mod on_moto {
     mod kinds;
     mod openings;
     mod plans;
+    mod pods;
     mod policy;
     mod probe;
     mod rows;
@@ -53,6 +54,7 @@ mod on_fake {
     mod openings;
     mod over_time;
     mod plans;
+    mod pods;
     mod replays;
     mod rows;
     mod stage;

@@ -36,6 +36,7 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) engine: Engine<Aws>,
     pub(crate) nodes: Arc<NodeSet>,
+    pub(crate) endpoints: Arc<EndpointSet>,
 }
 
 impl Stage {
@@ -59,6 +60,7 @@ impl Stage {
         Ok(Self {
             engine: engine(&aws, &world),
             nodes: Arc::new(node_set(&world)),
+            endpoints: Arc::new(EndpointSet::unknown()),
             aws,
             world,
         })
@@ -155,7 +157,7 @@ impl Stage {
             key: key.clone(),
             ask,
             nodes: Arc::clone(&self.nodes),
-            endpoints: Arc::new(EndpointSet::unknown()),
+            endpoints: Arc::clone(&self.endpoints),
             approval: None,
             paused: false,
             look: false,
