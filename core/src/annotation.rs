@@ -9,6 +9,7 @@
 
 use std::{borrow::Borrow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
+mod asked;
 mod family;
 mod grammar;
 pub mod key;
@@ -18,6 +19,7 @@ mod spelling;
 mod tests;
 pub mod value;
 
+pub use asked::Asked;
 pub use family::is_family;
 pub use grammar::{Addresses, Grammar, Value};
 pub use neutral::NEUTRAL;

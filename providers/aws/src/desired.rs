@@ -16,7 +16,7 @@ use evenkeel_core::{
 
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::{asked, key},
     model::{AddressType, Desired, Listener, Security, TargetGroup},
     quotas::{LISTENERS, Quota, Quotas},
 };
@@ -44,12 +44,12 @@ use member::Member;
 
 /// Decides what a group shall have.
 pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
-    let mut shared = Asked::new(group.first());
+    let mut shared = asked(group.first());
     let mut load_balancer = load_balancer::load_balancer(context, group, &mut shared);
     let shared_unknown = !group.unknown.is_empty();
     if shared_unknown {
         // What the oldest of the others says is not what counts.
-        shared = Asked::new(group.first());
+        shared = asked(group.first());
         load_balancer.scheme = None;
         load_balancer.name = None;
         load_balancer.security = Security::Managed(BTreeSet::new());

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
-    annotation::value::quote,
+    annotation::{Asked, value::quote},
     claim::Profile,
     group::Group,
     intent::Scheme,
@@ -14,7 +14,7 @@ use evenkeel_core::{
     provider::Verdict,
 };
 
-use crate::{Context, annotations::Asked, model::Desired, names};
+use crate::{Context, annotations::asked, model::Desired, names};
 
 mod access;
 mod addresses;
@@ -27,13 +27,13 @@ use member::Member;
 
 /// Decides what a group shall have.
 pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
-    let mut shared = Asked::new(group.first());
+    let mut shared = asked(group.first());
     let scheme = addresses::scheme(&mut shared);
     let sources = addresses::sources(context, group, &mut shared, scheme);
     let shared_unknown = !group.unknown.is_empty();
     if shared_unknown {
         // What the oldest of the others says is not what counts.
-        shared = Asked::new(group.first());
+        shared = asked(group.first());
     }
     let (ports, mut port_errors) = group.ports();
     let mut members: Vec<Member<'_>> = group

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evenkeel_core::annotation::KeyDoc;
 
@@ -53,8 +56,8 @@ fn keys_of_other_load_balancers_are_told_once_with_what_does_the_same() {
     .into();
     let mut intent = evenkeel_laws::samples::service("checkout");
     intent.annotations = annotations;
-    let mut asked = Asked::new(&intent);
-    asked.warn_of_keys_without_effect();
+    let mut asked = asked(&intent);
+    warn_of_keys_without_effect(&mut asked);
     let told: Vec<_> = asked.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 4, "{told:#?}");
     assert!(told[0].ends_with("Did you mean service.beta.kubernetes.io/aws-load-balancer-scheme?"));

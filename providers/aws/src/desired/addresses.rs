@@ -6,16 +6,13 @@
 use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     intent::Scheme,
     problem::{Problem, Warning, reason},
 };
 use ipnet::Ipv6Net;
 
-use crate::{
-    annotations::{Asked, key},
-    model::ZoneAddresses,
-};
+use crate::{annotations::key, model::ZoneAddresses};
 
 /// What decides which addresses can be had.
 pub(super) struct Place {

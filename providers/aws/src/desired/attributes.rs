@@ -6,15 +6,12 @@
 //! user guide, and `LoadBalancerAttribute`, `TargetGroupAttribute`, `ListenerAttribute` of the API reference.
 
 use evenkeel_core::{
-    annotation::{Grammar, field, nearest},
+    annotation::{Asked, Grammar, field, nearest},
     intent::Scheme,
     problem::Problem,
 };
 
-use crate::{
-    annotations::Asked,
-    model::{Pairs, TargetProtocol, TargetType},
-};
+use crate::model::{Pairs, TargetProtocol, TargetType};
 
 /// Whether targets get a PROXY protocol v2 header.
 pub const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";

@@ -15,7 +15,7 @@ mod wishes;
 use std::collections::BTreeSet;
 
 use evenkeel_core::{
-    annotation::{field, key as neutral},
+    annotation::{Asked, field, key as neutral},
     claim::Profile,
     intent::TrafficPolicy,
     ports::Protocol,
@@ -26,7 +26,7 @@ pub(super) use wishes::Wishes;
 
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{HealthCheck, Opening, ProbePort, ProbeProtocol, TargetType},
 };
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     claim::Profile,
     ports::Protocol,
     problem::Problem,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{ListenerProtocol, Pairs, TargetProtocol, Tls},
 };
 

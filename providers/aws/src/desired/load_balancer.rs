@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::key as neutral,
+    annotation::{Asked, key as neutral},
     claim::Profile,
     group::Group,
     ids::ResourceId,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{AddressType, LoadBalancer, Pairs, Security, Subnets},
     names,
 };

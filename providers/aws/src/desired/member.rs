@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
-    annotation::field,
+    annotation::{Asked, field},
     group::Group,
     ids::{ResourceId, ServiceUid},
     intent::Intent,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::{asked, key, warn_of_keys_without_effect},
     model::{
         AddressType, Listener, LoadBalancer, Opening, Rule, Security, TargetGroup, TargetType,
     },
@@ -55,8 +55,8 @@ impl<'a> Member<'a> {
         load_balancer: &LoadBalancer,
         group: &Group,
     ) -> Self {
-        let mut asked = Asked::new(intent);
-        asked.warn_of_keys_without_effect();
+        let mut asked = asked(intent);
+        warn_of_keys_without_effect(&mut asked);
         if intent.service != group.first().service && group.unknown.is_empty() {
             load_balancer::warn_of_other_wishes(group.first(), &mut asked);
         }

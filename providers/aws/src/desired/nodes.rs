@@ -2,10 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use evenkeel_core::{annotation::value, claim::Profile, nodes::NodeSelector, problem::Problem};
+use evenkeel_core::{
+    annotation::{Asked, value},
+    claim::Profile,
+    nodes::NodeSelector,
+    problem::Problem,
+};
 
 use crate::{
-    annotations::{Asked, key},
+    annotations::key,
     names::{self, tag},
 };
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use evenkeel_core::{
-    annotation::{field, key as neutral},
+    annotation::{Asked, field, key as neutral},
     intent::{Intent, SourceRanges},
     net::{Cidr, IpFamily},
     ports::{PortKey, Protocol},
@@ -14,7 +14,7 @@ use evenkeel_core::{
 };
 
 use crate::{
-    annotations::{Asked, key},
+    annotations::key,
     model::{Rule, RuleProtocol, Security, Source, TargetGroup},
     quotas::{Quota, Quotas},
 };

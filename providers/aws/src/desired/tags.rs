@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     problem::Problem,
 };
 
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::Pairs,
     names::{self, tag},
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     claim::Profile,
     intent::Affinity,
     ports::Protocol,
@@ -23,10 +23,7 @@ use super::{
     },
     listeners,
 };
-use crate::{
-    annotations::{Asked, key},
-    model::Pairs,
-};
+use crate::{annotations::key, model::Pairs};
 
 /// What the API server makes of an affinity without a timeout: nobody asked for it.
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;

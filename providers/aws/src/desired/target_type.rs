@@ -1,9 +1,9 @@
 //! What the targets of a Service are: nodes or pods (Decides).
 
-use evenkeel_core::intent::Intent;
+use evenkeel_core::{annotation::Asked, intent::Intent};
 
 use crate::{
-    annotations::{Asked, key},
+    annotations::{asked, key},
     model::TargetType,
 };
 
@@ -29,5 +29,5 @@ pub(super) fn read(asked: &mut Asked<'_>) -> TargetType {
 
 /// The same of a Service whose mistakes are told elsewhere.
 pub(super) fn of(intent: &Intent) -> TargetType {
-    read(&mut Asked::new(intent))
+    read(&mut asked(intent))
 }

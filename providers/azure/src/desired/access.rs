@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use evenkeel_core::{
-    annotation::key as neutral,
+    annotation::{Asked, key as neutral},
     intent::{Scheme, SourceRanges},
     net::{Cidr, IpFamily},
     problem::{Problem, Warning, reason},
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::is_internal;
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{Listener, Opening, Reached, SecurityRule, Transport},
     names,
 };

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     group::Group,
     intent::{ReclaimPolicy, Scheme},
     net::{Cidr, IpFamily},
@@ -13,7 +13,7 @@ use evenkeel_core::{
 use super::{base, is_internal, tags};
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{NewPublicIp, Pairs, Source},
     names::{self, tag},
 };
@@ -72,7 +72,7 @@ pub(super) fn sources(
     }
     let resource_group = resource_group(context, asked);
     let tags = tags::tags(context, group, asked);
-    let ip_tags = asked.map(key::IP_TAGS);
+    let ip_tags = asked.map(key::IP_TAGS).unwrap_or_default();
     let dns_label = dns_label(asked);
     let further = further_addresses(asked);
     let mut sources = Vec::new();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use evenkeel_core::{
-    annotation::{field, key as neutral},
+    annotation::{Asked, field, key as neutral},
     group::Group,
     intent::{Affinity, Intent, Scheme},
     net::IpFamily,
@@ -14,7 +14,7 @@ use evenkeel_core::{
 use super::{Unserved, access, floats, is_internal, probes, unsupported};
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::{asked, key, warn_of_keys_without_effect},
     model::{Listener, Opening, Probe, Reached, Rule, Source, Transport},
     names::{self, tag},
 };
@@ -53,8 +53,8 @@ impl<'a> Member<'a> {
         intent: &'a Intent,
         scheme: Scheme,
     ) -> Self {
-        let mut asked = Asked::new(intent);
-        asked.warn_of_keys_without_effect();
+        let mut asked = asked(intent);
+        warn_of_keys_without_effect(&mut asked);
         if intent.service != group.first().service && group.unknown.is_empty() {
             warn_of_other_wishes(&mut asked, scheme);
         }

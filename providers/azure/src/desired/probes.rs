@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::{field, key as neutral},
+    annotation::{Asked, field, key as neutral},
     intent::{HealthCheckPort, HealthCheckProtocol, PortIntent, TrafficPolicy},
     ports::Protocol,
     problem::{Problem, reason},
@@ -18,7 +18,7 @@ use evenkeel_core::{
 use super::floats;
 use crate::{
     Context,
-    annotations::{Asked, key},
+    annotations::key,
     model::{Probe, ProbeProtocol},
     names,
 };

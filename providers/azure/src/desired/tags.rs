@@ -3,18 +3,13 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value::quote},
+    annotation::{Asked, field, key as neutral, value::quote},
     group::Group,
     intent::ReclaimPolicy,
     problem::Problem,
 };
 
-use crate::{
-    Context,
-    annotations::{Asked, key},
-    model::Pairs,
-    names::tag,
-};
+use crate::{Context, annotations::key, model::Pairs, names::tag};
 
 /// Tags of a resource ("Tag limitations").
 const MOST_TAGS: usize = 50;
@@ -25,7 +20,7 @@ const FORBIDDEN: &str = "<>%&\\?/";
 
 /// All tags of a group's public IP addresses: the operator's, before them the Service's, and our marks.
 pub(super) fn tags(context: &Context, group: &Group, asked: &mut Asked<'_>) -> Pairs {
-    let theirs = asked.map(key::PIP_TAGS);
+    let theirs = asked.map(key::PIP_TAGS).unwrap_or_default();
     let mut tags = context.tags.clone();
     for (of_key, pairs) in [
         (key::PIP_TAGS, &theirs),

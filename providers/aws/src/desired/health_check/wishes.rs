@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::{field, key as neutral, value},
+    annotation::{Asked, field, key as neutral, value},
     intent::{HealthCheckPort, HealthCheckProtocol},
     problem::Problem,
 };
 
 use crate::{
-    annotations::{Asked, key},
+    annotations::key,
     model::{ProbePort, ProbeProtocol, TargetType},
 };
 
