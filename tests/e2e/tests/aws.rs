@@ -281,7 +281,7 @@ async fn a_changed_annotation_is_followed(world: &AwsWorld) -> Result<()> {
         "elbv2:ModifyLoadBalancerAttributes",
         "elbv2:RemoveTags",
     );
-    let all = [tag, modify, tag, modify, untag, untag];
+    let all = [tag, modify, tag, modify, untag];
     written(world, mark, &all).await
 }
 
