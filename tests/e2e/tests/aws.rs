@@ -183,6 +183,9 @@ async fn a_service_of_the_class_gets_a_load_balancer_and_leaves_nothing() -> Res
     plan_and_status_tell_what_is_there(&world)
         .await
         .context("plan and status")?;
+    facts_make_the_plans_that_the_cluster_makes(&world)
+        .await
+        .context("facts")?;
     a_restart_writes_nothing(&mut world)
         .await
         .context("restart")?;
@@ -476,6 +479,67 @@ async fn plan_and_status_tell_what_is_there(world: &AwsWorld) -> Result<()> {
     ensure!(code == Some(0), "{said}");
     for part in ["shop", "Active", &hostname] {
         ensure!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let written = world.writes_since(mark);
+    ensure!(written.is_empty(), "{written:?}");
+    Ok(())
+}
+
+/// For the Service that is there and for one that is to be made; and facts are only read.
+async fn facts_make_the_plans_that_the_cluster_makes(world: &AwsWorld) -> Result<()> {
+    let mark = world.aws.calls().mark();
+    let place = |name: &str| {
+        world
+            .world
+            .plane
+            .directory()
+            .join(name)
+            .display()
+            .to_string()
+    };
+    let (facts, second) = (place("facts.yaml"), place("second.json"));
+    let (code, said) = evenkeel(world, &["facts", "-o", &facts]).await?;
+    ensure!(code == Some(0), "{said}");
+    let changed = place("changed.json");
+    let interval = format!("{ANNOTATIONS}healthcheck-interval");
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop", "namespace": NAMESPACE, "annotations": {(&*interval): "30"}},
+        "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80}]},
+    });
+    std::fs::write(&changed, object.to_string())?;
+    for (what, arguments, exact) in [
+        ("what is there", &["shop"][..], true),
+        ("a change of it", &["-f", &changed], true),
+        // Its UID, of which names are made, is another one each time.
+        ("a new one", &["-f", &second], false),
+    ] {
+        let plan = async |offline: &[&str]| -> Result<(Option<i32>, Value)> {
+            let arguments = [&["plan", "-o", "json"], offline, arguments].concat();
+            let (code, said) = evenkeel(world, &arguments).await?;
+            let read = serde_json::from_str(&said);
+            Ok((code, read.with_context(|| format!("{what}: {said}"))?))
+        };
+        let (code, mut online) = plan(&[]).await?;
+        let calls = world.aws.calls().mark();
+        let (same, mut offline) = plan(&["--offline", "--facts", &facts]).await?;
+        let asked = world.aws.calls().since(calls);
+        let by_us = asked.iter().filter(|call| !call.is_read()).count();
+        ensure!(by_us == 0 && same == code, "{what}: {asked:?}");
+        for document in [&mut online, &mut offline] {
+            for group in document["groups"].as_array_mut().into_iter().flatten() {
+                if !exact {
+                    group["objects"] = Value::Null;
+                }
+            }
+        }
+        ensure!(
+            online["groups"] == offline["groups"],
+            "{what}: {:#} and {:#}",
+            online["groups"],
+            offline["groups"]
+        );
     }
     let written = world.writes_since(mark);
     ensure!(written.is_empty(), "{written:?}");
