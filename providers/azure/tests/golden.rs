@@ -19,69 +19,21 @@ mod golden {
     mod writes;
 }
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use evenkeel_laws::rows::Rows;
 
-/// How many rows there are.
-const ROWS: u32 = 120;
-
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-/// The numbers of the tests of this kind, each as often as it stands in the files.
-fn tests(kind: &str) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    for file in fs::read_dir(directory()).expect("a directory of rows") {
-        let path = file.expect("a file").path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("a file of rows");
-        let names = text
-            .lines()
-            .filter_map(|line| line.trim_start().strip_prefix("fn ")?.strip_prefix(kind));
-        numbers.extend(names.map(|name| -> u32 {
-            let digits = name.get(..3).and_then(|digits| digits.parse().ok());
-            digits.unwrap_or_else(|| panic!("{kind}{name} has no number of three digits"))
-        }));
-    }
-    numbers
-}
-
-/// The numbers of a table of rows.
-fn table(name: &str) -> Vec<u32> {
-    let text = fs::read_to_string(directory().join(name)).expect("a table of rows");
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next()?.parse().ok())
-        .collect()
-}
+const ROWS: Rows = Rows {
+    last: 120,
+    tests: concat!(env!("CARGO_MANIFEST_DIR"), "/tests"),
+    directories: &["golden"],
+    tables: &["changed", "open"],
+};
 
 #[test]
 fn every_row_is_in_exactly_one_place() {
-    let mut places: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-    for (place, numbers) in [
-        ("a test", tests("row_")),
-        ("changed.md", table("changed.md")),
-        ("open.md", table("open.md")),
-    ] {
-        for number in numbers {
-            places.entry(number).or_default().push(place);
-        }
-    }
-    let wrong: Vec<_> = (1..=ROWS)
-        .map(|number| (number, places.remove(&number).unwrap_or_default()))
-        .filter(|(_, places)| places.len() != 1)
-        .collect();
-    assert_eq!(wrong, [], "rows that are not in exactly one place");
-    assert_eq!(places, BTreeMap::new(), "rows that there are not");
+    ROWS.are_complete();
 }
 
 #[test]
-fn a_test_of_a_change_is_about_a_row_of_the_table() {
-    for (kind, name) in [("changed_", "changed.md"), ("open_", "open.md")] {
-        let rows = table(name);
-        for number in tests(kind) {
-            assert!(rows.contains(&number), "{number} is not in {name}");
-        }
-    }
+fn a_test_of_what_a_table_tells_is_about_one_of_its_rows() {
+    ROWS.agree_with_tables();
 }

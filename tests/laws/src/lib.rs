@@ -10,12 +10,13 @@
 //! in [`laws`]; it fails with words, so that the suite can be held against providers that are broken on purpose.
 //!
 //! [`operator`] is a controller in miniature that drives an engine through [`scene`]s; [`tap`] counts and breaks
-//! the calls between provider and cloud; [`walk`] takes random ways. The toys are in [`toys`].
+//! the calls between provider and cloud; [`walk`] takes random ways; [`rows`] keeps account of golden rows. The toys are in [`toys`].
 
 pub mod expect;
 pub mod laws;
 pub mod operator;
 pub mod rig;
+pub mod rows;
 pub mod samples;
 pub mod scene;
 pub mod tap;
