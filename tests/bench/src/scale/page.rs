@@ -229,7 +229,8 @@ pub fn broken(measured: &Measured) -> String {
             // Beside each Service's own: the backend group and its admission by the one node group.
             Event::Create => (5 + nodes.div_ceil(200)) * services + 2,
             Event::Restart => 0,
-            Event::Replace => 2 * services,
+            // The first write of a process has another before it: the mark by which it is told from that of a restored backup.
+            Event::Replace => 2 * services + 1,
             Event::Annotate => services,
             // Some are refused until what uses them is gone, and asked for again.
             Event::Delete => 3 * services,
