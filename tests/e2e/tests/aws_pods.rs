@@ -204,10 +204,15 @@ async fn what_happened_meanwhile_is_found(world: &mut AwsWorld) -> Result<()> {
     let mark = world.aws.calls().mark();
     world.world.start_controller().await?;
     has_targets(world, &["10.0.0.16:8080"]).await?;
+    // The first write of a process has another before it: the mark by which it is told from that of a restored backup.
     written(
         world,
         mark,
-        &["elbv2:DeregisterTargets", "elbv2:RegisterTargets"],
+        &[
+            "ec2:CreateTags",
+            "elbv2:DeregisterTargets",
+            "elbv2:RegisterTargets",
+        ],
     )
     .await
 }
