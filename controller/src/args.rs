@@ -89,6 +89,9 @@ pub struct RunArgs {
     /// The `aws` provider.
     #[command(flatten)]
     pub aws: AwsArgs,
+    /// The `azure` provider.
+    #[command(flatten)]
+    pub azure: AzureArgs,
     /// The `local` provider.
     #[command(flatten)]
     pub local: LocalArgs,
@@ -117,7 +120,7 @@ pub struct ClusterArgs {
 /// Which Services are served, and by whom.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ClaimArgs {
-    /// Provider to run; repeatable, or a list with commas [known: aws, local]
+    /// Provider to run; repeatable, or a list with commas [known: aws, azure, local]
     #[arg(long, env = "EVENKEEL_PROVIDER", value_name = "NAME")]
     pub provider: Vec<String>,
     /// Provider of Services without a class, and whose defaults they get [default: none, such Services are left alone]
@@ -208,6 +211,84 @@ pub struct AwsArgs {
     /// A quota of the account that is not AWS's default, by name (`load-balancers`, `targets-per-zone`, ...); repeatable, or a list with commas
     #[arg(long, env = "EVENKEEL_AWS_QUOTA", value_name = "NAME=NUMBER")]
     pub aws_quota: Vec<String>,
+}
+
+/// The `azure` provider. Secrets are read from the environment or from azure.json.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AzureArgs {
+    /// The cloud's own controller's configuration, `azure.json`: what it says need not be said again, and every option goes before it
+    #[arg(long, env = "EVENKEEL_AZURE_CONFIG", value_name = "FILE")]
+    pub azure_config: Option<String>,
+    /// Which of Microsoft's clouds: AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud [default: AzurePublicCloud]
+    #[arg(long, env = "EVENKEEL_AZURE_CLOUD", value_name = "NAME")]
+    pub azure_cloud: Option<String>,
+    /// URL of Azure Resource Manager, for private links and emulators [default: the cloud's own]
+    #[arg(long, env = "EVENKEEL_AZURE_ENDPOINT", value_name = "URL")]
+    pub azure_endpoint: Option<String>,
+    /// URL of Microsoft Entra [default: AZURE_AUTHORITY_HOST, else the cloud's own]
+    #[arg(long, env = "EVENKEEL_AZURE_AUTHORITY", value_name = "URL")]
+    pub azure_authority: Option<String>,
+    /// Tenant of the identity, where it is a workload identity or a service principal [default: AZURE_TENANT_ID]
+    #[arg(long, env = "EVENKEEL_AZURE_TENANT_ID", value_name = "ID")]
+    pub azure_tenant_id: Option<String>,
+    /// Client id of the identity; with AZURE_FEDERATED_TOKEN_FILE a workload identity, with AZURE_CLIENT_SECRET a service principal, else a managed
+    /// identity of the machine [default: AZURE_CLIENT_ID, else the machine's only one]
+    #[arg(long, env = "EVENKEEL_AZURE_CLIENT_ID", value_name = "ID")]
+    pub azure_client_id: Option<String>,
+    /// Subscription of the load balancers
+    #[arg(long, env = "EVENKEEL_AZURE_SUBSCRIPTION_ID", value_name = "ID")]
+    pub azure_subscription_id: Option<String>,
+    /// Resource group of the load balancers, and of public IP addresses where no annotation names another
+    #[arg(long, env = "EVENKEEL_AZURE_RESOURCE_GROUP", value_name = "NAME")]
+    pub azure_resource_group: Option<String>,
+    /// Region, as westeurope
+    #[arg(long, env = "EVENKEEL_AZURE_LOCATION", value_name = "REGION")]
+    pub azure_location: Option<String>,
+    /// Virtual network that the nodes are in
+    #[arg(long, env = "EVENKEEL_AZURE_VNET", value_name = "NAME")]
+    pub azure_vnet: Option<String>,
+    /// Its resource group [default: that of the load balancers]
+    #[arg(long, env = "EVENKEEL_AZURE_VNET_RESOURCE_GROUP", value_name = "NAME")]
+    pub azure_vnet_resource_group: Option<String>,
+    /// Its subscription [default: that of the load balancers]
+    #[arg(long, env = "EVENKEEL_AZURE_VNET_SUBSCRIPTION_ID", value_name = "ID")]
+    pub azure_vnet_subscription_id: Option<String>,
+    /// Subnet of internal load balancers where no annotation names another
+    #[arg(long, env = "EVENKEEL_AZURE_SUBNET", value_name = "NAME")]
+    pub azure_subnet: Option<String>,
+    /// Prefix of the nodes' addresses, to which security rules let packets pass that arrive there; repeatable, or a list with commas
+    /// [default: any address of the virtual network]
+    #[arg(long, env = "EVENKEEL_AZURE_NODE_PREFIX", value_name = "CIDR")]
+    pub azure_node_prefix: Vec<String>,
+    /// Network security group of the nodes, in which Services get rules [default: none, and nothing is written to any]
+    #[arg(long, env = "EVENKEEL_AZURE_SECURITY_GROUP", value_name = "NAME")]
+    pub azure_security_group: Option<String>,
+    /// Its resource group [default: that of the load balancers]
+    #[arg(
+        long,
+        env = "EVENKEEL_AZURE_SECURITY_GROUP_RESOURCE_GROUP",
+        value_name = "NAME"
+    )]
+    pub azure_security_group_resource_group: Option<String>,
+    /// Name of a load balancer to use; the internal one has `-internal` after it [default: one of our own of each kind]
+    #[arg(long, env = "EVENKEEL_AZURE_LOAD_BALANCER", value_name = "NAME")]
+    pub azure_load_balancer: Option<String>,
+    /// Whether rules give nodes connections to the Internet: `on` or `off`, where something else does [default: on]
+    #[arg(long, env = "EVENKEEL_AZURE_OUTBOUND", value_name = "WHETHER")]
+    pub azure_outbound: Option<String>,
+    /// Whether one probe of kube-proxy's health serves all Services of policy Cluster, whatever they ask for: `on` or `off` [default: off]
+    #[arg(long, env = "EVENKEEL_AZURE_SHARED_PROBE", value_name = "WHETHER")]
+    pub azure_shared_probe: Option<String>,
+    /// Tag of every public IP address and load balancer made in Azure; repeatable, or a list with commas
+    #[arg(long, env = "EVENKEEL_AZURE_TAG", value_name = "KEY=VALUE")]
+    pub azure_tag: Vec<String>,
+    /// Calls a second, and at once, that Azure is asked for at most, by its buckets; repeatable, or a list with commas
+    /// [default: reads=20:200,writes=8:150,deletes=8:150,network-writes=2.5:750]
+    #[arg(long, env = "EVENKEEL_AZURE_RATE", value_name = "BUCKET=RATE[:BURST]")]
+    pub azure_rate: Vec<String>,
+    /// A limit of the subscription that is not Azure's default, by name (`rules`, `frontends`, `security-rules`); repeatable, or a list with commas
+    #[arg(long, env = "EVENKEEL_AZURE_LIMIT", value_name = "NAME=NUMBER")]
+    pub azure_limit: Vec<String>,
 }
 
 /// The `local` provider.

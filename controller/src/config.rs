@@ -5,6 +5,7 @@
 //! `Option` that has a default.
 
 mod aws;
+mod azure;
 mod cloud;
 mod file;
 mod home;
@@ -26,16 +27,20 @@ use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
 pub use aws::AwsConfig;
+pub use azure::AzureConfig;
 pub use cloud::CloudConfig;
 pub use home::HomeConfig;
-pub use local::{LocalConfig, Start, Surroundings};
+pub use local::{LocalConfig, Outside, Start, Surroundings};
 pub use sources::File;
 use sources::{Given, Sources};
 
 use crate::args::{DataplaneArgs, RunArgs};
 
 /// The providers that this program has.
-pub const KNOWN_PROVIDERS: [&str; 2] = ["aws", "local"];
+pub const KNOWN_PROVIDERS: [&str; 3] = ["aws", "azure", "local"];
+
+/// Those that need to be told nothing: they find where they are.
+pub const SELF_EVIDENT_PROVIDERS: [&str; 2] = ["aws", "local"];
 
 /// Changes of nodes are gathered for at most this many times the debounce: a cluster where nodes come and go all the
 /// time must be served too.
@@ -70,6 +75,8 @@ pub struct Config {
     pub cloud: CloudConfig,
     /// The `aws` provider.
     pub aws: AwsConfig,
+    /// The `azure` provider; None where it does not run.
+    pub azure: Option<AzureConfig>,
     /// The `local` provider.
     pub local: LocalConfig,
 }
@@ -120,6 +127,7 @@ impl Config {
             Duration::from_secs(2),
             &mut problems,
         );
+        let cloud = CloudConfig::read(&sources, &mut problems);
         let config = Self {
             kubeconfig: sources.text("kubeconfig").map(PathBuf::from),
             context: sources.text("context").map(str::to_owned),
@@ -135,8 +143,9 @@ impl Config {
             node_debounce_longest: debounce * LONGEST_DEBOUNCE,
             resync: duration(&sources, "resync", Duration::from_secs(600), &mut problems),
             log: log(&sources, &mut problems),
-            cloud: CloudConfig::read(&sources, &mut problems),
             aws: AwsConfig::read(&sources, &mut problems),
+            azure: AzureConfig::read(&sources, around, &cloud, &mut problems),
+            cloud,
             local: LocalConfig::read(&sources, around, &mut problems),
         };
         problems.check()?;

@@ -1,12 +1,14 @@
 //! The providers that this program has, by name (wiring only).
 
 pub mod aws;
+pub mod azure;
 pub mod local;
 
 use std::sync::Arc;
 
 use evenkeel_core::{
     engine::{AnyProvider, Engine},
+    error::CloudError,
     ids::{Cluster, ProviderName},
     nodes::NodeRules,
     problem::Problems,
@@ -51,12 +53,18 @@ impl std::fmt::Debug for Installed {
     }
 }
 
-/// The providers of a configuration.
-pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
+/// The providers of a configuration. Makes no call.
+///
+/// # Errors
+/// What is wrong with the configuration of one.
+pub fn install(config: &Config, cluster: &Cluster) -> Result<Vec<Installed>, CloudError> {
     let mut installed = Vec::new();
     for name in &config.rules.enabled {
         if name.as_str() == evenkeel_aws::NAME {
             installed.push(aws::install(config, cluster));
+        }
+        if let (evenkeel_azure::NAME, Some(azure)) = (name.as_str(), &config.azure) {
+            installed.push(azure::install(config, azure, cluster)?);
         }
         if name.as_str() == evenkeel_local::NAME {
             let local = LocalConfig::new(&config.local.socket, cluster.clone());
@@ -71,7 +79,7 @@ pub fn install(config: &Config, cluster: &Cluster) -> Vec<Installed> {
         config.rules.enabled.len(),
         "a known provider was not installed"
     );
-    installed
+    Ok(installed)
 }
 
 fn installed_local(engine: Arc<dyn AnyProvider>) -> Installed {

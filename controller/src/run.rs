@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Result, anyhow};
 use evenkeel_core::{
     endpoints::{PodFacts, SliceFacts},
+    error::CloudError,
     ids::{Cluster, ProviderName},
     nodes::NodeFacts,
 };
@@ -152,7 +153,7 @@ impl From<Client> for Ties {
 pub async fn run_with(
     config: Config,
     ties: Ties,
-    install: impl FnOnce(&Config, &Cluster) -> Vec<Installed>,
+    install: impl FnOnce(&Config, &Cluster) -> Result<Vec<Installed>, CloudError>,
     end: impl Future<Output = Result<&'static str>>,
 ) -> Result<()> {
     let started = Instant::now();
@@ -194,7 +195,7 @@ pub async fn run_with(
 /// Starts everything in order, and watches over it. Ends only with an error.
 async fn live(
     shared: &Arc<Shared>,
-    install: impl FnOnce(&Config, &Cluster) -> Vec<Installed>,
+    install: impl FnOnce(&Config, &Cluster) -> Result<Vec<Installed>, CloudError>,
     tasks: &mut Tasks,
 ) -> Result<()> {
     serve_admin(shared, tasks).await?;
@@ -225,7 +226,7 @@ async fn live(
     });
     let mut config = shared.config.clone();
     providers::aws::find_node(&mut config, &shared.client).await;
-    let providers = install(&config, &cluster);
+    let providers = install(&config, &cluster)?;
     for provider in &providers {
         let (home, lead) = (&shared.config.home, &shared.lead);
         let client = shared.client.clone();

@@ -221,6 +221,10 @@ pub async fn converge<P: Provider + ?Sized>(
         if plan.steps.is_empty() && !fresh && needs_fresh(round.want, &plan, &held) {
             continue;
         }
+        let others_first = lets_others(&plan) && held.is_empty() && again.is_none() && !untold;
+        if !others_first {
+            plan.waits.retain(|wait| wait.until != Until::Turn);
+        }
         if plan.steps.is_empty() || wave >= MAX_WAVES {
             ran.failures = in_the_way(provider, &round, &seen, fresh, failures, held);
             if !plan.steps.is_empty() || again.contradicts {
@@ -285,6 +289,15 @@ pub async fn converge<P: Provider + ?Sized>(
             failures.forget(ErrorClass::Conflict);
             continue;
         }
+        if others_first && ran.trusted {
+            ran.failures = in_the_way(provider, &round, &seen, fresh, failures, held);
+            ran.waits = plan.waits;
+            ran.refusals = plan.refusals;
+            ran.warnings = plan.warnings;
+            ran.node_labels = plan.node_labels;
+            ran.seen = Some(seen);
+            return ran;
+        }
         ran.seen = Some(seen);
     }
     unreachable!("the loop returns")
@@ -310,6 +323,11 @@ fn hold_destroys<S>(plan: &mut Plan<S>, left: Option<Duration>) {
         });
         false
     });
+}
+
+/// Whether other groups go first once the steps are done.
+fn lets_others<S>(plan: &Plan<S>) -> bool {
+    !plan.steps.is_empty() && plan.waits.iter().any(|wait| wait.until == Until::Turn)
 }
 
 /// Takes the removals out of a plan while the world is told of other addresses than there are. Returns whether there were any.
@@ -351,6 +369,12 @@ struct Again {
     waits: Vec<Wait>,
     /// Their own effects do not satisfy the plan.
     contradicts: bool,
+}
+
+impl Again {
+    fn is_none(&self) -> bool {
+        self.waits.is_empty() && !self.contradicts
+    }
 }
 
 impl Done {

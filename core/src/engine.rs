@@ -14,6 +14,8 @@ mod pausing;
 #[cfg(test)]
 mod telling;
 #[cfg(test)]
+mod turning;
+#[cfg(test)]
 mod waking;
 
 use std::{
@@ -223,13 +225,15 @@ struct Memory<P: Provider> {
     endpoints: Digest,
     approval: Option<Arc<str>>,
     paused: bool,
-    /// What is there, where the last run left it in peace; anything else is read again.
+    /// What is there, folded, where the last run left it in peace or let others go first; anything else is read again.
     seen: Option<P::Observed>,
     failures: Failures,
     /// What its plan said besides.
     noticed: Vec<Warning>,
     /// What the last run reported, when it left nothing to do.
     quiet: Option<Quiet>,
+    /// It let others go first while it put right what somebody else had changed.
+    repairs: bool,
 }
 
 /// What a run reported that left nothing to do.
@@ -437,10 +441,10 @@ impl<P: Provider> Engine<P> {
                 && m.paused == paused
         });
         let was_done = unchanged
-            && memory
-                .as_ref()
-                .and_then(|memory| memory.quiet.as_ref())
-                .is_some_and(|quiet| quiet.until.is_none());
+            && memory.as_ref().is_some_and(|memory| {
+                let quiet = memory.quiet.as_ref();
+                memory.repairs || quiet.is_some_and(|quiet| quiet.until.is_none())
+            });
         let memory = match memory {
             Some(memory)
                 if unchanged
@@ -474,7 +478,10 @@ impl<P: Provider> Engine<P> {
             Some(memory) if memory.paused && !paused => (None, None, memory.failures),
             Some(memory) => (memory.seen, Some(memory.nodes), memory.failures),
         };
-        let seen = seen.filter(|_| !look);
+        let mut seen = seen.filter(|_| !look);
+        if let Some(seen) = &mut seen {
+            self.provider.unfold(seen);
+        }
 
         let mut known = seen.map(|seen| Known { seen, fresh: false });
         if want == Want::Nothing || (paused && known.is_none()) {
@@ -498,6 +505,7 @@ impl<P: Provider> Engine<P> {
                         failures,
                         noticed: Vec::new(),
                         quiet: None,
+                        repairs: false,
                     };
                     self.keep(key, memory);
                     return report;
@@ -577,6 +585,11 @@ impl<P: Provider> Engine<P> {
         if report.gone {
             self.forget(&key);
         } else {
+            let lets_others = report.waits.iter().any(|wait| wait.until == Until::Turn);
+            let mut seen = seen.filter(|_| done || lets_others);
+            if let Some(seen) = &mut seen {
+                self.provider.fold(seen);
+            }
             let memory = Memory {
                 // Whether it is retained is asked each time anew.
                 want: if want == Want::Released {
@@ -588,10 +601,11 @@ impl<P: Provider> Engine<P> {
                 endpoints: endpoints.version(),
                 approval,
                 paused,
-                seen: seen.filter(|_| done),
+                seen,
                 failures,
                 noticed,
                 quiet: Quiet::of(&report, done),
+                repairs: was_done && lets_others,
             };
             self.keep(key, memory);
         }
@@ -733,6 +747,7 @@ pub fn next_look(report: &Report) -> Option<Duration> {
             Until::After(after) => Some(after),
             // Left over where the run could not read: nobody will tell.
             Until::FreshRead => Some(FRESH_READ),
+            Until::Turn => Some(Duration::ZERO),
             Until::Told => None,
         })
         .chain(report.judge_again)

@@ -12,6 +12,7 @@ use crate::{
     digest::Digest,
     error::{CloudError, ErrorClass, FailureReason, ProviderFault, chain},
     plan::{Change, Plan, Planned},
+    shared,
 };
 
 /// How long a hopeless write is held back while nothing changes. Quotas are raised and permissions granted
@@ -104,9 +105,12 @@ impl Failures {
         self.0.retain(|_, failure| failure.class != class);
     }
 
-    /// Forgets what was hopeless while nothing changed.
+    /// Forgets what was hopeless while nothing changed. What was refused of a shared object stays: its writer tells when that changes, and
+    /// what has happened may be of another object.
     pub fn forget_hopeless(&mut self) {
-        self.0.retain(|_, failure| !failure.class.is_hopeless());
+        self.0.retain(|_, failure| {
+            !failure.class.is_hopeless() || failure.operation == shared::WRITE
+        });
     }
 
     /// Takes the steps that are held back out of a plan, and returns what failed about them: what is still in the way.

@@ -31,6 +31,7 @@ pub mod group;
 pub mod holder;
 pub mod ids;
 pub mod intent;
+pub mod limiter;
 pub mod naming;
 pub mod net;
 pub mod nodes;

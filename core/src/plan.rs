@@ -190,6 +190,9 @@ pub enum Until {
     After(Duration),
     /// A fresh read: what was seen may be old, and the next step needs proof. The loop reads at once.
     FreshRead,
+    /// The group's next turn, which comes when the groups that stand in line have had theirs. Said beside steps, and waited for once these
+    /// are done; what was seen stands meanwhile.
+    Turn,
 }
 
 /// Something that is not there yet. Waiting is not failing.

@@ -2,11 +2,11 @@
 //!
 //! Problems are collected, all of them, before anything is decided: a user who fixes one should not meet the next.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use crate::ports::PortKey;
+use crate::{annotation::value::quote, ports::PortKey};
 
 #[cfg(test)]
 mod tests;
@@ -155,6 +155,22 @@ impl Problems {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
+    /// These, or where there are none what keeps the ports from being served: a rejection has a problem.
+    #[must_use]
+    pub fn or_of_ports(mut self, errors: &[PortError]) -> Self {
+        if self.is_empty() {
+            for error in errors {
+                let (field, value) = (
+                    format!("spec.ports[{}]", error.port),
+                    error.port.to_string(),
+                );
+                let problem = Problem::new(field, quote(&value), &*error.message, "");
+                self.push(problem.with_reason(error.reason));
+            }
+        }
+        self
+    }
+
     /// The reason of the first problem, for the one condition that reports them all.
     pub fn reason(&self) -> &'static str {
         self.0
@@ -209,6 +225,12 @@ impl Warning {
             reason,
             message: message.into(),
         }
+    }
+
+    /// Leaves each once, in the order in which they came.
+    pub fn once_each(all: &mut Vec<Self>) {
+        let mut told = BTreeSet::new();
+        all.retain(|warning| told.insert(warning.clone()));
     }
 }
 

@@ -92,6 +92,27 @@ impl<P: Provider + ?Sized> Clone for PlanInput<'_, P> {
 }
 impl<P: Provider + ?Sized> Copy for PlanInput<'_, P> {}
 
+impl<'a, P: Provider + ?Sized> PlanInput<'a, P> {
+    /// The same for a provider of the same types: one that stands behind this one, or before it.
+    pub fn passed_on<Q>(self) -> PlanInput<'a, Q>
+    where
+        Q: Provider<Desired = P::Desired, Observed = P::Observed> + ?Sized,
+    {
+        PlanInput {
+            key: self.key,
+            want: self.want,
+            seen: self.seen,
+            fresh: self.fresh,
+            nodes: self.nodes,
+            followed: self.followed,
+            endpoints: self.endpoints,
+            failures: self.failures,
+            approval: self.approval,
+            now: self.now,
+        }
+    }
+}
+
 /// Everything a cloud has of one cluster, in the largest pages it gives.
 #[derive(Clone, Debug)]
 pub struct Snapshot<O> {
@@ -153,6 +174,12 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The only change of what was observed. Pure.
     fn absorb(&self, seen: &mut Self::Observed, effect: Self::Effect);
+
+    /// Makes what was observed small, without a loss: nobody looks at it until [`Provider::unfold`]. Pure.
+    fn fold(&self, _seen: &mut Self::Observed) {}
+
+    /// Takes back what [`Provider::fold`] did. Pure.
+    fn unfold(&self, _seen: &mut Self::Observed) {}
 
     /// What can be told to the world. Pure.
     fn published(&self, key: &GroupKey, seen: &Self::Observed) -> Published;

@@ -71,6 +71,8 @@ pub(crate) struct Manners {
     pub(crate) holds_back: bool,
     /// Effects do not change what is seen.
     pub(crate) forgets_effects: bool,
+    /// It does one thing, and lets others go first.
+    pub(crate) lets_others: bool,
     /// It waits to be told while anything is left.
     pub(crate) waits: bool,
     /// A write has its effect and never ends.
@@ -189,6 +191,10 @@ impl Provider for Scripted {
         }
         if self.manners.holds_back {
             input.failures.hold_back(&mut plan);
+        }
+        if self.manners.lets_others && plan.steps.len() > 1 {
+            plan.steps.truncate(1);
+            plan.wait("object".into(), "others", Until::Turn);
         }
         if matches!(input.want, Want::Exists(_) | Want::Nothing) && plan.steps.is_empty() {
             let surplus: Vec<_> = seen

@@ -17,18 +17,21 @@ mod board;
 #[cfg(test)]
 mod claiming;
 #[cfg(test)]
+mod gathering;
+#[cfg(test)]
 mod stalling;
 mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Debug,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde::Serialize;
 
-pub use writer::Writer;
+pub use writer::{Reading, Writer};
 
 use crate::{
     error::{CloudError, ErrorClass},
@@ -104,6 +107,24 @@ pub trait SharedBackend: SharedObject {
         body: Self::Live,
         ticket: &Ticket,
     ) -> Result<Self::Live, CloudError>;
+
+    /// How long claims are gathered before a write that would carry them. None: not at all.
+    fn gathers(&self) -> Option<Gather> {
+        None
+    }
+
+    /// Returns after this time. Asked only where claims are gathered: nothing here has a clock.
+    async fn pause(&self, _: Duration) {}
+}
+
+/// How long claims are gathered before a write. A claim that comes while a write is in flight waits for the next one anyway; this
+/// is for those who come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// Until none has come for so long.
+    pub quiet: Duration,
+    /// At most so long.
+    pub longest: Duration,
 }
 
 /// Where a claim stands.
@@ -144,6 +165,9 @@ pub enum Turn<L> {
         body: L,
     },
 }
+
+/// The operation in the errors that a claim is answered with: of the write that carried it.
+pub const WRITE: &str = "shared write";
 
 /// How often a write is merged anew after a conflict, before it is left until somebody claims again.
 const MAX_CONFLICTS: u32 = 3;
@@ -240,7 +264,7 @@ impl<O: SharedObject> Desk<O> {
             };
             self.claims.insert(key.clone(), entry);
         }
-        let failed = |class, message: &str| Err(CloudError::new(class, "shared write", message));
+        let failed = |class, message: &str| Err(CloudError::new(class, WRITE, message));
         let Some(entry) = self.claims.get_mut(&key) else {
             return Ok(());
         };
@@ -305,6 +329,15 @@ impl<O: SharedObject> Desk<O> {
             },
             None => Standing::Queued,
         })
+    }
+
+    /// Whether there is nothing to do: no turn would read or write.
+    pub fn is_idle(&self) -> bool {
+        let busy = self.in_flight.is_some() || self.stalled.is_some();
+        busy || match &self.live {
+            None => self.claims.is_empty(),
+            Some(_) => self.pending().is_empty(),
+        }
     }
 
     /// What to do next.

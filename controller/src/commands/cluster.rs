@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::{all_of, read_file};
 use crate::{
     args::{Args, LookArgs, RunArgs},
-    config::{Config, File, KNOWN_PROVIDERS, Surroundings},
+    config::{Config, File, SELF_EVIDENT_PROVIDERS, Surroundings},
     connect,
     controller_object::{ControllerObject, LABELS},
     version::VERSION,
@@ -200,10 +200,10 @@ fn configure(
             (Some(published_file(found, assumed)), place)
         }
         (None, None) => {
-            run.claim.provider = KNOWN_PROVIDERS.map(str::to_owned).into();
+            run.claim.provider = SELF_EVIDENT_PROVIDERS.map(str::to_owned).into();
             assumed.push(format!(
                 "the configuration: providers {}, no default provider (Services without a class are left alone), no further classes",
-                KNOWN_PROVIDERS.join(", ")
+                SELF_EVIDENT_PROVIDERS.join(", ")
             ));
             (None, "the defaults".to_owned())
         }

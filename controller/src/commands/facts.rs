@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The options that decide what becomes of a Service.
-const DECIDING: [&str; 7] = [
+const DECIDING: [&str; 11] = [
     "provider",
     "default-provider",
     "class",
@@ -41,6 +41,10 @@ const DECIDING: [&str; 7] = [
     "aws-ssl-policy",
     "aws-node-ports",
     "aws-quota",
+    "azure-outbound",
+    "azure-shared-probe",
+    "azure-tag",
+    "azure-limit",
 ];
 
 pub(super) fn execute(args: &FactsArgs) -> Result<()> {
@@ -99,6 +103,12 @@ async fn write(args: &FactsArgs) -> Result<String> {
         if provider.as_str() == evenkeel_aws::NAME {
             let aws = providers::aws::connect(&cluster.config, &identity);
             let cloud = evenkeel_aws::record::look(&aws).await.map_err(failed)?;
+            text.push_str(&document(known, cloud)?);
+        } else if let (evenkeel_azure::NAME, Some(config)) =
+            (provider.as_str(), &cluster.config.azure)
+        {
+            let azure = providers::azure::connect(&cluster.config, config, &identity)?;
+            let cloud = evenkeel_azure::record::look(&azure).await.map_err(failed)?;
             text.push_str(&document(known, cloud)?);
         } else if provider.as_str() == evenkeel_local::NAME {
             let local = providers::connect_local(&cluster.config, &identity);
@@ -257,7 +267,7 @@ async fn all_endpoints(
     identity: &Identity,
     services: &ServiceCache,
 ) -> Result<Vec<EndpointsRecord>> {
-    let installed = providers::install(&cluster.config, identity);
+    let installed = providers::install(&cluster.config, identity)?;
     let mut records = BTreeMap::new();
     for key in services.groups() {
         let members = services.members(key);

@@ -82,8 +82,9 @@ fn annotations() -> String {
 }
 
 /// The keys of each provider's own.
-const TABLES: [(&str, &KeyTable); 2] = [
+const TABLES: [(&str, &KeyTable); 3] = [
     ("aws", &evenkeel_aws::annotations::TABLE),
+    ("azure", &evenkeel_azure::annotations::TABLE),
     ("local", &evenkeel_local::annotations::TABLE),
 ];
 

@@ -118,7 +118,7 @@ async fn make(args: &PlanArgs) -> Result<Plan> {
     };
     cluster.assume_socket(&args.look);
     providers::aws::find_node(&mut cluster.config, &cluster.client).await;
-    let installed = providers::install(&cluster.config, &identity);
+    let installed = providers::install(&cluster.config, &identity)?;
     let mut services = ServiceCache::new(cluster.config.rules.clone());
     let mut asked = Asked {
         stand_ins: StandIns::new(&cluster.config.aws.node_ports),

@@ -14,13 +14,13 @@ use evenkeel_aws::{
 };
 use evenkeel_core::problem::{Problem, Problems};
 
-use super::sources::{Given, Sources};
+use super::{
+    cloud::{self, Wrong, checked, endpoint},
+    sources::{Given, Sources},
+};
 
 /// The API server's default of `--service-node-port-range`.
 const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
-
-/// The rates that may be asked for, calls a second, or calls at once.
-const RATES: RangeInclusive<f64> = 0.1..=10_000.0;
 
 /// What the `aws` provider runs with.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,22 +97,7 @@ impl AwsConfig {
     }
 }
 
-/// A text that has the right form.
-fn checked(
-    sources: &Sources,
-    key: &'static str,
-    problems: &mut Problems,
-    wrong: fn(&str) -> Option<(&'static str, &'static str)>,
-) -> Option<String> {
-    let Given { place, text } = sources.given(key)?;
-    if let Some((message, advice)) = wrong(text) {
-        problems.push(Problem::new(place, text, message, advice));
-        return None;
-    }
-    Some(text.clone())
-}
-
-fn region(text: &str) -> Option<(&'static str, &'static str)> {
+fn region(text: &str) -> Option<Wrong> {
     let parts: Vec<&str> = text.split('-').collect();
     let lower = |part: &&str| {
         !part.is_empty()
@@ -128,7 +113,7 @@ fn region(text: &str) -> Option<(&'static str, &'static str)> {
     ))
 }
 
-fn vpc(text: &str) -> Option<(&'static str, &'static str)> {
+fn vpc(text: &str) -> Option<Wrong> {
     let good = text
         .strip_prefix("vpc-")
         .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -138,17 +123,7 @@ fn vpc(text: &str) -> Option<(&'static str, &'static str)> {
     ))
 }
 
-fn endpoint(text: &str) -> Option<(&'static str, &'static str)> {
-    let good = text.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-    });
-    (!good).then_some((
-        "must be a URL with http or https",
-        "Write it as http://127.0.0.1:5555, or leave it out for AWS itself.",
-    ))
-}
-
-fn role(text: &str) -> Option<(&'static str, &'static str)> {
+fn role(text: &str) -> Option<Wrong> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let good = matches!(&parts[..], ["arn", partition, "iam", "", account, name]
         if partition.starts_with("aws")
@@ -162,7 +137,7 @@ fn role(text: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// STS API reference, AssumeRole: 2 to 1224 characters, `[\w+=,.@:\/-]*`.
-fn external_id(text: &str) -> Option<(&'static str, &'static str)> {
+fn external_id(text: &str) -> Option<Wrong> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
     let good = (2..=1_224).contains(&text.len()) && text.bytes().all(allowed);
     (!good).then_some((
@@ -174,21 +149,13 @@ fn external_id(text: &str) -> Option<(&'static str, &'static str)> {
 /// Reads `Team=edge`.
 fn tags(given: &[Given], problems: &mut Problems) -> Pairs {
     let mut tags = Pairs::new();
-    for Given { place, text } in given {
-        let pair = text.split_once('=');
-        let pair = pair.map(|(key, value)| (key.trim(), value.trim()));
-        let Some((key, value)) = pair.filter(|(key, _)| !key.is_empty()) else {
-            problems.push(Problem::new(
-                place,
-                text,
-                "must be KEY=VALUE",
-                "Write it as Team=edge.",
-            ));
+    for one in given {
+        let Some((key, value)) = cloud::pair(one, problems) else {
             continue;
         };
         if let Some(wrong) = wrong_tag(key, value) {
             let advice = "Choose another key or value.";
-            problems.push(Problem::new(place, text, wrong, advice));
+            problems.push(Problem::new(&one.place, &one.text, wrong, advice));
         }
         tags.insert(key.into(), value.into());
     }
@@ -222,34 +189,8 @@ fn node_ports(sources: &Sources, problems: &mut Problems) -> RangeInclusive<u16>
 /// Reads `elb=10` and `elb=10:40`.
 fn rates(given: &[Given], problems: &mut Problems) -> Rates {
     let mut rates = Rates::default();
-    let number = |text: &str| {
-        let number = text.trim().parse().ok();
-        number.filter(|number| RATES.contains(number))
-    };
-    for Given { place, text } in given {
-        let read = text.split_once('=').and_then(|(name, rate)| {
-            let (per_second, burst) = match rate.split_once(':') {
-                Some((rate, burst)) => (number(rate)?, Some(number(burst).filter(|n| *n >= 1.0)?)),
-                None => (number(rate)?, None),
-            };
-            Some((rates.named(name.trim())?, per_second, burst))
-        });
-        match read {
-            Some((rate, per_second, burst)) => {
-                *rate = rate.at(per_second);
-                rate.burst = burst.unwrap_or(rate.burst);
-            }
-            None => problems.push(Problem::new(
-                place,
-                text,
-                format!(
-                    "must be one of {} with a number of calls a second from 0.1 to 10000, and with how many at once after a rest, if \
-                     you like",
-                    Rates::NAMES.join(", ")
-                ),
-                "Write it as elb=6 or elb=6:20; keep to a part of what AWS allows your account, which others use too.",
-            )),
-        }
+    for one in given {
+        cloud::rate(one, &Rates::NAMES, |name| rates.named(name), problems);
     }
     rates
 }
@@ -275,7 +216,7 @@ mod tests {
 
     #[test]
     fn forms_are_told_from_what_is_none() {
-        type Form = fn(&str) -> Option<(&'static str, &'static str)>;
+        type Form = fn(&str) -> Option<Wrong>;
         let table: [(Form, &[&str], &[&str]); 5] = [
             (
                 region,

@@ -1,6 +1,9 @@
 //! Options of the `local` provider and its data plane (Decides).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use evenkeel_core::problem::{Problem, Problems};
 use evenkeel_local::dataplane;
@@ -34,6 +37,57 @@ pub struct Surroundings {
     pub pod_namespace: Option<String>,
     /// Where programs put what may be lost.
     pub temporary: PathBuf,
+    /// Files that options name, and variables.
+    pub outside: Outside,
+}
+
+/// What is read for checks of options: files that they name, and the variables of a cloud's own tools.
+#[derive(Clone, Copy)]
+pub struct Outside {
+    read: fn(&Path) -> io::Result<String>,
+    variable: fn(&str) -> Option<String>,
+}
+
+impl Outside {
+    /// Of this process.
+    pub fn of_this_process() -> Self {
+        Self {
+            read: |path| std::fs::read_to_string(path),
+            variable: |name| std::env::var(name).ok(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(
+        read: fn(&Path) -> io::Result<String>,
+        variable: fn(&str) -> Option<String>,
+    ) -> Self {
+        Self { read, variable }
+    }
+
+    pub(super) fn read(&self, path: &Path) -> io::Result<String> {
+        (self.read)(path)
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.variable)(name)
+    }
+}
+
+impl Default for Outside {
+    /// There is nothing.
+    fn default() -> Self {
+        Self {
+            read: |_| Err(io::ErrorKind::NotFound.into()),
+            variable: |_| None,
+        }
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outside")
+    }
 }
 
 impl Surroundings {
@@ -54,6 +108,7 @@ impl Surroundings {
                 .map(|name| name.trim().to_owned())
                 .filter(|name| !name.is_empty()),
             temporary: std::env::temp_dir(),
+            outside: Outside::of_this_process(),
         }
     }
 

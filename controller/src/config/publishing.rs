@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use evenkeel_core::claim::{ClaimRules, ClassRule};
 use jiff::SignedDuration;
 
-use super::{AwsConfig, Config, LocalConfig, PROFILES, Start};
+use super::{AwsConfig, AzureConfig, Config, LocalConfig, PROFILES, Start};
 
 impl Config {
     /// The options that say what load balancers get, with all their values, defaults too. Given as a configuration file,
@@ -29,6 +29,7 @@ impl Config {
             log: _,
             cloud: _,
             aws,
+            azure,
             local,
         } = self;
         let ClaimRules {
@@ -111,8 +112,10 @@ impl Config {
             ("local-pool", pools.clone()),
             ("local-start-dataplane", one(start)),
         ];
+        let azure = azure.iter().flat_map(AzureConfig::published);
         options
             .into_iter()
+            .chain(azure)
             .filter(|(_, values)| !values.is_empty())
             .map(|(name, values)| (name.to_owned(), values))
             .collect()

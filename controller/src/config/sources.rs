@@ -8,12 +8,12 @@ use evenkeel_core::problem::Problems;
 
 use super::file;
 use crate::args::{
-    AwsArgs, ClaimArgs, CloudArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs, ProcessArgs,
-    RunArgs,
+    AwsArgs, AzureArgs, ClaimArgs, CloudArgs, ClusterArgs, DataplaneArgs, LocalArgs, LogArgs,
+    ProcessArgs, RunArgs,
 };
 
 /// Every option, and whether it can have several values.
-pub(super) const OPTIONS: [(&str, bool); 32] = [
+pub(super) const OPTIONS: [(&str, bool); 54] = [
     ("kubeconfig", false),
     ("context", false),
     ("namespace", false),
@@ -42,6 +42,28 @@ pub(super) const OPTIONS: [(&str, bool); 32] = [
     ("aws-node-ports", false),
     ("aws-rate", true),
     ("aws-quota", true),
+    ("azure-config", false),
+    ("azure-cloud", false),
+    ("azure-endpoint", false),
+    ("azure-authority", false),
+    ("azure-tenant-id", false),
+    ("azure-client-id", false),
+    ("azure-subscription-id", false),
+    ("azure-resource-group", false),
+    ("azure-location", false),
+    ("azure-vnet", false),
+    ("azure-vnet-resource-group", false),
+    ("azure-vnet-subscription-id", false),
+    ("azure-subnet", false),
+    ("azure-node-prefix", true),
+    ("azure-security-group", false),
+    ("azure-security-group-resource-group", false),
+    ("azure-load-balancer", false),
+    ("azure-outbound", false),
+    ("azure-shared-probe", false),
+    ("azure-tag", true),
+    ("azure-rate", true),
+    ("azure-limit", true),
     ("local-socket", false),
     ("local-state-dir", false),
     ("local-pool", true),
@@ -83,6 +105,7 @@ impl Sources {
             log,
             cloud,
             aws,
+            azure,
             local,
         } = args;
         let mut typed = Self::default();
@@ -92,6 +115,7 @@ impl Sources {
         typed.log(log);
         typed.cloud(cloud);
         typed.aws(aws);
+        typed.azure(azure);
         typed.local(local);
         typed.over(file, problems)
     }
@@ -195,6 +219,58 @@ impl Sources {
         self.flag("aws-node-ports", aws_node_ports);
         self.flag("aws-rate", aws_rate);
         self.flag("aws-quota", aws_quota);
+    }
+
+    fn azure(&mut self, args: &AzureArgs) {
+        let AzureArgs {
+            azure_config,
+            azure_cloud,
+            azure_endpoint,
+            azure_authority,
+            azure_tenant_id,
+            azure_client_id,
+            azure_subscription_id,
+            azure_resource_group,
+            azure_location,
+            azure_vnet,
+            azure_vnet_resource_group,
+            azure_vnet_subscription_id,
+            azure_subnet,
+            azure_node_prefix,
+            azure_security_group,
+            azure_security_group_resource_group,
+            azure_load_balancer,
+            azure_outbound,
+            azure_shared_probe,
+            azure_tag,
+            azure_rate,
+            azure_limit,
+        } = args;
+        self.flag("azure-config", azure_config);
+        self.flag("azure-cloud", azure_cloud);
+        self.flag("azure-endpoint", azure_endpoint);
+        self.flag("azure-authority", azure_authority);
+        self.flag("azure-tenant-id", azure_tenant_id);
+        self.flag("azure-client-id", azure_client_id);
+        self.flag("azure-subscription-id", azure_subscription_id);
+        self.flag("azure-resource-group", azure_resource_group);
+        self.flag("azure-location", azure_location);
+        self.flag("azure-vnet", azure_vnet);
+        self.flag("azure-vnet-resource-group", azure_vnet_resource_group);
+        self.flag("azure-vnet-subscription-id", azure_vnet_subscription_id);
+        self.flag("azure-subnet", azure_subnet);
+        self.flag("azure-node-prefix", azure_node_prefix);
+        self.flag("azure-security-group", azure_security_group);
+        self.flag(
+            "azure-security-group-resource-group",
+            azure_security_group_resource_group,
+        );
+        self.flag("azure-load-balancer", azure_load_balancer);
+        self.flag("azure-outbound", azure_outbound);
+        self.flag("azure-shared-probe", azure_shared_probe);
+        self.flag("azure-tag", azure_tag);
+        self.flag("azure-rate", azure_rate);
+        self.flag("azure-limit", azure_limit);
     }
 
     fn local(&mut self, args: &LocalArgs) {

@@ -62,6 +62,7 @@ fn the_least_that_can_be_said() {
         },
         cloud: CloudConfig::default(),
         aws: AwsConfig::default(),
+        azure: None,
         local: LocalConfig {
             socket: "/run/evenkeel/dataplane.sock".into(),
             state_dir: "/var/lib/evenkeel".into(),
@@ -203,7 +204,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--provider",
-                "must name at least one of aws, local",
+                "must name at least one of aws, azure, local",
                 "--provider local.",
             ],
         ),
@@ -212,7 +213,7 @@ fn each_mistake_names_the_option_its_value_what_is_allowed_and_what_to_do() {
             "",
             [
                 "--provider: \"lokal\"",
-                "must be one of aws, local",
+                "must be one of aws, azure, local",
                 "Did you mean local?",
             ],
         ),
@@ -558,6 +559,7 @@ fn where_files_go_depends_on_who_we_are() {
         home: Some("/home/a".into()),
         pod_namespace: None,
         temporary: "/tmp".into(),
+        ..Surroundings::default()
     };
     let bare = Surroundings {
         state_home: None,

@@ -97,8 +97,9 @@ pub struct GroupPlan {
 /// The objects of each provider; null where there is no plan.
 fn objects(generator: &mut SchemaGenerator) -> Schema {
     let aws = generator.subschema_for::<evenkeel_aws::record::GroupObjects>();
+    let azure = generator.subschema_for::<evenkeel_azure::record::GroupObjects>();
     let local = generator.subschema_for::<evenkeel_local::record::GroupObjects>();
-    json_schema!({ "anyOf": [aws, local, {"type": "null"}] })
+    json_schema!({ "anyOf": [aws, azure, local, {"type": "null"}] })
 }
 
 /// One write.

@@ -231,6 +231,7 @@ impl Stage {
             },
             cloud: CloudConfig::default(),
             aws: AwsConfig::default(),
+            azure: None,
             local: LocalConfig {
                 socket: "/none".into(),
                 state_dir: "/none".into(),
@@ -255,7 +256,7 @@ impl Stage {
             line.client(self.client.clone()).into(),
             move |_, cluster| {
                 let own = Own::new(cluster.clone(), CloudClient::new(cloud, Tap::new()));
-                vec![Installed {
+                Ok(vec![Installed {
                     probes_kube_proxy: false,
                     follows_endpoints: false,
                     measures: None,
@@ -266,7 +267,7 @@ impl Stage {
                         needs_address: false,
                         drains: true,
                     },
-                }]
+                }])
             },
             async move {
                 let _ = ended.await;

@@ -1,6 +1,9 @@
 //! `evenkeel plan --offline`: the program itself, with files alone.
 
+mod azure;
+mod local;
 mod rounds;
+mod schemas;
 mod stage;
 
 use serde_json::json;
@@ -48,6 +51,20 @@ fn the_document_is_whole_and_as_its_schema_says() {
         ),
         ("/targetGroups/0/targets/0/id", json!("i-0a")),
         ("/securityGroups/0/rules/0/source", json!("0.0.0.0/0")),
+        (
+            "/loadBalancers/0/attributes/access_logs.s3.bucket",
+            json!(""),
+        ),
+        (
+            "/backendSecurityGroup/tags/evenkeel.dev~1resource",
+            json!("backend-sg"),
+        ),
+        (
+            "/nodeSecurityGroups/0/rules/0/source",
+            json!("known after apply: backend-sg"),
+        ),
+        ("/nodeSecurityGroups/0/rules/1/fromPort", json!(30_000)),
+        ("/nodeSecurityGroups/0/instances", json!(["i-0a", "i-0b"])),
     ] {
         assert_eq!(
             objects.pointer(pointer),

@@ -6,37 +6,43 @@ use crate::stage::{Stage, WEB};
 
 const UID: &str = "known-after-apply-shop-web";
 
-/// The facts after a plan was carried out: the Service is there with what the API server gave it, and so are its objects.
-fn carried_out(stage: &Stage, plan: &Value) {
+/// The Service of the file as it is in the cluster after a plan was carried out, with what the API server gave it.
+pub(crate) fn admitted(node_port: &Value, finalizer: &str) -> Value {
+    let text = std::fs::read_to_string(WEB).expect("a manifest");
+    let manifest: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+    let mut service = manifest[0].clone();
+    service["metadata"]["uid"] = json!(UID);
+    service["metadata"]["finalizers"] = json!([finalizer]);
+    service["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
+        json!(manifest[0].to_string());
+    service["spec"]["ports"][0]["nodePort"] = node_port.clone();
+    service
+}
+
+/// The facts after a plan was carried out: the Service is there, and so are its objects.
+pub(crate) fn carried_out(stage: &Stage, plan: &Value) {
     let objects = &plan["groups"][0]["objects"];
     let node_port = &objects["targetGroups"][0]["port"];
-    let backend = "known after apply: backend-sg";
     stage.change_facts(|facts| {
-        let cluster = facts["cluster"]["uid"].clone();
-        let text = std::fs::read_to_string(WEB).expect("a manifest");
-        let manifest: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
-        let mut service = manifest[0].clone();
-        service["metadata"]["uid"] = json!(UID);
-        service["metadata"]["finalizers"] = json!(["evenkeel.dev/aws"]);
-        service["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
-            json!(manifest[0].to_string());
-        service["spec"]["ports"][0]["nodePort"] = node_port.clone();
-        facts["services"] = json!([service]);
+        facts["services"] = json!([admitted(node_port, "evenkeel.dev/aws")]);
         let cloud = &mut facts["cloud"];
         cloud["loadBalancers"] = objects["loadBalancers"].clone();
         cloud["targetGroups"] = objects["targetGroups"].clone();
-        let mut groups = objects["securityGroups"].as_array().expect("a list").clone();
-        let tags = json!({"evenkeel.dev/cluster": cluster, "evenkeel.dev/resource": "backend-sg"});
-        groups.push(json!({"id": backend, "name": "backend", "tags": tags}));
-        let rule = |protocol: &str, from: u16, to: u16| {
-            json!({"protocol": protocol, "fromPort": from, "toPort": to, "source": backend})
-        };
-        let rules = [rule("tcp", 30_000, 32_767), rule("udp", 30_000, 32_767), rule("tcp", 10_256, 10_256)];
-        groups.push(json!({"id": "sg-nodes", "name": "nodes", "rules": rules}));
+        let list = |name: &str| objects[name].as_array().expect("a list").clone();
+        let mut groups = list("securityGroups");
+        groups.push(objects["backendSecurityGroup"].clone());
+        let mut instances = Vec::new();
+        for group in list("nodeSecurityGroups") {
+            let ids = group["instances"].as_array().expect("a list");
+            let its = json!([group["id"]]);
+            instances.extend(
+                ids.iter()
+                    .map(|id| json!({"id": id, "securityGroups": its})),
+            );
+            groups.push(json!({"id": group["id"], "rules": group["rules"]}));
+        }
         cloud["securityGroups"] = groups.into();
-        cloud["instances"] = json!([
-            {"id": "i-0a", "securityGroups": ["sg-nodes"]}, {"id": "i-0b", "securityGroups": ["sg-nodes"]},
-        ]);
+        cloud["instances"] = instances.into();
     });
 }
 

@@ -2,22 +2,25 @@
 
 use std::{
     cell::RefCell,
-    path::Path,
     process::{Command, Output, Stdio},
 };
 
-use evenkeel_core::record::check::check;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::schemas::{Schema, facts_schema};
 
 /// A manifest as a repository has it.
 pub(crate) const WEB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/offline/web.yaml");
 
 /// The facts that most plans are made with.
-const FACTS: &str = include_str!("aws.yaml");
+const AWS: &str = include_str!("aws.yaml");
 
-/// The published schemas.
-const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
+/// The facts of a place on Azure.
+const AZURE: &str = include_str!("azure.yaml");
+
+/// The facts of a data plane.
+const LOCAL: &str = include_str!("local.yaml");
 
 /// A directory with facts.
 pub(crate) struct Stage {
@@ -26,11 +29,25 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// One with the facts of the example.
+    /// One on AWS.
     pub(crate) fn new() -> Self {
+        Self::of(AWS)
+    }
+
+    /// One on Azure.
+    pub(crate) fn azure() -> Self {
+        Self::of(AZURE)
+    }
+
+    /// One with a data plane of its own.
+    pub(crate) fn local() -> Self {
+        Self::of(LOCAL)
+    }
+
+    fn of(facts: &str) -> Self {
         let stage = Self {
             directory: tempfile::tempdir().expect("a directory"),
-            facts: RefCell::new(serde_saphyr::from_str(FACTS).expect("facts")),
+            facts: RefCell::new(serde_saphyr::from_str(facts).expect("facts")),
         };
         stage.change_facts(|_| {});
         stage
@@ -41,6 +58,11 @@ impl Stage {
         let mut facts = self.facts.borrow_mut();
         change(&mut facts);
         self.write("facts.json", &facts.to_string());
+    }
+
+    /// The facts as they are now.
+    pub(crate) fn facts(&self) -> Value {
+        self.facts.borrow().clone()
     }
 
     /// Writes a file.
@@ -103,8 +125,9 @@ impl Stage {
     fn checked(&self, output: &Output) -> Value {
         let plan = serde_json::from_slice(&output.stdout);
         let plan = plan.unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        is_valid("plan-v1.json", &plan);
-        is_valid("aws-facts-v1.json", &self.facts.borrow());
+        Schema::read("plan-v1.json").must_take(&plan);
+        let facts = self.facts.borrow();
+        Schema::read(facts_schema(&facts)).must_take(&facts);
         plan
     }
 
@@ -124,13 +147,5 @@ impl Stage {
         let (code, output) = self.run(arguments);
         assert!(output.stdout.is_empty(), "{output:?}");
         (code, String::from_utf8(output.stderr).expect("text"))
-    }
-}
-
-fn is_valid(name: &str, document: &Value) {
-    let text = std::fs::read_to_string(Path::new(SCHEMAS).join(name)).expect("a schema");
-    let schema: Value = serde_json::from_str(&text).expect("JSON");
-    if let Err(problems) = check(document, &schema) {
-        panic!("not as {name} says: {problems} in {document:#}");
     }
 }

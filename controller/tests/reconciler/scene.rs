@@ -175,6 +175,7 @@ impl Scene {
             },
             cloud: CloudConfig::default(),
             aws: AwsConfig::default(),
+            azure: None,
             local: LocalConfig {
                 socket: "/none".into(),
                 state_dir: "/none".into(),
@@ -206,7 +207,7 @@ impl Scene {
                         nodes,
                     }
                 };
-                clouds.map(install).collect()
+                Ok(clouds.map(install).collect())
             },
             async move {
                 let _ = ended.await;

@@ -1,4 +1,8 @@
 use super::*;
+use crate::{
+    ids::{ServiceKey, ServiceRef},
+    ports::Protocol,
+};
 
 fn problem(field: &str) -> Problem {
     Problem::new(field, "x", "must be y", "Write y.")
@@ -51,4 +55,36 @@ fn the_first_problem_gives_the_reason() {
     problems.push(problem("a").with_reason(reason::QUOTA_EXCEEDED));
     problems.push(problem("b"));
     assert_eq!(problems.reason(), "QuotaExceeded");
+}
+
+#[test]
+fn a_rejection_for_ports_alone_has_their_problems() {
+    let port = PortKey {
+        protocol: Protocol::Tcp,
+        port: 80,
+    };
+    let error = PortError {
+        service: ServiceRef {
+            key: ServiceKey::new("shop", "web"),
+            uid: "uid".into(),
+        },
+        port,
+        reason: reason::PORT_CONFLICT,
+        message: "an older member has it".into(),
+    };
+    let told = Problems::none().or_of_ports(std::slice::from_ref(&error));
+    assert_eq!(told.reason(), "PortConflict");
+    let text = told.to_string();
+    assert!(text.starts_with(&format!("spec.ports[{port}]: ")), "{text}");
+    assert!(text.ends_with("an older member has it"), "{text}");
+    let own = Problems::from(problem("a"));
+    assert_eq!(own.clone().or_of_ports(&[error]), own);
+}
+
+#[test]
+fn a_warning_is_told_once_where_it_came_first() {
+    let warning = |message: &str| Warning::new(reason::UNKNOWN_ANNOTATION, message);
+    let mut all = vec![warning("b"), warning("a"), warning("b")];
+    Warning::once_each(&mut all);
+    assert_eq!(all, [warning("b"), warning("a")]);
 }

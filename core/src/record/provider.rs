@@ -51,18 +51,7 @@ impl<P: Provider, R: Record<P>> Provider for Recorded<P, R> {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<P::Step> {
-        self.provider.plan(PlanInput {
-            key: input.key,
-            want: input.want,
-            seen: input.seen,
-            fresh: input.fresh,
-            nodes: input.nodes,
-            followed: input.followed,
-            endpoints: input.endpoints,
-            failures: input.failures,
-            approval: input.approval,
-            now: input.now,
-        })
+        self.provider.plan(input.passed_on())
     }
 
     fn predict(&self, step: &P::Step, seen: &P::Observed) -> P::Effect {

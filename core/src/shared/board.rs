@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use futures::channel::oneshot;
 
-use super::{Claim, Desk, SharedBackend, SharedObject, Turn};
+use super::{Claim, Desk, Gather, SharedBackend, SharedObject, Turn};
 use crate::{
     error::{CloudError, ErrorClass},
     ids::GroupKey,
@@ -50,6 +52,10 @@ pub(super) struct State {
     pub(super) writes: usize,
     /// What every write ends with.
     pub(super) fails: Option<ErrorClass>,
+    /// How long claims are gathered.
+    pub(super) gather: Option<Gather>,
+    /// Who waits, for how long.
+    pub(super) pauses: Vec<(Duration, oneshot::Sender<()>)>,
 }
 
 impl Board {
@@ -139,6 +145,16 @@ impl SharedBackend for Board {
         }
         state.lines = body;
         Ok(state.lines.clone())
+    }
+
+    fn gathers(&self) -> Option<Gather> {
+        self.state().gather
+    }
+
+    async fn pause(&self, time: Duration) {
+        let (over, waits) = oneshot::channel();
+        self.state().pauses.push((time, over));
+        let _ = waits.await;
     }
 }
 

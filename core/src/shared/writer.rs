@@ -9,9 +9,13 @@ use std::{
     time::Instant,
 };
 
-use futures::{StreamExt, channel::mpsc};
+use futures::{
+    StreamExt,
+    channel::mpsc,
+    future::{Either, select},
+};
 
-use super::{Claim, Desk, SharedBackend, SharedObject, Standing, Turn};
+use super::{Claim, Desk, Gather, SharedBackend, SharedObject, Standing, Turn};
 use crate::{error::CloudError, ids::GroupKey, provider::Wake, ticket::Ticket};
 
 /// The one writer of a shared object: a [`Desk`] with its cloud.
@@ -141,20 +145,33 @@ impl<B: SharedBackend> Writer<B> {
         {
             return Ok(live.clone());
         }
-        let number = self.reads.fetch_add(1, Ordering::AcqRel) + 1;
-        let writes = self.writes.load(Ordering::Acquire);
+        let reading = self.begin_read();
         let live = self.backend.read().await?;
+        self.end_read(&reading, live.clone());
+        Ok(live)
+    }
+
+    /// Somebody begins to read the object by a way of its own: where one call tells of several objects.
+    pub fn begin_read(&self) -> Reading {
+        Reading {
+            number: self.reads.fetch_add(1, Ordering::AcqRel) + 1,
+            writes: self.writes.load(Ordering::Acquire),
+        }
+    }
+
+    /// Such a read has ended. It says nothing where a write has overtaken it.
+    pub fn end_read(&self, reading: &Reading, live: B::Live) {
         let told = {
             let mut desk = lock(&self.desk);
-            if desk.in_flight.is_none() && self.writes.load(Ordering::Acquire) == writes {
-                self.seen.store(number, Ordering::Release);
-                desk.read_ended(Ok(live.clone()))
-            } else {
-                Vec::new()
+            if desk.in_flight.is_some() || self.writes.load(Ordering::Acquire) != reading.writes {
+                return;
             }
+            self.seen.fetch_max(reading.number, Ordering::AcqRel);
+            desk.read_ended(Ok(live))
         };
         self.tell(&told);
-        Ok(live)
+        // What somebody has undone is put right, whoever has seen it.
+        let _ = lock(&self.knock).try_send(());
     }
 
     fn tell(&self, groups: &[GroupKey]) {
@@ -165,10 +182,19 @@ impl<B: SharedBackend> Writer<B> {
 
     async fn work(writer: Weak<Self>, mut knocks: mpsc::Receiver<()>) {
         while knocks.next().await.is_some() {
-            while let Some(turn) = writer.upgrade().map(|writer| writer.turn()) {
+            // What was just read is written over at once, before somebody else does.
+            let mut hasty = false;
+            loop {
+                if !hasty {
+                    Self::gather(&writer, &mut knocks).await;
+                }
+                let Some(turn) = writer.upgrade().map(|writer| writer.turn()) else {
+                    return;
+                };
                 // The writer is not held while the cloud is asked, so that it can be dropped meanwhile.
                 let (backend, ticket, turn) = turn;
                 let result = match turn {
+                    // Whoever knocked while claims were gathered is heard by now.
                     Turn::Idle => break,
                     Turn::Read => Ended::Read(backend.read().await),
                     Turn::Write { base, body } => match ticket.begin() {
@@ -179,7 +205,29 @@ impl<B: SharedBackend> Writer<B> {
                 let Some(writer) = writer.upgrade() else {
                     return;
                 };
+                hasty = !matches!(result, Ended::Write(Ok(_)));
                 writer.ended(result);
+            }
+        }
+    }
+
+    /// Waits for others who claim at about the same time.
+    async fn gather(writer: &Weak<Self>, knocks: &mut mpsc::Receiver<()>) {
+        let Some(backend) = writer.upgrade().and_then(|writer| {
+            let is_idle = lock(&writer.desk).is_idle();
+            (!is_idle).then(|| writer.backend.clone())
+        }) else {
+            return;
+        };
+        let Some(Gather { quiet, longest }) = backend.gathers() else {
+            return;
+        };
+        let mut end = backend.pause(longest);
+        loop {
+            let more = select(knocks.next(), backend.pause(quiet));
+            match select(end, more).await {
+                Either::Right((Either::Left((Some(()), _)), goes_on)) => end = goes_on,
+                _ => return,
             }
         }
     }
@@ -204,6 +252,13 @@ impl<B: SharedBackend> Writer<B> {
         };
         self.tell(&told);
     }
+}
+
+/// A read of the object that somebody has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    number: u64,
+    writes: u64,
 }
 
 /// A call of the writer that has ended.

@@ -261,7 +261,10 @@ impl Doing<'_> {
                 None => Ok(()),
             },
             Object::TargetGroup(name) => match seen.target_groups.get(name) {
-                Some(group) => client.delete_target_group(real(&group.arn)?, ticket).await,
+                Some(group) => {
+                    let deleted = client.delete_target_group(real(&group.arn)?, ticket).await;
+                    self.note_use(deleted)
+                }
                 None => Ok(()),
             },
             Object::Listener(name, port) => match seen.listeners.get(&(name.clone(), *port)) {
@@ -273,8 +276,22 @@ impl Doing<'_> {
                 None => Ok(()),
             },
         };
+        let index = &self.aws.index;
         match deleted {
-            Err(error) if error.code.as_deref().is_some_and(code::is_gone) => Ok(Told::Nothing),
+            Err(error) if error.code.as_deref().is_some_and(code::is_gone) => {
+                match index.is_unproven(self.identity, object) {
+                    // It was made a moment ago, and nobody has deleted it: AWS does not know it everywhere yet.
+                    true => Err(CloudError {
+                        class: ErrorClass::Transient,
+                        ..error
+                    }),
+                    false => Ok(Told::Nothing),
+                }
+            }
+            Err(error) if error.class == ErrorClass::Conflict => {
+                index.is_not_just_made(self.identity, object);
+                Err(error)
+            }
             deleted => deleted.map(|()| Told::Nothing),
         }
     }

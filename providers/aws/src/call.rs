@@ -2,7 +2,9 @@
 //!
 //! What a call counts against, who goes first where calls queue, and which permission it needs all follow from its name.
 
-use crate::limiter::{Class, Urgency};
+use evenkeel_core::limiter::Urgency;
+
+use crate::limiter::Class;
 
 /// An API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +142,8 @@ calls! {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Who writes a policy reads it there.
@@ -173,13 +177,12 @@ mod tests {
         "iam:CreateServiceLinkedRole",
     ];
 
-    /// A call that the policy forgets fails in a real account only.
-    #[test]
-    fn the_policy_allows_what_is_called_and_nothing_else() {
+    /// What the policy allows.
+    fn allowed() -> BTreeSet<String> {
         let policy = include_str!("../../../deploy/aws/iam-policy.json");
         let policy: serde_json::Value = serde_json::from_str(policy).expect("JSON");
         let statements = policy["Statement"].as_array().expect("a list");
-        let mut allowed = std::collections::BTreeSet::new();
+        let mut allowed = BTreeSet::new();
         for statement in statements {
             assert_eq!(statement["Effect"], "Allow");
             let actions = match &statement["Action"] {
@@ -198,11 +201,37 @@ mod tests {
                 "{statement}"
             );
         }
-        let mut needed: std::collections::BTreeSet<String> =
-            ALL.iter().map(|call| call.action()).collect();
+        allowed
+    }
+
+    /// A call that the policy forgets fails in a real account only.
+    #[test]
+    fn the_policy_allows_what_is_called_and_nothing_else() {
+        let mut needed: BTreeSet<String> = ALL.iter().map(|call| call.action()).collect();
         // Everybody may ask who he is, whatever a policy says.
         needed.remove(&GET_CALLER_IDENTITY.action());
         needed.extend(IN_OUR_NAME.map(str::to_owned));
-        assert_eq!(allowed, needed);
+        assert_eq!(allowed(), needed);
+    }
+
+    /// The book gives a reason for each permission, once.
+    #[test]
+    fn the_page_tells_what_each_permission_is_for() {
+        let page = include_str!("../../../docs/aws.md");
+        let (_, table) = page.split_once("\n## Permissions\n").expect("a section");
+        let (table, _) = table.split_once("\n## ").expect("another section");
+        let mut told = Vec::new();
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [actions, on_what, why] = cells[..] else {
+                panic!("three columns: {row}");
+            };
+            assert!(!on_what.is_empty() && !why.is_empty(), "{row}");
+            let actions = actions.split(", ").map(|action| action.trim_matches('`'));
+            told.extend(actions.map(str::to_owned));
+        }
+        let once: BTreeSet<String> = told.iter().cloned().collect();
+        assert_eq!(once.len(), told.len(), "an action stands in one row");
+        assert_eq!(once, allowed());
     }
 }

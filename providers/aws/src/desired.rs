@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 
 use evenkeel_core::{
-    annotation::{field, value::quote},
+    annotation::field,
     group::Group,
     intent::Intent,
-    problem::{PortError, Problem, Problems, Warning},
+    problem::{Problem, Warning},
     provider::Verdict,
 };
 
@@ -85,7 +85,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
     problems.extend(unserved.into_iter().map(|error| error.problem).collect());
     let served = members.iter().any(|member| !member.listeners.is_empty());
     if shared_is_wrong || !served {
-        return Verdict::Rejected(or_conflicts(problems, &port_errors));
+        return Verdict::Rejected(problems.or_of_ports(&port_errors));
     }
     for member in &members {
         port_errors.extend(member.errors());
@@ -110,7 +110,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
         .collect();
     both.sort_by_key(|(listener, _)| listener.port);
     let (listeners, target_groups) = both.into_iter().unzip();
-    dedup(&mut warnings);
+    Warning::once_each(&mut warnings);
     Verdict::Accepted {
         desired: Desired {
             load_balancer,
@@ -193,21 +193,4 @@ fn limit(members: &mut [Member<'_>], security: &Security, quotas: &Quotas) {
         listeners += count;
         certificates += further;
     }
-}
-
-/// A rejection has a problem: where every port is an older member's, that one.
-fn or_conflicts(mut problems: Problems, errors: &[PortError]) -> Problems {
-    if problems.is_empty() {
-        for error in errors {
-            let field = format!("spec.ports[{}]", error.port);
-            let problem = Problem::new(field, quote(&error.port.to_string()), &*error.message, "");
-            problems.push(problem.with_reason(error.reason));
-        }
-    }
-    problems
-}
-
-fn dedup(warnings: &mut Vec<Warning>) {
-    let mut told = BTreeSet::new();
-    warnings.retain(|warning| told.insert(warning.clone()));
 }

@@ -240,6 +240,11 @@ pub fn foreign(operation: &'static str, what: impl Into<String>) -> CloudError {
         .because(FailureReason::OwnershipConflict)
 }
 
+/// What is used goes later.
+pub fn in_use(operation: &'static str, what: impl Into<String>) -> CloudError {
+    CloudError::new(ErrorClass::Transient, operation, what).with_code(code::DEPENDENCY)
+}
+
 /// What was seen is not what there is.
 pub fn stale(operation: &'static str, what: impl Into<String>) -> CloudError {
     CloudError::new(ErrorClass::Conflict, operation, what)

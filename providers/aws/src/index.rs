@@ -8,6 +8,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 mod used;
+mod young;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -21,7 +22,7 @@ use futures::future::try_join_all;
 use crate::{
     Aws,
     client::ELB_ARNS,
-    model::{CloudId, Effect, Facts, Marks, Observed, Opening, Pairs, Step},
+    model::{CloudId, Effect, Facts, Marks, Object, Observed, Opening, Pairs, Step},
     observe::bulk,
     predict,
 };
@@ -29,9 +30,13 @@ use crate::{
 use look::Look;
 pub(crate) use look::{SharedGroups, node_group, security_group};
 pub(crate) use used::Region;
+use young::Young;
 
 /// How many looks there are to one that reads all tags anew: only people change them behind our back.
 const LOOKS_PER_TAGS: u32 = 6;
+
+/// How many reads of tags are under way at a time.
+const TAG_READS: usize = 8;
 
 /// What is known of all groups.
 #[derive(Debug, Default)]
@@ -52,6 +57,8 @@ struct State {
     making: BTreeMap<Arc<str>, BTreeMap<Arc<str>, bool>>,
     /// What was written since a look began that still lasts, and may not show it.
     since: Option<Vec<(Arc<str>, Effect)>>,
+    /// What we made a moment ago.
+    young: Young,
 }
 
 /// Every object of the cluster.
@@ -87,6 +94,7 @@ impl Index {
         }
         let group: Arc<str> = group.into();
         let mut state = self.state();
+        state.young.learn(&group, effect);
         state.absorb(&group, effect.clone());
         if let Some(since) = &mut state.since {
             since.push((group, effect.clone()));
@@ -111,6 +119,21 @@ impl Index {
         let state = self.state();
         let group = state.groups.get(identity);
         group.map(Observed::openings).unwrap_or_default()
+    }
+
+    /// What a group has that was made a moment ago, whether a look shows it or not.
+    pub fn just_made(&self, identity: &str) -> Observed {
+        self.state().young.of(identity)
+    }
+
+    /// Whether that was made so short a time ago that a deletion may not find it.
+    pub fn is_unproven(&self, identity: &str, object: &Object) -> bool {
+        self.state().young.is_unproven(identity, object)
+    }
+
+    /// Nobody knows whether that is there.
+    pub fn is_not_just_made(&self, identity: &str, object: &Object) {
+        self.state().young.forget(identity, object);
     }
 
     /// What every group has, looked at now.
@@ -182,10 +205,12 @@ impl Index {
             }
             unknown
         };
-        // Together: a start waits for all of them, and the limiter sees to the rate.
-        let read = unknown.iter().map(|arns| aws.client.tags(arns));
-        look.tags
-            .extend(try_join_all(read).await?.into_iter().flatten());
+        // Some together: a start waits for all of them, and each takes memory while it waits for the limiter.
+        for some in unknown.chunks(TAG_READS) {
+            let read = some.iter().map(|arns| aws.client.tags(arns));
+            look.tags
+                .extend(try_join_all(read).await?.into_iter().flatten());
+        }
         Ok(look)
     }
 }

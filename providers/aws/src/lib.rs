@@ -161,12 +161,20 @@ impl Provider for Aws {
         plan::plan_knowing(&self.context, input, &self.facts.known(), used)
     }
 
-    fn predict(&self, step: &Step, seen: &Observed) -> Effect {
-        predict::predict(step, seen)
+    fn predict(&self, step: &Step, _: &Observed) -> Effect {
+        predict::predict(step)
     }
 
     fn absorb(&self, seen: &mut Observed, effect: Effect) {
         predict::absorb(seen, effect);
+    }
+
+    fn fold(&self, seen: &mut Observed) {
+        seen.fold();
+    }
+
+    fn unfold(&self, seen: &mut Observed) {
+        seen.unfold();
     }
 
     fn published(&self, key: &GroupKey, seen: &Observed) -> Published {
@@ -174,7 +182,7 @@ impl Provider for Aws {
     }
 
     fn objects(&self, seen: &Observed) -> serde_json::Value {
-        serde_json::to_value(GroupObjects::of(seen)).unwrap_or_default()
+        serde_json::to_value(GroupObjects::of(&self.context, seen)).unwrap_or_default()
     }
 
     fn retained(&self, seen: &Observed) -> bool {

@@ -20,6 +20,7 @@ use evenkeel_core::ids::{ResourceId, ServiceRef, ServiceUid};
 use serde::Serialize;
 
 pub mod facts;
+pub mod folded;
 pub mod listener;
 pub mod load_balancer;
 pub mod observed;
@@ -30,6 +31,7 @@ pub mod target_group;
 pub mod used;
 
 pub use facts::Facts;
+pub use folded::FoldedTargets;
 pub use listener::{Listener, ListenerProtocol, SeenListener, Tls};
 pub use load_balancer::{
     AddressType, LoadBalancer, Phase, SeenLoadBalancer, SubnetMapping, Subnets, ZoneAddresses,

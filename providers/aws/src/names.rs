@@ -173,6 +173,17 @@ pub fn backend_group(cluster: &Cluster, vpc: &str) -> Arc<str> {
         .into()
 }
 
+/// The tags of the cluster's backend group, beside the mark of the controller that wrote last.
+pub fn backend_tags(cluster: &Cluster) -> Pairs {
+    [
+        (tag::CLUSTER, Arc::clone(&cluster.uid)),
+        (tag::CLUSTER_NAME, Arc::clone(&cluster.name)),
+        (tag::RESOURCE, BACKEND_GROUP.into()),
+    ]
+    .map(|(key, value)| (Arc::from(key), value))
+    .into()
+}
+
 /// Marks of an object that serves the whole group.
 pub fn group_marks(cluster: &Cluster, key: &GroupKey, retain: bool, id: ResourceId) -> Marks {
     let identity: Arc<str> = key.identity().into();

@@ -62,6 +62,10 @@ struct Group<'a> {
 impl Group<'_> {
     /// Whether what is to go is ours, by tags that are read now; and where nothing is left, that nothing is.
     async fn prove(&self, seen: &mut Observed) -> Result<(), CloudError> {
+        // AWS said that it made these, and may not show them yet.
+        let made = self.aws.index.just_made(self.identity);
+        add(&mut seen.load_balancers, &made.load_balancers);
+        add(&mut seen.target_groups, &made.target_groups);
         let load_balancers: Vec<_> = seen
             .load_balancers
             .values()
@@ -75,15 +79,43 @@ impl Group<'_> {
         if !load_balancers.is_empty() {
             let tags = self.aws.client.tags(&load_balancers).await?;
             seen.load_balancers
-                .retain(|_, lb| self.still_ours(&lb.arn, &tags, &mut lb.marks, &mut lb.tags));
+                .retain(|name, lb| match tags.contains_key(&lb.arn) {
+                    true => self.still_ours(&lb.arn, &tags, &mut lb.marks, &mut lb.tags),
+                    false => made.load_balancers.contains_key(name),
+                });
         } else if !target_groups.is_empty() {
             let tags = self.aws.client.tags(&target_groups).await?;
             seen.target_groups
-                .retain(|_, one| self.still_ours(&one.arn, &tags, &mut one.marks, &mut one.tags));
+                .retain(|name, one| match tags.contains_key(&one.arn) {
+                    true => self.still_ours(&one.arn, &tags, &mut one.marks, &mut one.tags),
+                    false => made.target_groups.contains_key(name),
+                });
         } else {
             seen.security_groups = self.security_groups().await?;
+            self.add_unseen(seen, made.security_groups).await?;
         }
         self.tell(seen);
+        Ok(())
+    }
+
+    /// Adds the groups that were just made and that AWS does not show at all; whoever has lost our tags is not ours.
+    async fn add_unseen(
+        &self,
+        seen: &mut Observed,
+        mut made: BTreeMap<Arc<str>, SeenSecurityGroup>,
+    ) -> Result<(), CloudError> {
+        made.retain(|name, _| !seen.security_groups.contains_key(name));
+        if made.is_empty() {
+            return Ok(());
+        }
+        let ids = made.values().map(|group| group.id.as_str());
+        let shown = self
+            .aws
+            .client
+            .security_groups(vec![filter("group-id", ids)])
+            .await?;
+        made.retain(|_, group| !shown.iter().any(|shown| shown.id() == group.id));
+        seen.security_groups.extend(made);
         Ok(())
     }
 
@@ -337,6 +369,12 @@ impl Group<'_> {
             return Ok(None);
         }
         self.security_groups().await.map(Some)
+    }
+}
+
+fn add<T: Clone>(there: &mut BTreeMap<Arc<str>, T>, made: &BTreeMap<Arc<str>, T>) {
+    for (name, one) in made {
+        there.entry(Arc::clone(name)).or_insert_with(|| one.clone());
     }
 }
 

@@ -35,7 +35,7 @@ use std::{
 
 use evenkeel_core::{
     ids::{ResourceId, ServiceUid},
-    plan::{Plan, Until},
+    plan::{Plan, Planned, Until},
     problem::{Problem, reason},
     provider::{PlanInput, Want},
 };
@@ -145,6 +145,16 @@ pub fn plan_knowing(
         Want::Nothing => return delete::everything(view),
         Want::Released => return Plan::empty(),
     };
+    let only_follows = |planned: &Planned<Step>| {
+        matches!(
+            planned.step,
+            Step::Deregister { .. } | Step::AdmitNodes(_) | Step::OpenNodes { .. }
+        )
+    };
+    // Somebody waits for the rest.
+    if !plan.steps.iter().all(only_follows) {
+        plan.waits.retain(|wait| wait.until != Until::Turn);
+    }
     plan.node_labels = chosen::looked_at(view);
     plan
 }

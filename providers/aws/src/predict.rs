@@ -15,48 +15,17 @@ use crate::{
 };
 
 /// Foretells what a step does.
-pub fn predict(step: &Step, seen: &Observed) -> Effect {
+pub fn predict(step: &Step) -> Effect {
     let created = |name: &str| Told::Created {
         id: CloudId::foretold(name),
         dns_name: None,
     };
     let told = match step {
-        Step::CreateBackendGroup => Told::Facts(Arc::new(Facts {
-            backend_group: Some(CloudId::foretold(names::BACKEND_GROUP)),
-            ..(*seen.facts).clone()
-        })),
-        Step::AdmitNodes(instances) => {
-            let mut facts = (*seen.facts).clone();
-            let group = CloudId::foretold("node group");
-            for id in instances {
-                let known = facts.instances.get(id.as_ref());
-                let group = match known {
-                    Some(Instance::Group { group, .. }) => group.clone(),
-                    _ => group.clone(),
-                };
-                facts.admitted.insert(group.clone());
-                facts.node_groups.entry(group.clone()).or_default();
-                facts
-                    .instances
-                    .insert(id.clone(), Instance::Group { group, note: None });
-            }
-            Told::Facts(Arc::new(facts))
-        }
-        Step::OpenNodes { groups, rules, .. } => {
-            let mut facts = (*seen.facts).clone();
-            for group in groups {
-                let group = facts.node_groups.entry(group.clone()).or_default();
-                group.open(rules);
-            }
-            Told::Facts(Arc::new(facts))
-        }
-        Step::CloseNodes(rules) => {
-            let mut facts = (*seen.facts).clone();
-            for group in facts.node_groups.values_mut() {
-                group.close(rules);
-            }
-            Told::Facts(Arc::new(facts))
-        }
+        // Steps of one wave change one value: each of them changes what the others have left (`absorb`).
+        Step::CreateBackendGroup
+        | Step::AdmitNodes(_)
+        | Step::OpenNodes { .. }
+        | Step::CloseNodes(_) => Told::Ready,
         Step::CreateSecurityGroup { name, .. } => created(name),
         Step::CreateLoadBalancer(new) => created(&new.name),
         Step::CreateTargetGroup(new) => created(&new.name),
@@ -70,6 +39,50 @@ pub fn predict(step: &Step, seen: &Observed) -> Effect {
     }
 }
 
+/// Foretells what a step makes of the facts.
+pub fn foretell(step: &Step, facts: &mut Facts) {
+    match step {
+        Step::CreateBackendGroup => {
+            facts.backend_group = Some(CloudId::foretold(names::BACKEND_GROUP));
+        }
+        Step::AdmitNodes(instances) => {
+            let usual = usual_group(facts).unwrap_or_else(|| CloudId::foretold("node group"));
+            for id in instances {
+                let group = match facts.instances.get(id) {
+                    Some(Instance::Group { group, .. }) => group.clone(),
+                    _ => usual.clone(),
+                };
+                facts.admitted.insert(group.clone());
+                facts.node_groups.entry(group.clone()).or_default();
+                let known = Instance::Group { group, note: None };
+                facts.instances.insert(Arc::clone(id), known);
+            }
+        }
+        Step::OpenNodes { groups, rules, .. } => {
+            for group in groups {
+                let group = facts.node_groups.entry(group.clone()).or_default();
+                group.open(rules);
+            }
+        }
+        Step::CloseNodes(rules) => {
+            for group in facts.node_groups.values_mut() {
+                group.close(rules);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The security group of the nodes, where all that are known have the same: others most likely have it too.
+fn usual_group(facts: &Facts) -> Option<CloudId> {
+    let mut groups = facts.instances.values().filter_map(|known| match known {
+        Instance::Group { group, .. } => Some(group),
+        Instance::Unknown | Instance::Ambiguous => None,
+    });
+    let first = groups.next()?;
+    groups.all(|group| group == first).then(|| first.clone())
+}
+
 /// Takes an effect into what was observed.
 pub fn absorb(seen: &mut Observed, effect: Effect) {
     let Effect { step, told } = effect;
@@ -77,11 +90,11 @@ pub fn absorb(seen: &mut Observed, effect: Effect) {
         Step::CreateBackendGroup
         | Step::AdmitNodes(_)
         | Step::OpenNodes { .. }
-        | Step::CloseNodes(_) => {
-            if let Told::Facts(facts) = told {
-                seen.facts = facts;
-            }
-        }
+        | Step::CloseNodes(_) => match told {
+            Told::Facts(facts) => seen.facts = facts,
+            Told::Ready => foretell(&step, Arc::make_mut(&mut seen.facts)),
+            _ => {}
+        },
         Step::CreateSecurityGroup { name, marks, tags } => {
             if let Told::Created { id, .. } = told {
                 let group = SeenSecurityGroup {
@@ -415,5 +428,51 @@ fn retag(seen: &mut Observed, object: &Object, change: impl FnOnce(&mut Pairs)) 
             }
         }
         Object::SecurityGroup(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use evenkeel_core::ports::Protocol;
+
+    use super::*;
+    use crate::model::Opening;
+
+    #[test]
+    fn steps_of_one_wave_leave_each_others_facts() {
+        let mut seen = Observed::default();
+        let backend = CloudId::from("sg-backend");
+        let facts = Arc::make_mut(&mut seen.facts);
+        facts.backend_group = Some(backend);
+        let known = Instance::Group {
+            group: "sg-nodes".into(),
+            note: None,
+        };
+        facts.instances.insert("i-a".into(), known);
+        let opening = Opening::port(Protocol::Tcp, 8081);
+        let rules = opening.rules(facts).expect("there is a backend group");
+        let wave = [
+            Step::AdmitNodes(["i-a".into(), "i-b".into()].into()),
+            Step::OpenNodes {
+                openings: [opening].into(),
+                groups: ["sg-nodes".into()].into(),
+                rules: rules.clone(),
+            },
+        ];
+        let effects = wave.each_ref().map(predict);
+        for effect in effects {
+            absorb(&mut seen, effect);
+        }
+        let facts = &seen.facts;
+        let nodes: BTreeSet<CloudId> = ["sg-nodes".into()].into();
+        // What is not known of the second instance is as of the first.
+        assert_eq!(facts.admitted, nodes);
+        assert_eq!(
+            facts.node_groups[&CloudId::from("sg-nodes")].openings,
+            rules
+        );
+        assert!(facts.instances.contains_key("i-b"));
     }
 }

@@ -4,7 +4,9 @@
 //! cluster may be less. What would be over a quota is refused before anything of it is made; of nodes a part becomes targets.
 //!
 //! Names, codes and defaults: Network Load Balancer guide, "Quotas for your Network Load Balancers", and VPC guide, "Amazon VPC quotas",
-//! "Security groups".
+//! "Security groups". A quota of target groups for each load balancer is in the guide of Application Load Balancers only ("Target Groups per
+//! Application Load Balancer"); here each listener forwards to exactly one, a move to another is one `ModifyListener`, and a replacement is a load
+//! balancer of its own, so that [`LISTENERS`] is the limit of both.
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! objects   load balancers, target groups, security groups in words, and back
+//! nodes     the cluster's backend group, and the groups of its nodes
 //! look      a live account -> AwsCloud                     (Reads)
 //! world     AwsCloud -> what a look at a group would find
 //! ```
@@ -10,6 +11,7 @@
 //! descriptions, as they are when AWS is asked.
 
 mod look;
+mod nodes;
 mod objects;
 mod world;
 
@@ -23,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use look::look;
+pub use nodes::NodeGroupRecord;
 pub use objects::{
     GroupObjects, HealthCheckRecord, ListenerRecord, LoadBalancerRecord, LoadBalancerState,
     MappingRecord, RuleRecord, SecurityGroupRecord, TargetGroupRecord, TargetHealthState,

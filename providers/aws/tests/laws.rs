@@ -24,6 +24,14 @@ macro_rules! at_the_wire {
 
 evenkeel_laws::each_law!(at_the_wire);
 
+/// Where the first write to each new object does not find it.
+mod where_writes_are_late {
+    use super::AwsRig;
+
+    evenkeel_laws::law!(AwsRig::whose_writes_are_late(), settles);
+    evenkeel_laws::law!(AwsRig::whose_writes_are_late(), deleted_half_way);
+}
+
 #[test]
 fn random_walks() {
     let walked =

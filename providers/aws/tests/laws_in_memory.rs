@@ -267,25 +267,11 @@ impl Provider for InMemory {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
-        plan::plan(
-            &self.context,
-            PlanInput {
-                key: input.key,
-                want: input.want,
-                seen: input.seen,
-                fresh: input.fresh,
-                nodes: input.nodes,
-                followed: input.followed,
-                endpoints: input.endpoints,
-                failures: input.failures,
-                approval: input.approval,
-                now: input.now,
-            },
-        )
+        plan::plan(&self.context, input.passed_on())
     }
 
-    fn predict(&self, step: &Step, seen: &Observed) -> Effect {
-        predict::predict(step, seen)
+    fn predict(&self, step: &Step, _: &Observed) -> Effect {
+        predict::predict(step)
     }
 
     fn absorb(&self, seen: &mut Observed, effect: Effect) {
@@ -597,7 +583,7 @@ impl World for MemoryWorld {
                 },
             );
             for planned in plan.steps {
-                let effect = predict::predict(&planned.step, &seen);
+                let effect = predict::predict(&planned.step);
                 predict::absorb(&mut seen, effect);
             }
         }

@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use evenkeel_aws::{
-    Aws, Context, NAME, desired,
+    Context, NAME, desired,
     model::{
         CloudId, Desired, Effect, Facts, Observed, Phase, Step, TargetState, Told,
         facts::{Instance, Subnet},
@@ -96,8 +96,19 @@ fn real(id: &CloudId) -> CloudId {
     CloudId::new(id.as_str().replace(FORETOLD, REAL))
 }
 
+/// Whether a step changes what all groups share.
+fn is_shared(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreateBackendGroup
+            | Step::AdmitNodes(_)
+            | Step::OpenNodes { .. }
+            | Step::CloseNodes(_)
+    )
+}
+
 /// What the cloud tells where a rehearsal foretells this.
-fn told(told: Told, step: &Step) -> Told {
+fn told(told: Told, step: &Step, known: &Facts) -> Told {
     match told {
         Told::Created { id, .. } => {
             let is_lb = matches!(step, Step::CreateLoadBalancer(_));
@@ -106,8 +117,9 @@ fn told(told: Told, step: &Step) -> Told {
                 dns_name: is_lb.then(|| "lb.elb.example".into()),
             }
         }
-        Told::Facts(facts) => {
-            let mut facts = Facts::clone(&facts);
+        Told::Ready if is_shared(step) => {
+            let mut facts = known.clone();
+            predict::foretell(step, &mut facts);
             facts.backend_group = facts.backend_group.as_ref().map(real);
             facts.admitted = facts.admitted.iter().map(real).collect();
             let groups = std::mem::take(&mut facts.node_groups).into_iter();
@@ -140,23 +152,11 @@ impl Provider for Live {
     }
 
     fn plan(&self, input: PlanInput<'_, Self>) -> Plan<Step> {
-        let input: PlanInput<'_, Aws> = PlanInput {
-            key: input.key,
-            want: input.want,
-            seen: input.seen,
-            fresh: input.fresh,
-            nodes: input.nodes,
-            followed: input.followed,
-            endpoints: input.endpoints,
-            failures: input.failures,
-            approval: input.approval,
-            now: input.now,
-        };
-        plan::plan(&self.context, input)
+        plan::plan(&self.context, input.passed_on())
     }
 
-    fn predict(&self, step: &Step, seen: &Observed) -> Effect {
-        predict::predict(step, seen)
+    fn predict(&self, step: &Step, _: &Observed) -> Effect {
+        predict::predict(step)
     }
 
     fn absorb(&self, seen: &mut Observed, effect: Effect) {
@@ -198,9 +198,9 @@ impl Provider for Live {
         let facts = Arc::clone(&state.facts);
         let group = state.groups.entry(key.identity()).or_default();
         group.facts = facts;
-        let foretold = predict::predict(step, group);
+        let foretold = predict::predict(step);
         let effect = Effect {
-            told: told(foretold.told, step),
+            told: told(foretold.told, step, &group.facts),
             step: step.clone(),
         };
         predict::absorb(group, effect.clone());
@@ -264,9 +264,18 @@ fn any_nodes() -> impl Strategy<Value = NodeSet> {
     })
 }
 
-/// Changes as both sides tell them, in any order: steps of one wave are independent.
+/// Changes as both sides tell them, in any order: steps of one wave are independent. How many targets there are when some leave is not
+/// told: a run waits until those that came are healthy, and meanwhile others may have come too.
 fn texts(changes: &[Change]) -> Vec<String> {
-    let text = |change: &Change| change.to_string().replace(FORETOLD, REAL);
+    let text = |change: &Change| {
+        let mut change = change.clone();
+        for reason in &mut change.reasons {
+            if reason.field == "targets" {
+                reason.from.clear();
+            }
+        }
+        change.to_string().replace(FORETOLD, REAL)
+    };
     let mut all: Vec<_> = changes.iter().map(text).collect();
     all.sort();
     all

@@ -14,6 +14,9 @@ use crate::model::Pairs;
 /// Load balancers: 1 to 80 letters, digits, hyphens, periods and underscores.
 const NAMES: Naming = Naming::new(80, Charset::Mixed, 10);
 
+/// The priorities of our security rules: below those that people write by hand, above those of other controllers.
+pub const PRIORITIES: RangeInclusive<u16> = 1_500..=3_499;
+
 /// What the operator says of the cluster's place on Azure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -33,8 +36,8 @@ pub struct Context {
     pub node_prefixes: Vec<Cidr>,
     /// Name of a load balancer to use; the internal one is `{name}-internal`. None: one of our own of each kind.
     pub load_balancer: Option<Arc<str>>,
-    /// Whether the nodes' network security group is ours to write.
-    pub security_group: bool,
+    /// Id of the nodes' network security group, where its rules are ours to write.
+    pub security_group: Option<Arc<str>>,
     /// Tags for every public IP address and for load balancers that we make, from the operator.
     pub tags: Pairs,
     /// Rules give no outbound connections, because something else does.
@@ -56,6 +59,21 @@ pub struct Limits {
     pub frontends: usize,
     /// Rules of a network security group.
     pub security_rules: usize,
+}
+
+impl Limits {
+    /// The names of all.
+    pub const NAMES: [&str; 3] = ["rules", "frontends", "security-rules"];
+
+    /// One by its name.
+    pub fn named(&mut self, name: &str) -> Option<&mut usize> {
+        match name {
+            "rules" => Some(&mut self.rules),
+            "frontends" => Some(&mut self.frontends),
+            "security-rules" => Some(&mut self.security_rules),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -2,15 +2,15 @@
 //!
 //! A member that cannot be used is set aside, and its neighbours do not notice. Targets follow the nodes and are not part of it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use evenkeel_core::{
-    annotation::{Asked, value::quote},
+    annotation::Asked,
     claim::Profile,
     group::Group,
     intent::Scheme,
     ports::PortKey,
-    problem::{PortError, Problem, Problems, Warning},
+    problem::{PortError, Problem, Warning},
     provider::Verdict,
 };
 
@@ -24,6 +24,7 @@ mod tags;
 mod unsupported;
 
 use member::Member;
+pub use tags::wrong_tag;
 
 /// Decides what a group shall have.
 pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
@@ -67,7 +68,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
     }
     let served = members.iter().any(|member| !member.listeners.is_empty());
     if shared_is_wrong || !served {
-        return Verdict::Rejected(or_conflicts(problems, &port_errors));
+        return Verdict::Rejected(problems.or_of_ports(&port_errors));
     }
     for member in &members {
         port_errors.extend(member.errors());
@@ -79,7 +80,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
         .map(|service| service.uid.clone())
         .chain(rejected.map(|member| member.asked.intent.service.uid.clone()))
         .collect();
-    let openings = context.security_group.then(|| {
+    let openings = context.security_group.is_some().then(|| {
         members
             .iter()
             .flat_map(|member| member.openings.clone())
@@ -104,7 +105,7 @@ pub fn desired(context: &Context, group: &Group) -> Verdict<Desired> {
             .flat_map(|member| member.listeners)
             .collect(),
     };
-    dedup(&mut warnings);
+    Warning::once_each(&mut warnings);
     Verdict::Accepted {
         desired,
         warnings,
@@ -124,23 +125,6 @@ fn is_internal(scheme: Scheme) -> bool {
 
 fn base(context: &Context, group: &Group) -> String {
     names::group(&context.cluster, &group.key)
-}
-
-/// A rejection has a problem: where every port is an older member's, that one.
-fn or_conflicts(mut problems: Problems, errors: &[PortError]) -> Problems {
-    if problems.is_empty() {
-        for error in errors {
-            let field = format!("spec.ports[{}]", error.port);
-            let problem = Problem::new(field, quote(&error.port.to_string()), &*error.message, "");
-            problems.push(problem.with_reason(error.reason));
-        }
-    }
-    problems
-}
-
-fn dedup(warnings: &mut Vec<Warning>) {
-    let mut told = BTreeSet::new();
-    warnings.retain(|warning| told.insert(warning.clone()));
 }
 
 /// A port that cannot be served, while others are.

@@ -12,6 +12,10 @@ use std::{error::Error, fmt, time::Duration};
 use evenkeel_core::error::{CloudError, ErrorClass, FailureReason, ProviderFault};
 use serde_json::Value;
 
+use crate::{
+    call::{Call, Verb},
+    client::ResourcePath,
+};
 use table::Means;
 
 /// Whether a call changes anything: of a write that got no answer only a read knows the fate.
@@ -44,7 +48,7 @@ pub mod code {
     pub fn is_gone(code: &str) -> bool {
         matches!(
             code,
-            "ResourceNotFound" | "NotFound" | "ResourceGroupNotFound"
+            "ResourceNotFound" | "NotFound" | "ParentResourceNotFound" | "ResourceGroupNotFound"
         )
     }
 }
@@ -100,7 +104,10 @@ impl Answer {
 
     /// Whether what was asked for is not there.
     pub fn is_gone(&self) -> bool {
-        self.status == 404 || self.codes.iter().any(|code| code::is_gone(code))
+        match self.codes.is_empty() {
+            true => self.status == 404,
+            false => self.codes.iter().any(|code| code::is_gone(code)),
+        }
     }
 
     /// What Azure said, without the full stop that the advice would follow.
@@ -179,17 +186,40 @@ pub fn from_answer(operation: &'static str, access: Access, answer: Answer) -> C
     error.with_source(Said(answer.messages.join(" ")))
 }
 
-/// Names the action that Azure names: `… does not have authorization to perform action 'Microsoft.Network/…/write' over scope '…'`.
+/// Node resource groups of managed clusters are named so where nobody chose another name.
+const NODE_GROUP: &str = "/resourcegroups/mc_";
+
+/// Names the action that Azure names, where it is missing, and what denies it. Azure says one of
+/// - `… does not have authorization to perform action 'A' over scope 'S' …`
+/// - `… has permission to perform action 'A' on scope 'S'; however, the access is denied because of the deny assignment with name 'D' …`
+/// - `… has permission …; however, it does not have permission to perform action(s) 'A' on the linked scope(s) 'S' …`
 fn denied(said: &str) -> String {
-    let quoted = |before: &str| {
-        let rest = said.split_once(before)?.1;
-        rest.split_once('\'').map(|(text, _)| text)
+    let missing = said
+        .split_once("; however, ")
+        .map_or(said, |(_, missing)| missing);
+    let quoted = |text: &str, before: &[&str]| {
+        let rest = before
+            .iter()
+            .find_map(|before| Some(text.split_once(before)?.1))?;
+        rest.split_once('\'').map(|(text, _)| text.to_owned())
     };
-    match (quoted("perform action '"), quoted("over scope '")) {
-        (Some(action), Some(scope)) => format!(
-            "not allowed: {action} on {scope}; give the controller's identity a role with that action there. \
-             In the node resource group of a locked cluster nobody may write: name another resource group"
+    let action = |text| quoted(text, &["perform action '", "perform action(s) '"]);
+    let scope = |text| quoted(text, &["over scope '", "linked scope(s) '", "on scope '"]);
+    let role = "give the controller's identity a role with that action there";
+    if let Some(assignment) = quoted(missing, &["deny assignment with name '"])
+        && let (Some(action), Some(scope)) = (action(said), scope(said))
+    {
+        return format!(
+            "not allowed: {action} on {scope}: the deny assignment {assignment} forbids it, whatever role one has, as in the locked \
+             node resource group of AKS Automatic; have load balancers and addresses in another resource group"
+        );
+    }
+    match (action(missing), scope(missing)) {
+        (Some(action), Some(scope)) if scope.to_ascii_lowercase().contains(NODE_GROUP) => format!(
+            "not allowed: {action} on {scope}; {role}. In the node resource group of a locked cluster nobody may write: name \
+             another resource group"
         ),
+        (Some(action), Some(scope)) => format!("not allowed: {action} on {scope}; {role}"),
         (Some(action), None) => {
             format!("not allowed: {action}; give the controller's identity a role with that action")
         }
@@ -204,6 +234,61 @@ pub fn from_silence(operation: &'static str, access: Access) -> CloudError {
         operation,
         "Azure did not answer in time; it is asked again",
     )
+}
+
+/// The error of a connection that could not be made: nothing was sent. Every Service needs it.
+pub fn from_connect(call: &Call, source: Box<dyn Error + Send + Sync>) -> CloudError {
+    let said = evenkeel_core::error::chain(&*source);
+    let advice = if said.contains("certificate") {
+        "name a file with the certificates of the authority that signs for the endpoint, or for the proxy before it, with --ca-file"
+    } else {
+        "see that the controller may reach Azure Resource Manager, directly or by HTTPS_PROXY"
+    };
+    let what = format!("Azure cannot be reached: {said}; {advice}");
+    CloudError::new(ErrorClass::Transient, call.operation, what)
+        .of_provider(ProviderFault::Unreachable)
+}
+
+/// The error of a connection that broke before the whole answer was there.
+pub fn from_break(call: &Call, source: Box<dyn Error + Send + Sync>) -> CloudError {
+    let what = "the connection to Azure broke before the whole answer was there; it is asked again";
+    CloudError::new(lost(call.access()), call.operation, what).with_source(source)
+}
+
+/// An answer that is not what Azure documents.
+pub fn not_understood(call: &Call, source: Box<dyn Error + Send + Sync>) -> CloudError {
+    let what =
+        "Azure answered something that is not understood; look whether a proxy stands between";
+    CloudError::new(lost(call.access()), call.operation, what).with_source(source)
+}
+
+/// What the operator has to configure before anything can be asked.
+pub fn not_configured(operation: &'static str, what: impl Into<String>) -> CloudError {
+    CloudError::new(ErrorClass::Denied, operation, what).of_provider(ProviderFault::Unreachable)
+}
+
+/// A call that is none of ours.
+pub(crate) fn unknown_call(verb: Verb, path: &ResourcePath) -> CloudError {
+    let what = format!("{verb:?} of {path} is no call of ours; please report this with the log");
+    CloudError::new(ErrorClass::Rejected, "call", what)
+}
+
+/// A write was accepted, and what it was about is not there.
+pub(crate) fn gone(call: &Call, id: &ResourcePath) -> CloudError {
+    let what = format!("{id} is gone again; it is looked at anew");
+    CloudError::new(ErrorClass::Conflict, call.operation, what)
+}
+
+/// A write was accepted, and nobody knows how it ended.
+pub(crate) fn unknown_fate(call: &Call, id: &ResourcePath) -> CloudError {
+    let what = format!("it is not known what became of {id}; it is looked at anew");
+    CloudError::new(ErrorClass::Conflict, call.operation, what)
+}
+
+/// A write was accepted, and has not ended in the longest time that it may take.
+pub(crate) fn unfinished(call: &Call, id: &ResourcePath) -> CloudError {
+    let what = format!("Azure still changes {id}; it is looked at anew");
+    CloudError::new(ErrorClass::Conflict, call.operation, what)
 }
 
 /// Of these, whose names are given, the one that an error names last: of two rules that exclude each other the newer is named last.

@@ -19,7 +19,7 @@ use evenkeel_core::{
 use serde::Serialize;
 
 pub use access::{Access, Opening, Reached, SecurityRule};
-pub use observed::{Facts, Observed, SeenBalancer, SeenSecurity, Subnet};
+pub use observed::{Facts, Observed, OtherBalancer, SeenBalancer, SeenSecurity, Subnet};
 pub use part::{Fragment, Frontend, Members, Part, Place, Probe, ProbeProtocol, Rule, Transport};
 pub use public_ip::{Marks, NewPublicIp, Phase, SeenPublicIp};
 pub use step::{Effect, Step, Told};

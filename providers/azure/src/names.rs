@@ -84,6 +84,27 @@ fn plain(uid: &ServiceUid) -> Option<String> {
     (lengths == [8, 4, 4, 4, 12] && digits.bytes().all(lower)).then_some(digits)
 }
 
+/// The UID that stands in a name of ours: of an object of one Service's.
+pub(crate) fn uid_of(of: &Cluster, name: &str) -> Option<ServiceUid> {
+    let cluster = cluster(of);
+    if !is_of(name, &cluster) {
+        return None;
+    }
+    let digits = name[cluster.len() + 1..].get(..GROUP)?.to_ascii_lowercase();
+    let mut uid = String::new();
+    let mut rest = digits.as_str();
+    for length in [8, 4, 4, 4, 12] {
+        let (part, after) = rest.split_at_checked(length)?;
+        if !uid.is_empty() {
+            uid.push('-');
+        }
+        uid.push_str(part);
+        rest = after;
+    }
+    let uid = ServiceUid::new(uid);
+    (plain(&uid).as_ref() == Some(&digits)).then_some(uid)
+}
+
 /// What the names of rules and probes of a member begin with, before a hyphen.
 pub fn member(of: &Cluster, key: &GroupKey, uid: &ServiceUid) -> String {
     let group = group(of, key);

@@ -6,6 +6,9 @@
 //! break:  part of the load balancer ─> rules of the security group, public IP address
 //! ```
 //!
+//! What serves already goes on serving: the security group lets clients in to what is new before the load balancer sends there, and to what
+//! was for as long as it does.
+//!
 //! A change of addresses within one load balancer is one claim: the old goes in the write in which the new comes, because Azure takes no
 //! two rules to one port of the nodes. Between the two load balancers the old one serves until the world is told of the new one.
 
@@ -15,19 +18,21 @@ mod claims;
 mod delete;
 mod members;
 mod part;
+mod preflight;
 
 use evenkeel_core::{
     failure::Failures,
     ids::GroupKey,
     intent::Scheme,
     nodes::NodeSet,
-    plan::{Plan, approved},
+    plan::{Plan, Until, approved},
     provider::{PlanInput, Provider, Want},
 };
 
 use crate::{
     Context,
     model::{Desired, Effect, Observed, Step},
+    names,
 };
 
 /// Both kinds of load balancers.
@@ -101,12 +106,24 @@ fn exists(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
     let Some(placed) = placed.filter(|placed| placed.scheme == desired.scheme) else {
         return;
     };
-    let replaced = (!stays).then(|| lost.into_iter().next()).flatten();
-    if !part::plan(plan, view, desired, &placed, replaced) {
+    if !preflight::plan(plan, view, &placed) {
         return;
     }
-    access::plan(plan, view, desired, &placed);
-    if !stays && view.stands_still(plan) && plan.waits.is_empty() {
-        delete::surplus(plan, view, desired, &placed);
+    let Some(next) = part::next(plan, view, desired, &placed) else {
+        return;
+    };
+    // Where something serves already, clients are let in to what is new before that is, and to what was until it is.
+    let lets_in = access::plan(plan, view, desired, &placed, next.moves);
+    if next.moves && !lets_in {
+        let id = names::part_id(placed.scheme);
+        plan.wait(id, "the security group to let clients in", Until::Told);
+        return;
+    }
+    let replaced = (!stays).then(|| lost.first().cloned()).flatten();
+    // What was refused, or failed, is no successor.
+    let has_taken_over = next.is_live && lets_in;
+    part::plan(plan, view, &placed, next, replaced);
+    if has_taken_over && !stays && view.stands_still(plan) && plan.waits.is_empty() {
+        delete::surplus(plan, view, desired, &placed, &lost);
     }
 }

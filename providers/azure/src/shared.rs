@@ -7,3 +7,12 @@ mod words;
 
 pub use load_balancer::Balancer;
 pub use security_group::SecurityGroup;
+
+/// The properties of a resource of a type that are lists of children.
+pub fn lists(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "loadBalancers" => &words::list::ALL,
+        "networkSecurityGroups" => &[words::list::SECURITY_RULES],
+        _ => &[],
+    }
+}

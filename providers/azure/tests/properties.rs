@@ -44,7 +44,7 @@ fn context() -> Arc<Context> {
         subnet: "nodes".into(),
         node_prefixes: Vec::new(),
         load_balancer: None,
-        security_group: true,
+        security_group: Some("/nsg1".into()),
         tags: BTreeMap::new(),
         disable_outbound_snat: false,
         shared_probe: false,

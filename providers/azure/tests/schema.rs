@@ -95,7 +95,7 @@ fn context() -> Arc<Context> {
         subnet: "nodes".into(),
         node_prefixes: Vec::new(),
         load_balancer: None,
-        security_group: true,
+        security_group: Some("/nsg1".into()),
         tags: [("team".into(), "net".into())].into(),
         disable_outbound_snat: false,
         shared_probe: false,

@@ -1,5 +1,4 @@
-//! The part of docs/performance.md about many Services is what the bench writes; and what the bench promises of calls holds with a few
-//! Services on some nodes. Nothing is said of time and memory.
+//! What the bench of many Services promises of calls holds with a few Services on some nodes. Nothing is said of time and memory.
 #![cfg(target_os = "linux")]
 
 use anyhow::{Result, ensure};

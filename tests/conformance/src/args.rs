@@ -32,7 +32,7 @@ pub struct Args {
 pub enum Provider {
     /// This machine's own data plane.
     Local,
-    /// AWS, as moto plays it.
+    /// AWS, as moto plays it, or our fake where `EVENKEEL_AWS` is `fake`.
     Aws,
 }
 

@@ -1,10 +1,10 @@
 //! AWS as the rows see it: what there is in the data plane's form, so that one check serves both; and which rows say nothing about it.
-//! Reads and Writes moto, through a client that is not ours.
+//! Reads and Writes moto, or our fake, through a client that is not ours.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use evenkeel_e2e::aws::AwsNodes;
+use evenkeel_e2e::nodes::CloudNodes;
 use evenkeel_harness::aws::{Aws, Call, State, World};
 use serde_json::{Value, json};
 
@@ -14,10 +14,10 @@ use crate::holding::Holding;
 pub(crate) struct AwsSide {
     pub(crate) aws: Aws,
     pub(crate) site: World,
-    pub(crate) joined: AwsNodes,
+    pub(crate) joined: CloudNodes,
 }
 
-/// Whether a row is about traffic too, of which moto forwards none: on AWS it looks at what there is to forward it.
+/// Whether a row is about traffic too, which neither moto nor our fake forwards: on AWS it looks at what there is to forward it.
 pub(crate) fn has_traffic(row: u16) -> bool {
     matches!(row, 32 | 38 | 45 | 46 | 52..=55 | 59 | 64 | 74)
 }
@@ -28,8 +28,8 @@ pub(crate) fn why_not(row: u16) -> Option<&'static str> {
         31 => {
             "the host name is there from the first answer on and published at once; row 25 has a cloud that takes its time"
         }
-        37 => "there are no pods to scale beside moto; row 39 has changes that AWS is not told of",
-        65..=69 => "moto forwards no traffic",
+        37 => "there are no pods to scale; row 39 has changes that AWS is not told of",
+        65..=69 => "neither moto nor our fake forwards traffic",
         50 | 97 => "the toy checks what calls that fail lead to",
         21 => "it publishes a host name, which has no ipMode; row 22 checks that",
         90 | 91 => {

@@ -93,7 +93,7 @@ impl Stage {
         Self::of(World::start(options).await?, None).await
     }
 
-    /// The same with nodes that are instances in moto; without pods.
+    /// The same with nodes that are instances of AWS; without pods.
     pub(crate) async fn build_on_aws(kubernetes: Kubernetes) -> Result<Self> {
         let plane = Options {
             kubernetes,

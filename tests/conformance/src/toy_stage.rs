@@ -173,14 +173,14 @@ impl ToyStage {
                     needs_address: false,
                     drains,
                 };
-                vec![Installed {
+                Ok(vec![Installed {
                     probes_kube_proxy: false,
                     follows_endpoints: false,
                     measures: None,
                     name,
                     engine: Arc::new(Engine::new(own)),
                     nodes,
-                }]
+                }])
             },
             async move {
                 let _ = ended.await;
@@ -206,6 +206,7 @@ impl ToyStage {
             home: None,
             pod_namespace: Some(self.namespace.name().to_owned()),
             temporary: PathBuf::from("/none"),
+            ..Surroundings::default()
         };
         let mut config = Config::of_run(&args, None, &around).map_err(|all| anyhow!("{all}"))?;
         config.rules = ClaimRules::new([ProviderName::from(self.provider.as_str())]);

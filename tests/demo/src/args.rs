@@ -8,7 +8,8 @@ use crate::steps::STEPS;
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo", version)]
 pub(crate) struct Args {
-    /// Whose load balancers are shown. Of `aws`, which moto plays, what is made, without traffic; it ends by itself.
+    /// Whose load balancers are shown. Of `aws`, which moto plays, and of `azure`, which our fake plays, what is made, without traffic; it
+    /// ends by itself.
     #[arg(long, value_enum, default_value_t = Provider::Local, conflicts_with_all = ["step", "list"])]
     pub(crate) provider: Provider,
     /// End by itself with `N passed, M failed`, also on a terminal.
@@ -29,6 +30,8 @@ pub(crate) enum Provider {
     Local,
     /// AWS, as moto plays it.
     Aws,
+    /// Azure, as our fake plays it.
+    Azure,
 }
 
 impl Args {

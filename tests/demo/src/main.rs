@@ -11,6 +11,8 @@ mod balancer;
 mod inside;
 mod manifest;
 mod on_aws;
+mod on_azure;
+mod on_cloud;
 mod scene;
 mod show;
 mod stay;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use args::{Args, Provider};
+use evenkeel_e2e::{aws::AwsWorld, azure::AzureWorld};
 use scene::{NODES, Scene};
 use show::Show;
 
@@ -58,10 +61,19 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Whether every check passed.
+async fn on_a_cloud(provider: Provider) -> Result<bool> {
+    match provider {
+        Provider::Aws => on_cloud::run(AwsWorld::start(NODES, &[])).await,
+        Provider::Azure => on_cloud::run(AzureWorld::start(NODES, &[])).await,
+        Provider::Local => Ok(false),
+    }
+}
+
+/// Whether every check passed.
 async fn run(args: &Args) -> Result<bool> {
-    if args.provider == Provider::Aws {
+    if args.provider != Provider::Local {
         return tokio::select! {
-            shown = on_aws::run() => shown,
+            shown = on_a_cloud(args.provider) => shown,
             _ = tokio::signal::ctrl_c() => Ok(false),
         };
     }

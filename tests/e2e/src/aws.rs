@@ -1,7 +1,6 @@
 //! A world whose nodes are instances in a corner of AWS. Writes: processes, an emulator, and through its parts.
 
 mod kubelet;
-mod nodes;
 
 use anyhow::{Context as _, Result};
 use evenkeel_harness::aws::{self, Aws, Call, Mark};
@@ -9,8 +8,8 @@ use evenkeel_harness::control_plane::Options;
 use evenkeel_harness::fake_aws::Settings;
 
 pub use kubelet::Kubelet;
-pub use nodes::AwsNodes;
 
+use crate::nodes::CloudNodes;
 use crate::{Cloud, World, WorldOptions};
 
 /// A cluster on AWS. Dropped in the order of the fields.
@@ -22,7 +21,7 @@ pub struct AwsWorld {
     /// VPC, subnets and instances.
     pub site: aws::World,
     /// Their Node objects.
-    pub nodes: AwsNodes,
+    pub nodes: CloudNodes,
 }
 
 impl AwsWorld {
@@ -84,7 +83,7 @@ impl AwsWorld {
         };
         let site = aws::World::build(aws.client(), &options).await?;
         let world = on_cloud(plane, run, cloud(&aws, &site)).await?;
-        let mut nodes = AwsNodes::new(world.client(), kube_proxy);
+        let mut nodes = CloudNodes::new(world.client(), kube_proxy);
         for node in &site.nodes {
             nodes.join(node).await?;
         }
@@ -106,11 +105,11 @@ impl AwsWorld {
         plane: Options,
         nodes: usize,
         run: &[&str],
-    ) -> Result<(World, AwsNodes)> {
+    ) -> Result<(World, CloudNodes)> {
         let made = self.site.add_nodes(self.aws.client(), nodes).await?;
         let cloud = self.world.cloud.clone().context("a cloud")?;
         let world = on_cloud(plane, run, cloud).await?;
-        let mut joined = AwsNodes::new(world.client(), true);
+        let mut joined = CloudNodes::new(world.client(), true);
         for node in &made {
             joined.join(node).await?;
         }

@@ -17,6 +17,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
 use kube::{Api, Client};
 use tokio::net::UnixStream;
+use tokio::process::Command;
+
+use crate::look::LIMIT;
 
 /// How long a data plane may take until it answers.
 const START: Duration = Duration::from_secs(60);
@@ -278,6 +281,26 @@ impl World {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
         port.hand_over();
         self.run(kubeconfig, logs, admin, Some(admin)).await
+    }
+
+    /// Runs a command as somebody with a kubeconfig and credentials, who has the controller's configuration from the cluster. Returns the exit
+    /// code and what it said.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn evenkeel(&self, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let program = tokio::task::spawn_blocking(evenkeel_binary).await??;
+        let cloud = self.cloud.as_ref().context("a cloud")?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .envs(cloud.environment.iter().cloned())
+            .kill_on_drop(true);
+        let ran = tokio::time::timeout(LIMIT, command.output()).await;
+        let ran = ran.with_context(|| format!("{args:?} does not end"))??;
+        let said = [ran.stdout, ran.stderr].concat();
+        Ok((ran.status.code(), String::from_utf8(said)?))
     }
 
     /// Kills the controller, as a crash would.

@@ -2,15 +2,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_e2e::aws::AwsWorld;
+use evenkeel_e2e::facts::plans_alike;
 use evenkeel_e2e::look::{LIMIT, ingress};
 use evenkeel_harness::aws::{Mark, State};
-use evenkeel_harness::evenkeel::evenkeel_binary;
 use evenkeel_harness::wait::eventually;
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 const ANNOTATIONS: &str = "service.beta.kubernetes.io/aws-load-balancer-";
 const NAMESPACE: &str = "default";
@@ -428,20 +427,8 @@ async fn mistakes_are_told_at_once_and_nothing_is_called(world: &AwsWorld) -> Re
     Ok(())
 }
 
-/// Somebody with a kubeconfig and credentials, who has the controller's configuration from the cluster.
 async fn evenkeel(world: &AwsWorld, args: &[&str]) -> Result<(Option<i32>, String)> {
-    let program = tokio::task::spawn_blocking(evenkeel_binary).await??;
-    let cloud = world.world.cloud.as_ref().context("a cloud")?;
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("KUBECONFIG", world.world.plane.kubeconfig())
-        .envs(cloud.environment.iter().cloned())
-        .kill_on_drop(true);
-    let ran = tokio::time::timeout(LIMIT, command.output()).await;
-    let ran = ran.with_context(|| format!("{args:?} does not end"))??;
-    let said = [ran.stdout, ran.stderr].concat();
-    Ok((ran.status.code(), String::from_utf8(said)?))
+    world.world.evenkeel(args).await
 }
 
 async fn plan_and_status_tell_what_is_there(world: &AwsWorld) -> Result<()> {
@@ -509,37 +496,14 @@ async fn facts_make_the_plans_that_the_cluster_makes(world: &AwsWorld) -> Result
         "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80}]},
     });
     std::fs::write(&changed, object.to_string())?;
-    for (what, arguments, exact) in [
-        ("what is there", &["shop"][..], true),
-        ("a change of it", &["-f", &changed], true),
+    let ran = async |arguments: &[&str]| evenkeel(world, arguments).await;
+    for (asked, exact) in [
+        (&["shop"][..], true),
+        (&["-f", &changed], true),
         // Its UID, of which names are made, is another one each time.
-        ("a new one", &["-f", &second], false),
+        (&["-f", &second], false),
     ] {
-        let plan = async |offline: &[&str]| -> Result<(Option<i32>, Value)> {
-            let arguments = [&["plan", "-o", "json"], offline, arguments].concat();
-            let (code, said) = evenkeel(world, &arguments).await?;
-            let read = serde_json::from_str(&said);
-            Ok((code, read.with_context(|| format!("{what}: {said}"))?))
-        };
-        let (code, mut online) = plan(&[]).await?;
-        let calls = world.aws.calls().mark();
-        let (same, mut offline) = plan(&["--offline", "--facts", &facts]).await?;
-        let asked = world.aws.calls().since(calls);
-        let by_us = asked.iter().filter(|call| !call.is_read()).count();
-        ensure!(by_us == 0 && same == code, "{what}: {asked:?}");
-        for document in [&mut online, &mut offline] {
-            for group in document["groups"].as_array_mut().into_iter().flatten() {
-                if !exact {
-                    group["objects"] = Value::Null;
-                }
-            }
-        }
-        ensure!(
-            online["groups"] == offline["groups"],
-            "{what}: {:#} and {:#}",
-            online["groups"],
-            offline["groups"]
-        );
+        plans_alike(ran, &facts, asked, exact).await?;
     }
     let written = world.writes_since(mark);
     ensure!(written.is_empty(), "{written:?}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use evenkeel_e2e::facts::plans_alike;
 use evenkeel_e2e::look::LIMIT;
 use evenkeel_e2e::{World, WorldOptions};
 use evenkeel_harness::evenkeel::evenkeel_binary;
@@ -294,12 +295,53 @@ async fn a_plan_is_what_run_then_does_and_writes_nothing() -> Result<()> {
     let everything = cli.run(&["plan", "--all"]).await?;
     ensure!(everything.code == 0, "{everything:?}");
 
+    facts_make_the_plans_that_the_cluster_makes(&cli, &classless).await?;
     changes(&cli).await?;
     approvals(&world, &cli).await?;
     refusals(&world, &cli).await?;
     without_the_right_to_try(&world, &cli, &classless).await?;
     ensure!(traces(&world).await? == before, "something was written");
     world.stop().await
+}
+
+/// For what is there, a change of it, a new one and one that goes; and facts are only read.
+async fn facts_make_the_plans_that_the_cluster_makes(cli: &Cli, classless: &str) -> Result<()> {
+    let place = |name: &str| cli.home.join(name).display().to_string();
+    let facts = place("facts.yaml");
+    let written = cli.run(&["facts", "-o", &facts]).await?;
+    ensure!(written.code == 0, "{written:?}");
+    let (changed, released, new) = (
+        place("changed.json"),
+        place("released.json"),
+        place("new.json"),
+    );
+    let timeout = json!({"evenkeel.dev/idle-timeout": "7m"});
+    std::fs::write(&changed, manifest("web", LOCAL, timeout).to_string())?;
+    std::fs::write(&released, release().to_string())?;
+    std::fs::write(&new, classless)?;
+    let program = async |arguments: &[&str]| {
+        let ran = cli.run(arguments).await?;
+        Ok((Some(ran.code), ran.out + &ran.err))
+    };
+    for (asked, exact) in [
+        (&["web"][..], true),
+        (&["--all"], true),
+        (&["-f", &changed], true),
+        (&["-f", &released], true),
+        // Its UID, of which names are made, is another one each time.
+        (&["-f", &new], false),
+    ] {
+        plans_alike(program, &facts, asked, exact).await?;
+    }
+    Ok(())
+}
+
+/// What is there, as no load balancer any more.
+fn release() -> Value {
+    let mut released = manifest("web", None, json!({}));
+    released["spec"]["type"] = "ClusterIP".into();
+    released["spec"]["loadBalancerClass"] = Value::Null;
+    released
 }
 
 /// A file that changes what is there.
@@ -316,11 +358,8 @@ async fn changes(cli: &Cli) -> Result<()> {
     changed.says("Plan: 0 to create, 1 to change, 0 to replace, 0 to destroy")?;
     changed.says("Assumed: objects of other kinds, 1 in")?;
 
-    let mut released = manifest("web", None, json!({}));
-    released["spec"]["type"] = "ClusterIP".into();
-    released["spec"]["loadBalancerClass"] = Value::Null;
     let released = cli
-        .run_with(&["plan", "-f", "-"], &released.to_string())
+        .run_with(&["plan", "-f", "-"], &release().to_string())
         .await?;
     ensure!(released.code == 2, "{released:?}");
     released.says("default/web on local, release")?;

@@ -12,6 +12,7 @@ use evenkeel_e2e::{World, WorldOptions, look::LIMIT};
 use evenkeel_harness::kubectl::Kubectl;
 use evenkeel_harness::progress::Progress;
 use evenkeel_harness::wait::eventually;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/manifests");
 const ON_AWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/aws");
+const ON_AZURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/azure");
 const HOME: &str = "evenkeel-system";
 const NAME: &str = "evenkeel";
 const USER: &str = "system:serviceaccount:evenkeel-system:evenkeel";
@@ -324,9 +326,8 @@ async fn without_any_one_verb_something_is_missed() -> Result<()> {
     world.stop().await
 }
 
-/// What `deploy/aws` adds: a configuration that reads, the role to take on, and the right to follow pods.
-#[tokio::test(flavor = "multi_thread")]
-async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> Result<()> {
+/// A control plane on which the manifests of a directory were applied, and nothing else runs.
+async fn applied(manifests: &str) -> Result<World> {
     let options = WorldOptions {
         nodes: None,
         data_plane: false,
@@ -335,8 +336,12 @@ async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> 
     };
     let world = World::start(options).await?;
     let kubectl = Kubectl::new(&world.plane, HOME, Progress::new()).await?;
-    kubectl.run(&["apply", "-k", ON_AWS]).await?.ok()?;
+    kubectl.run(&["apply", "-k", manifests]).await?.ok()?;
+    Ok(world)
+}
 
+/// The providers that the configuration in the manifests enables.
+async fn enabled(world: &World) -> Result<Vec<String>> {
     let maps: Api<ConfigMap> = Api::namespaced(world.client(), HOME);
     let map = maps.get("evenkeel-configuration").await?;
     let files = map.data.unwrap_or_default();
@@ -350,11 +355,14 @@ async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> 
     let around = config::Surroundings::default();
     let read = config::Config::of_run(&RunArgs::default(), Some(&file), &around);
     let read = read.map_err(|problems| anyhow!("{problems}"))?;
-    let enabled = &read.rules.enabled;
-    ensure!(
-        enabled.iter().map(ToString::to_string).eq(["aws"]),
-        "{enabled:?}"
-    );
+    Ok(read.rules.enabled.iter().map(ToString::to_string).collect())
+}
+
+/// What `deploy/aws` adds: a configuration that reads, the role to take on, and the right to follow pods.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> Result<()> {
+    let world = applied(ON_AWS).await?;
+    ensure!(enabled(&world).await? == ["aws"]);
 
     let accounts: Api<ServiceAccount> = Api::namespaced(world.client(), HOME);
     let account = accounts.get(NAME).await?;
@@ -381,9 +389,27 @@ async fn on_aws_the_manifests_have_their_own_configuration_role_and_rights() -> 
     world.stop().await
 }
 
+/// What `deploy/azure` adds: a configuration that reads, and an identity for the pods.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_azure_the_manifests_have_their_own_configuration_and_identity() -> Result<()> {
+    let world = applied(ON_AZURE).await?;
+    ensure!(enabled(&world).await? == ["azure"]);
+    let accounts: Api<ServiceAccount> = Api::namespaced(world.client(), HOME);
+    let annotations = accounts.get(NAME).await?.metadata.annotations;
+    let identity = "azure.workload.identity/client-id";
+    ensure!(annotations.is_some_and(|all| all.contains_key(identity)));
+    let deployments: Api<Deployment> = Api::namespaced(world.client(), HOME);
+    let deployment = serde_json::to_value(deployments.get(NAME).await?)?;
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    ensure!(labels["azure.workload.identity/use"] == "true", "{labels}");
+    // The patch leaves the plain manifests' own where they are.
+    ensure!(labels["app.kubernetes.io/name"].is_string(), "{labels}");
+    world.stop().await
+}
+
 #[test]
 fn the_manifests_are_where_the_test_looks() {
-    for directory in [MANIFESTS, ON_AWS] {
+    for directory in [MANIFESTS, ON_AWS, ON_AZURE] {
         assert!(Path::new(directory).join("kustomization.yaml").is_file());
     }
 }

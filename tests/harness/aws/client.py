@@ -25,6 +25,7 @@ CONFIG = Config(retries={"total_max_attempts": 1}, max_pool_connections=8)
 LOCK = threading.Lock()
 CLIENTS = {}
 POOL = ThreadPoolExecutor(4)
+GONE = ("LoadBalancerNotFound", "ListenerNotFound", "TargetGroupNotFound")
 
 
 def client(where, service):
@@ -78,6 +79,20 @@ def tags(where, arn):
     return by_key(found[0]["Tags"]) if found else {}
 
 
+def more_of(read, where, items, mapped=map):
+    """Reads more of each. A region is read in many calls: what has gone since it was listed is left out."""
+
+    def still(item):
+        try:
+            return read(where, item)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in GONE:
+                return None
+            raise
+
+    return [item for item in mapped(still, items) if item]
+
+
 def listener(where, found):
     arn = found["ListenerArn"]
     attributes = optional(where, "elbv2", "DescribeListenerAttributes", {"ListenerArn": arn})
@@ -98,7 +113,7 @@ def load_balancer(where, found):
         **found,
         "Attributes": by_key(attributes["Attributes"]),
         "Tags": tags(where, arn),
-        "Listeners": sorted((listener(where, item) for item in listeners), key=lambda item: item["Port"]),
+        "Listeners": sorted(more_of(listener, where, listeners), key=lambda item: item["Port"]),
     }
 
 
@@ -118,8 +133,8 @@ def dump(where):
     load_balancers = call(where, "elbv2", "DescribeLoadBalancers", {})["LoadBalancers"]
     target_groups = call(where, "elbv2", "DescribeTargetGroups", {})["TargetGroups"]
     return {
-        "LoadBalancers": list(POOL.map(lambda item: load_balancer(where, item), load_balancers)),
-        "TargetGroups": list(POOL.map(lambda item: target_group(where, item), target_groups)),
+        "LoadBalancers": more_of(load_balancer, where, load_balancers, POOL.map),
+        "TargetGroups": more_of(target_group, where, target_groups, POOL.map),
         "SecurityGroups": with_tags(call(where, "ec2", "DescribeSecurityGroups", {})["SecurityGroups"]),
         "SecurityGroupRules": with_tags(optional(where, "ec2", "DescribeSecurityGroupRules", {}).get("SecurityGroupRules", [])),
         "Subnets": with_tags(call(where, "ec2", "DescribeSubnets", {})["Subnets"]),

@@ -34,7 +34,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::OnceCell;
 
-pub use calls::{Call, CallLog, Counts, Mark};
+pub use crate::cloud::calls::{Counts, Mark};
+pub use calls::{Call, CallLog, Operation};
 pub use client::{AwsError, Client};
 pub use door::{Door, Seen};
 pub use emulator::{Emulator, Kind};
@@ -63,6 +64,10 @@ pub(crate) static PROGRAMS: Recipe = Recipe {
     // Writes them out of botocore.
     models: Some(include_str!("../aws/models.py")),
 };
+
+/// How many of the fake's seconds pass in one where [`Aws::of_environment`] says that it is AWS: a load balancer is provisioned in a quarter of
+/// one.
+const HASTE: u32 = 600;
 
 static MODELS: OnceCell<Models> = OnceCell::const_new();
 
@@ -127,13 +132,19 @@ impl Aws {
         })
     }
 
-    /// The backend that `EVENKEEL_AWS` names: `fake`, or `moto` as without it.
+    /// The backend that `EVENKEEL_AWS` names: `fake`, or `moto` as without it. The fake has AWS's times, in haste, and is a little late.
     ///
     /// # Errors
     /// As [`Aws::moto`]; when it names another.
     pub async fn of_environment() -> Result<Self> {
         match std::env::var("EVENKEEL_AWS").as_deref() {
-            Ok("fake") => Self::fake(Settings::default()).await,
+            Ok("fake") => {
+                let aws = Self::fake(Settings::hastened(HASTE)).await?;
+                if let Some(fake) = aws.as_fake() {
+                    fake.run_ahead_at(HASTE);
+                }
+                Ok(aws)
+            }
             Ok("moto" | "") | Err(_) => Self::moto().await,
             Ok(other) => bail!("EVENKEEL_AWS={other}: it is `moto` or `fake`"),
         }

@@ -1,10 +1,12 @@
 //! An AWS of our own that is as strict as AWS: time, quotas, rates, late reads and refusals, which emulators lack. Decides; the wire in front
 //! is that of [`crate::aws`], so the real SDK asks it over HTTP and every request is held to AWS's own model.
 //!
-//! Each rule says in a comment which sentence of AWS's it is. What AWS does not document is in [`Settings`]. The fake has a clock of its own,
-//! which a test moves ([`FakeAws::advance`]) and which stands still while a request is under way; or it runs ([`FakeAws::run_at`]), and stands still
-//! while one is answered. [`FakeAws::history`] knows every moment
-//! that there was.
+//! Each rule says in a comment which sentence of AWS's it is. What AWS does not document is in [`Settings`]. [`FakeAws::history`] knows every
+//! moment that there was.
+//!
+//! The fake has a clock of its own, which a test moves ([`FakeAws::advance`]): never while a request is under way, from when it has come
+//! through the wire until its reply is on the way back. One clock is an exception: it runs ([`FakeAws::run_at`]), with that of a program
+//! whose time nobody can stop, and passes while requests are on the wire, as on AWS. Then too each request is answered at one moment.
 
 mod asked;
 mod buckets;
@@ -17,12 +19,12 @@ mod others;
 mod paging;
 mod quotas;
 mod refusal;
-mod replica;
 mod running;
 mod settings;
 mod state;
 mod turn;
 mod wire;
+mod young;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,23 +33,25 @@ use std::time::Duration;
 use http::Response;
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use tokio::sync::RwLock;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::aws::envelope;
 use crate::aws::identify::Identified;
+use crate::cloud::replica::Replica;
 use buckets::Levels;
 use ids::{Ids, Place};
 use operations::Operation;
 use refusal::{Answer, refuse};
-use replica::Replica;
 use running::Running;
 use turn::{Ask, Patience, Turn};
+use young::Young;
 
+pub use crate::cloud::{Settle, history::Cause};
 pub use crate::table::Table;
 pub use buckets::{Bucket, Buckets, Taken};
-pub use history::{Cause, History, Moment};
+pub use history::{History, Moment};
 pub use quotas::Quotas;
-pub use settings::{Settings, Settle, Times};
+pub use settings::{Settings, Times};
 pub use state::State;
 
 /// When the fake's clock begins.
@@ -59,8 +63,11 @@ pub struct FakeAws {
     place: Place,
     inner: Mutex<Inner>,
     /// Read by each request while it is under way, written by the clock.
-    under_way: RwLock<()>,
+    under_way: Arc<RwLock<()>>,
 }
+
+/// A request is under way.
+pub(crate) type UnderWay = OwnedRwLockReadGuard<()>;
 
 #[derive(Debug)]
 struct Inner {
@@ -68,9 +75,12 @@ struct Inner {
     running: Option<Running>,
     settings: Settings,
     state: State,
-    replica: Replica,
+    /// Late reads. EC2 API reference, "Eventual consistency in the Amazon EC2 API": "the result of an API command you run that affects your
+    /// Amazon EC2 resources might not be immediately visible to all subsequent commands you run." AWS documents no bound.
+    replica: Replica<State>,
     ids: Ids,
     patience: Patience,
+    young: Young,
     levels: Levels,
     history: History,
 }
@@ -94,6 +104,7 @@ pub(crate) enum Way {
 
 impl FakeAws {
     pub(crate) fn new(region: &str, account: &str, settings: Settings) -> Self {
+        settings.quotas.check();
         let place = Place {
             region: region.to_owned(),
             account: account.to_owned(),
@@ -101,18 +112,19 @@ impl FakeAws {
         let inner = Inner {
             now: BEGIN.parse().expect("a time"),
             running: None,
-            history: History::new(&settings),
+            history: History::new(settings.clone()),
             settings,
             state: State::default(),
             replica: Replica::default(),
             ids: Ids::default(),
             patience: Patience::default(),
+            young: Young::default(),
             levels: Levels::default(),
         };
         Self {
             place,
             inner: Mutex::new(inner),
-            under_way: RwLock::default(),
+            under_way: Arc::default(),
         }
     }
 
@@ -124,10 +136,22 @@ impl FakeAws {
         inner.now
     }
 
-    /// Has time pass by itself from now on, so many seconds in each one on the wall.
+    /// Has time pass by itself from now on, so many seconds in each one on the wall, as it does for those who ask ([`crate::pace`]).
+    ///
+    /// It passes while requests are under way too: theirs does, by the clock on the wall, and the two would part if this one stood still:
+    /// buckets would fill more slowly than who draws from them counts on.
     pub fn run_at(&self, factor: u32) {
+        self.run(factor, factor);
+    }
+
+    /// The same where those who ask go by the clock on the wall: what takes minutes on AWS is over in a moment for them.
+    pub fn run_ahead_at(&self, factor: u32) {
+        self.run(factor, 1);
+    }
+
+    fn run(&self, factor: u32, theirs: u32) {
         let mut inner = self.lock();
-        inner.running = Some(Running::from(inner.now, wall(), factor));
+        inner.running = Some(Running::from(inner.now, wall(), factor, theirs));
     }
 
     /// Who took tokens out of the buckets so far, in order; without buckets nobody.
@@ -142,11 +166,15 @@ impl FakeAws {
         self.lock().advance(by);
     }
 
-    /// Changes how AWS behaves from now on. The history is told by what it behaves like in the end.
+    /// Changes how AWS behaves from now on; what was remains as it was.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         let mut inner = self.lock();
+        inner.catch_up();
         change(&mut inner.settings);
-        inner.history.settings = inner.settings.clone();
+        inner.settings.quotas.check();
+        let settings = inner.settings.clone();
+        inner.history.behave(settings);
+        inner.commit(Cause::Time);
     }
 
     /// Whether an instance answers health checks from now on.
@@ -167,6 +195,13 @@ impl FakeAws {
         inner.state.clone()
     }
 
+    /// What somebody says of the state, who lets nobody else at it meanwhile.
+    pub fn look<T>(&self, say: impl FnOnce(&State) -> T) -> T {
+        let mut inner = self.lock();
+        inner.catch_up();
+        say(&inner.state)
+    }
+
     /// How many targets of a target group are in each state, by its ARN.
     #[must_use]
     pub fn health(&self, group: &str) -> BTreeMap<&'static str, usize> {
@@ -184,9 +219,13 @@ impl FakeAws {
         self.lock().history.clone()
     }
 
+    /// A request has come through the wire: the test does not move the clock until this is dropped.
+    pub(crate) async fn begin(&self) -> UnderWay {
+        Arc::clone(&self.under_way).read_owned().await
+    }
+
     /// Answers a request that AWS's model allows.
-    pub(crate) async fn answer(&self, way: Way, asked: &Identified<'_>) -> Response<Bytes> {
-        let _under_way = self.under_way.read().await;
+    pub(crate) fn answer(&self, way: Way, asked: &Identified<'_>) -> Response<Bytes> {
         let answer = match asked.region == self.place.region || asked.region.is_empty() {
             true => self.lock().answer(&self.place, way, asked),
             false => Err(refuse(
@@ -222,12 +261,18 @@ impl Inner {
         if let (Way::Front, Some(buckets)) = (way, &self.settings.buckets) {
             self.levels.take(buckets, request, self.now)?;
         }
+        let late = self.settings.write_lag;
+        let late = (way == Way::Front && late != Settle::AT_ONCE).then_some(late);
         let operation = operations::find(service, name).ok_or_else(|| {
             refuse(
                 "InvalidAction",
                 format!("The fake does not know the action {service}:{name}"),
             )
         })?;
+        if let (Some(late), Operation::Write(_)) = (late, operation) {
+            let asked = &request.parameters;
+            self.young.check((service, name), asked, late, self.now)?;
+        }
         let answer = match operation {
             Operation::Read(read) => {
                 let late = way == Way::Front && self.settings.lag != Settle::AT_ONCE;
@@ -256,8 +301,9 @@ impl Inner {
         };
         match &answer {
             Ok(answer) if way == Way::Front && name == "DescribeLoadBalancers" => {
-                elb::load_balancers::were_read(&mut self.state, answer);
+                elb::load_balancers::were_read(&mut self.state, answer, self.now);
             }
+            Ok(_) if late.is_some() => self.young.made(self.state.made(), self.now),
             Ok(_) => {}
             Err(_) => self.state.undo(),
         }

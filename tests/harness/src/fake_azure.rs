@@ -11,7 +11,6 @@ mod buckets;
 mod calls;
 mod client;
 mod faults;
-mod history;
 mod ids;
 mod json;
 mod load_balancers;
@@ -19,7 +18,6 @@ mod login;
 mod public_ips;
 mod quotas;
 mod refusal;
-mod replica;
 mod requests;
 mod roles;
 mod schema;
@@ -29,41 +27,44 @@ mod settings;
 mod show;
 mod state;
 mod turn;
+mod watcher;
 mod world;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::fake_aws::{Cause, Settle};
+use crate::cloud::listener::Listener;
+use crate::cloud::replica::Replica;
 use crate::venv::Recipe;
 use addresses::Addresses;
 use buckets::Levels;
+use faults::{Faults, Met};
 use ids::{ArmId, Ids};
 use login::Login;
-use replica::Replica;
 use requests::{Asked, NETWORK_VERSION, Reply, Request};
-use server::Server;
 use turn::{End, Patience};
 
+pub use crate::cloud::calls::{Counts, Mark};
+pub use crate::cloud::{Settle, history::Cause};
 pub use buckets::Buckets;
-pub use calls::{Call, CallLog, Counts, Mark};
+pub use calls::{Call, CallLog};
 pub use client::{AzureError, Client};
 pub use faults::{At, Fault, Injected};
-pub use history::{History, Moment};
 pub use login::Identities;
 pub use quotas::Quotas;
 pub use roles::Role;
 pub use settings::{Casing, Overlap, Pace, Settings, Times};
-pub use state::{Kind, Operation, Phase, Resource, State, Status};
+pub use state::{History, Kind, Moment, Operation, Phase, Resource, State, Status};
+pub use watcher::Watcher;
 pub use world::{LOCATION, World, WorldOptions};
 
 /// The client that is not ours: 45 MB.
@@ -89,8 +90,8 @@ static SUBSCRIPTIONS: AtomicUsize = AtomicUsize::new(1);
 #[derive(Debug)]
 pub struct FakeAzure {
     core: Arc<Core>,
-    front: Server,
-    back: Server,
+    front: Listener,
+    back: Listener,
     /// A door that is never shut.
     _open: mpsc::UnboundedSender<Duration>,
 }
@@ -102,9 +103,10 @@ struct Core {
     /// Read by each request while it is under way, written by the clock.
     under_way: RwLock<()>,
     calls: CallLog,
-    faults: faults::Faults,
+    faults: Faults,
     /// For how long nobody shall listen.
     refuse: mpsc::UnboundedSender<Duration>,
+    watcher: OnceLock<Arc<dyn Watcher>>,
     /// Writes without a reply, by the resource's key.
     flying: Mutex<BTreeMap<String, Vec<String>>>,
 }
@@ -115,7 +117,9 @@ struct Inner {
     now: Timestamp,
     settings: Settings,
     state: State,
-    replica: Replica,
+    /// Late reads. "Azure Resource Manager ... propagation": a GET after a PUT may be served by another region's cache ("the resource group
+    /// or resource ... could not be found" after a creation; "Troubleshoot Azure resource not found errors"). Azure documents no bound.
+    replica: Replica<State>,
     ids: Ids,
     addresses: Addresses,
     patience: Patience,
@@ -164,19 +168,20 @@ impl FakeAzure {
                 patience: Patience::default(),
                 levels: Levels::default(),
                 login: Login::default(),
-                history: History::default(),
+                history: History::new(()),
                 superseded: Vec::new(),
                 violations: Vec::new(),
             }),
             under_way: RwLock::default(),
             calls: CallLog::default(),
-            faults: faults::Faults::default(),
+            faults: Faults::default(),
             refuse,
+            watcher: OnceLock::new(),
             flying: Mutex::default(),
         });
         Ok(Self {
-            front: Server::start(Arc::clone(&core), Way::Front, refusals).await?,
-            back: Server::start(Arc::clone(&core), Way::Back, never).await?,
+            front: server::open(&core, Way::Front, refusals).await?,
+            back: server::open(&core, Way::Back, never).await?,
             core,
             _open: open,
         })
@@ -275,7 +280,17 @@ impl FakeAzure {
     /// Breaks the calls that `at` names.
     #[must_use = "a fault that nobody looks at may never have fired"]
     pub fn inject(&self, at: &At, fault: Fault) -> Injected {
-        self.core.faults.add(at, fault)
+        let (release, released) = watch::channel(false);
+        self.core.faults.add(at, Met { fault, released }, release)
+    }
+
+    /// Has every call by the door of whoever is tested looked at from now on.
+    ///
+    /// # Errors
+    /// When somebody looks already.
+    pub fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
+        let set = self.core.watcher.set(watcher);
+        set.map_err(|_| anyhow!("somebody looks at every call already"))
     }
 
     /// Which writes took the place of others that were not over, by either door.

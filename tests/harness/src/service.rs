@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;
+use serde_json::Value;
 
 use crate::ports::HeldPort;
 use crate::progress::Progress;
@@ -55,6 +56,33 @@ impl Service {
                     attempt += 1;
                 }
                 result => return result.with_context(|| format!("cannot start {name}")),
+            }
+        }
+    }
+
+    /// Starts a client that is not ours: a script that takes its port as its only argument.
+    pub(crate) async fn client(recipe: &'static Recipe, name: &str, script: &str) -> Result<Self> {
+        Self::start(recipe, name, "/", |venv, port, directory| {
+            let file = directory.join("client.py");
+            std::fs::write(&file, script)?;
+            Ok(Supervised::builder(venv.python())
+                .arg(file)
+                .arg(port.to_string()))
+        })
+        .await
+    }
+
+    /// Asks such a client, which answers `{"ok": ..}` or `{"error": {"code": .., "message": ..}}`: the inner error is that.
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> Result<Result<Value, Value>> {
+        match wire::json(self.address, "POST", path, Some(body)).await {
+            Ok(mut answer) => Ok(match answer.get_mut("error") {
+                Some(error) => Err(error.take()),
+                None => Ok(answer["ok"].take()),
+            }),
+            Err(error) => {
+                // If it has ended, its log says more.
+                self.check()?;
+                Err(error)
             }
         }
     }

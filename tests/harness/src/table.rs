@@ -97,6 +97,12 @@ impl<T: Clone> Table<T> {
         }
     }
 
+    /// Those that were not there before the last changes.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &str> {
+        let made = self.before.iter().filter(|(_, before)| before.is_none());
+        made.map(|(id, _)| &**id)
+    }
+
     pub(crate) fn take_changes(&mut self) -> Vec<Change<T>> {
         let changed = std::mem::take(&mut self.before).into_keys();
         changed

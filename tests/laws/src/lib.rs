@@ -10,8 +10,10 @@
 //! in [`laws`]; it fails with words, so that the suite can be held against providers that are broken on purpose.
 //!
 //! [`operator`] is a controller in miniature that drives an engine through [`scene`]s; [`tap`] counts and breaks
-//! the calls between provider and cloud; [`walk`] takes random ways; [`rows`] keeps account of golden rows. The toys are in [`toys`].
+//! the calls between provider and cloud; [`walk`] takes random ways; [`rows`] keeps account of golden rows, which
+//! speak of Services as [`asking`] writes them. The toys are in [`toys`].
 
+pub mod asking;
 pub mod expect;
 pub mod laws;
 pub mod operator;

@@ -258,6 +258,9 @@ impl<P: Provider, T: Tweak<P>> Provider for Tweaked<P, T> {
     fn published(&self, key: &GroupKey, seen: &P::Observed) -> Published {
         self.inner.published(key, seen)
     }
+    fn objects(&self, seen: &P::Observed) -> serde_json::Value {
+        self.inner.objects(seen)
+    }
     fn retained(&self, seen: &P::Observed) -> bool {
         self.tweak.retained(&self.inner, seen)
     }

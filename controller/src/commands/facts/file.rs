@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use evenkeel_aws::record::AwsCloud;
+use evenkeel_azure::record::AzureCloud;
 use evenkeel_core::{
     annotation::nearest,
     ids::ProviderName,
@@ -24,18 +25,21 @@ use crate::{
 pub(in crate::commands) enum CloudFacts {
     /// AWS.
     Aws(Box<AwsCloud>),
+    /// Azure.
+    Azure(Box<AzureCloud>),
     /// The data plane of this machine.
     Local(Box<LocalCloud>),
 }
 
 /// The kinds of documents.
-const KINDS: [&str; 2] = [AwsCloud::KIND, LocalCloud::KIND];
+const KINDS: [&str; 3] = [AwsCloud::KIND, AzureCloud::KIND, LocalCloud::KIND];
 
 impl CloudFacts {
     /// The provider that they are of.
     pub(in crate::commands) fn provider(&self) -> ProviderName {
         match self {
             Self::Aws(_) => evenkeel_aws::NAME.into(),
+            Self::Azure(_) => evenkeel_azure::NAME.into(),
             Self::Local(_) => evenkeel_local::NAME.into(),
         }
     }
@@ -96,6 +100,10 @@ fn one(path: &Path, document: &Value) -> Result<Facts, Problems> {
         Some(AwsCloud::KIND) => {
             let (cluster, cloud) = Document::<AwsCloud>::read(document)?.split();
             (cluster, CloudFacts::Aws(Box::new(cloud)))
+        }
+        Some(AzureCloud::KIND) => {
+            let (cluster, cloud) = Document::<AzureCloud>::read(document)?.split();
+            (cluster, CloudFacts::Azure(Box::new(cloud)))
         }
         Some(LocalCloud::KIND) => {
             let (cluster, cloud) = Document::<LocalCloud>::read(document)?.split();
@@ -172,6 +180,13 @@ pub(in crate::commands) fn config(all: &[Facts]) -> Result<Config> {
             .map(|facts| Value::from(facts.cloud.provider().as_str()))
             .collect()
     });
+    for facts in all {
+        if let CloudFacts::Azure(cloud) = &facts.cloud {
+            for (option, value) in place(cloud) {
+                options.entry(option).or_insert_with(|| value.into());
+            }
+        }
+    }
     let file = File {
         path: first.place.clone(),
         // JSON is YAML.
@@ -179,4 +194,17 @@ pub(in crate::commands) fn config(all: &[Facts]) -> Result<Config> {
     };
     Config::of_run(&RunArgs::default(), Some(&file), &Surroundings::default())
         .map_err(|wrong| all_of(&wrong).context(format!("--facts: {}", first.place.display())))
+}
+
+/// The options for which the facts have fields of their own: where a cluster is on Azure.
+fn place(cloud: &AzureCloud) -> [(&'static str, &str); 5] {
+    let name = cloud.virtual_network.get("name").and_then(Value::as_str);
+    let place = &cloud.place;
+    [
+        ("azure-subscription-id", &place.subscription),
+        ("azure-resource-group", &place.resource_group),
+        ("azure-location", &place.location),
+        ("azure-subnet", &place.subnet),
+        ("azure-vnet", name.unwrap_or_default()),
+    ]
 }

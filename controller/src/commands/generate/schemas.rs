@@ -1,6 +1,7 @@
 //! The JSON schemas of the documents that programs read and write (Decides).
 
 use evenkeel_aws::record::AwsCloud;
+use evenkeel_azure::record::AzureCloud;
 use evenkeel_core::record::{Cloud, Document, schema, schema_of_output};
 use evenkeel_local::record::LocalCloud;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, String)> {
     [
         ("schemas/plan-v1.json", plan),
         ("schemas/aws-facts-v1.json", facts::<AwsCloud>()),
+        ("schemas/azure-facts-v1.json", facts::<AzureCloud>()),
         ("schemas/local-facts-v1.json", facts::<LocalCloud>()),
     ]
     .into_iter()

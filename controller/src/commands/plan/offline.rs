@@ -134,6 +134,7 @@ fn installed(config: &Config, facts: &[Facts]) -> Result<Vec<Installed>> {
     let one = |facts: &Facts| {
         let recorded = match &facts.cloud {
             file::CloudFacts::Aws(cloud) => providers::aws::recorded(config, &cluster, cloud),
+            file::CloudFacts::Azure(cloud) => providers::azure::recorded(config, &cluster, cloud),
             file::CloudFacts::Local(cloud) => providers::recorded_local(&cluster, cloud),
         };
         recorded.map_err(|problems| {

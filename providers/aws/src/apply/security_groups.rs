@@ -10,6 +10,7 @@ use evenkeel_core::error::CloudError;
 
 use super::{Doing, load_balancers::same_owner};
 use crate::{
+    call,
     client::{GroupReply, filter},
     errors::{self, code},
     model::{CloudId, Marks, Pairs, Rule, Told},
@@ -18,18 +19,23 @@ use crate::{
 /// For how long AWS may take to let go of the security groups of a load balancer that was deleted.
 const LETTING_GO: Duration = Duration::from_secs(600);
 
-/// Security groups that could not be deleted, with the time of the first attempt.
+/// Groups of which AWS would not delete something because it was in use, with the time of the first attempt.
 #[derive(Debug, Default)]
-pub struct Held(Mutex<HashMap<CloudId, Instant>>);
+pub struct Held(Mutex<HashMap<Arc<str>, Instant>>);
 
 impl Held {
-    /// Whether AWS should have let go of it by now.
-    fn is_long(&self, id: &CloudId) -> bool {
+    /// Something of this group is in use.
+    pub(super) fn note(&self, group: &str) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // One that went otherwise is not heard of again.
         held.retain(|_, since| since.elapsed() < 10 * LETTING_GO);
-        let since = held.entry(id.clone()).or_insert_with(Instant::now);
-        since.elapsed() >= LETTING_GO
+        held.entry(group.into()).or_insert_with(Instant::now);
+    }
+
+    /// For how long something of it has been.
+    fn of(&self, group: &str) -> Option<Duration> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(group).map(Instant::elapsed)
     }
 }
 
@@ -161,21 +167,33 @@ impl Doing<'_> {
         Ok(found.first().map(GroupReply::rules))
     }
 
-    /// What still uses it is named: for minutes that is the load balancer that was just deleted; later, somebody else's.
+    /// Where AWS has not let go of the load balancer yet it is asked first who uses the security group: writes that are refused use up
+    /// what the account has of them. What uses it for long is somebody else's, and named.
     pub(super) async fn delete_security_group(&self, id: &CloudId) -> Result<(), CloudError> {
-        let error = match self.client.delete_security_group(id, self.ticket).await {
-            Err(error) if error.code.as_deref() == Some(code::DEPENDENCY) => error,
-            deleted => return deleted,
-        };
-        if !self.aws.held.is_long(id) {
-            return Err(error);
+        if let Some(held) = self.aws.held.of(self.identity) {
+            let users = self.client.users_of_group(id).await.unwrap_or_default();
+            let by = match held >= LETTING_GO {
+                true => users.join(", "),
+                false => "network interfaces that AWS has not taken away yet".to_owned(),
+            };
+            if !users.is_empty() {
+                let what = format!("{id} is used by {by}");
+                return Err(errors::in_use(call::DELETE_SECURITY_GROUP.operation, what));
+            }
         }
-        let users = self.client.users_of_group(id).await.unwrap_or_default();
-        if users.is_empty() {
-            return Err(error);
+        let deleted = self.client.delete_security_group(id, self.ticket).await;
+        self.note_use(deleted)
+    }
+
+    /// Notes what AWS says of something that it would not delete.
+    pub(super) fn note_use(&self, deleted: Result<(), CloudError>) -> Result<(), CloudError> {
+        let in_use = |code: &str| matches!(code, code::IN_USE | code::DEPENDENCY);
+        if let Err(error) = &deleted
+            && error.code.as_deref().is_some_and(in_use)
+        {
+            self.aws.held.note(self.identity);
         }
-        let message = format!("{}; it is used by {}", error.message, users.join(", "));
-        Err(CloudError { message, ..error })
+        deleted
     }
 }
 

@@ -31,13 +31,7 @@ impl Doing<'_> {
         }
         let cluster = &self.aws.context.cluster;
         let vpc = self.client.vpc().await?;
-        let mut tags: Pairs = [
-            (tag::CLUSTER, Arc::clone(&cluster.uid)),
-            (tag::CLUSTER_NAME, Arc::clone(&cluster.name)),
-            (tag::RESOURCE, names::BACKEND_GROUP.into()),
-        ]
-        .map(|(key, value)| (Arc::from(key), value))
-        .into();
+        let mut tags = names::backend_tags(cluster);
         tags.extend(self.aws.holder.of_new_group().await?);
         let is_ours = |there: &Pairs| {
             [tag::CLUSTER, tag::RESOURCE]

@@ -11,7 +11,7 @@ use evenkeel_core::{
     problem::Problem,
 };
 
-use crate::model::{Pairs, TargetProtocol, TargetType};
+use crate::model::{ListenerProtocol, Pairs, TargetProtocol, TargetType};
 
 /// Whether targets get a PROXY protocol v2 header.
 pub const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
@@ -53,8 +53,20 @@ pub struct Attribute {
     pub key: &'static str,
     /// What may be written.
     values: Values,
-    /// What AWS has without, where nothing else decides that; None for one that cannot be set back.
-    default: Option<&'static str>,
+    /// What AWS has without, where nothing else decides that.
+    without: &'static str,
+    /// Who has it, and who can set it back.
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Every object has it, and it can be set back.
+    Ordinary,
+    /// Every object has it, and it cannot be set back.
+    Lasting,
+    /// Only objects of accounts that AWS has switched it on for have it.
+    OnRequest,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,19 +78,26 @@ enum Values {
     Text,
 }
 
-const fn attribute(key: &'static str, values: Values, default: &'static str) -> Attribute {
+const fn attribute(key: &'static str, values: Values, without: &'static str) -> Attribute {
     Attribute {
         key,
         values,
-        default: Some(default),
+        without,
+        kind: Kind::Ordinary,
     }
 }
 
-const fn lasting(key: &'static str, values: Values) -> Attribute {
+const fn lasting(key: &'static str, values: Values, without: &'static str) -> Attribute {
     Attribute {
-        key,
-        values,
-        default: None,
+        kind: Kind::Lasting,
+        ..attribute(key, values, without)
+    }
+}
+
+const fn on_request(key: &'static str, values: Values, without: &'static str) -> Attribute {
+    Attribute {
+        kind: Kind::OnRequest,
+        ..attribute(key, values, without)
     }
 }
 
@@ -87,8 +106,8 @@ pub const LOAD_BALANCER: &[Attribute] = &[
     attribute(DELETION_PROTECTION, Values::Bool, "false"),
     attribute(CROSS_ZONE, Values::Bool, "false"),
     attribute(ACCESS_LOG, Values::Bool, "false"),
-    lasting(ACCESS_LOG_BUCKET, Values::Text),
-    lasting(ACCESS_LOG_PREFIX, Values::Text),
+    lasting(ACCESS_LOG_BUCKET, Values::Text, ""),
+    lasting(ACCESS_LOG_PREFIX, Values::Text, ""),
     attribute(DENY_INTERNET_GATEWAY, Values::Bool, "false"),
     attribute("zonal_shift.config.enabled", Values::Bool, "false"),
     attribute(
@@ -101,7 +120,7 @@ pub const LOAD_BALANCER: &[Attribute] = &[
         "any_availability_zone",
     ),
     // AWS lets the number only grow.
-    lasting(SECONDARY_ADDRESSES, Values::Number(0, 7)),
+    lasting(SECONDARY_ADDRESSES, Values::Number(0, 7), "0"),
 ];
 
 /// Of target groups.
@@ -110,7 +129,9 @@ pub const TARGET_GROUP: &[Attribute] = &[
     attribute(DRAIN_CLOSES, Values::Bool, "false"),
     attribute(PRESERVE_CLIENT_IP, Values::Bool, "true"),
     attribute(PROXY_PROTOCOL, Values::Bool, "false"),
-    attribute(
+    // For servers that speak first. AWS's API reference does not have it, and its support switches it on account by account
+    // (README.md of pires/go-proxyproto, "AWS"; ClickHouse's guide "SSL user certificate authentication").
+    on_request(
         "proxy_protocol_v2.client_to_server.header_placement",
         Values::Words(&["on_first_ack_with_payload", "on_first_ack"]),
         "on_first_ack_with_payload",
@@ -149,40 +170,101 @@ pub const TARGET_GROUP: &[Attribute] = &[
 /// Of listeners.
 pub const LISTENER: &[Attribute] = &[attribute(IDLE_TIMEOUT, Values::Number(60, 6_000), "350")];
 
-/// What AWS has where nobody set the attribute of a load balancer; None for a key that we do not know, and one
-/// that cannot be set back.
+/// What an attribute of a load balancer is set back to; None for a key that we do not know, and one that cannot be set back.
 pub fn load_balancer_default(key: &str, scheme: Scheme) -> Option<&'static str> {
-    match (key, scheme) {
-        (DENY_INTERNET_GATEWAY, Scheme::Internal) => Some("true"),
-        _ => default(LOAD_BALANCER, key),
+    default(LOAD_BALANCER, key, |attribute| {
+        load_balancer_without(attribute, scheme)
+    })
+}
+
+/// What AWS has where nobody set the attributes of a load balancer: all that there are.
+pub fn load_balancer_attributes(
+    scheme: Scheme,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    all(LOAD_BALANCER, move |attribute| {
+        Some(load_balancer_without(attribute, scheme))
+    })
+}
+
+fn load_balancer_without(attribute: &Attribute, scheme: Scheme) -> &'static str {
+    match (attribute.key, scheme) {
+        (DENY_INTERNET_GATEWAY, Scheme::Internal) => "true",
+        _ => attribute.without,
     }
 }
 
-/// What AWS has where nobody set the attribute of a target group; None for a key that we do not know, and one
-/// that cannot be set back.
+/// What an attribute of a target group is set back to; None for a key that we do not know, one that such a target group does not
+/// have, and one that cannot be set back.
 pub fn target_group_default(
     key: &str,
     protocol: TargetProtocol,
     target_type: TargetType,
 ) -> Option<&'static str> {
-    match key {
+    default(TARGET_GROUP, key, |attribute| {
+        target_group_without(attribute, protocol, target_type)
+    })
+}
+
+/// What AWS has where nobody set the attributes of a target group: all that there are.
+pub fn target_group_attributes(
+    protocol: TargetProtocol,
+    target_type: TargetType,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    all(TARGET_GROUP, move |attribute| {
+        target_group_without(attribute, protocol, target_type)
+    })
+}
+
+fn target_group_without(
+    attribute: &Attribute,
+    protocol: TargetProtocol,
+    target_type: TargetType,
+) -> Option<&'static str> {
+    match attribute.key {
         DRAIN_CLOSES if protocol.has_udp() => Some("true"),
         PRESERVE_CLIENT_IP if target_type == TargetType::Ip && !protocol.has_udp() => Some("false"),
-        _ => default(TARGET_GROUP, key),
+        // Connections are of TCP and TLS.
+        UNHEALTHY_CLOSES | UNHEALTHY_DRAIN if protocol.has_udp() => None,
+        _ => Some(attribute.without),
     }
 }
 
-/// What AWS has where nobody set the attribute of a listener; None for a key that we do not know, and one
-/// that cannot be set back.
+/// What an attribute of a listener is set back to; None for a key that we do not know.
 pub fn listener_default(key: &str) -> Option<&'static str> {
-    default(LISTENER, key)
+    default(LISTENER, key, |attribute| attribute.without)
 }
 
-fn default(catalogue: &[Attribute], key: &str) -> Option<&'static str> {
-    catalogue
+/// What AWS has where nobody set the attributes of a listener: all that there are.
+pub fn listener_attributes(
+    protocol: ListenerProtocol,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    // The idle timeout is one of TCP listeners only.
+    all(LISTENER, move |attribute| {
+        (protocol == ListenerProtocol::Tcp).then_some(attribute.without)
+    })
+}
+
+fn default<V: Into<Option<&'static str>>>(
+    catalogue: &[Attribute],
+    key: &str,
+    without: impl Fn(&Attribute) -> V,
+) -> Option<&'static str> {
+    let mut known = catalogue.iter();
+    let attribute = known.find(|attribute| attribute.key == key)?;
+    if attribute.kind == Kind::Lasting {
+        return None;
+    }
+    without(attribute).into()
+}
+
+fn all(
+    catalogue: &'static [Attribute],
+    without: impl Fn(&Attribute) -> Option<&'static str>,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let everybodys = catalogue
         .iter()
-        .find(|attribute| attribute.key == key)?
-        .default
+        .filter(|attribute| attribute.kind != Kind::OnRequest);
+    everybodys.filter_map(move |attribute| Some((attribute.key, without(attribute)?)))
 }
 
 /// What becomes of an attribute that is written with nothing behind its `=`.

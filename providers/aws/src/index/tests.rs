@@ -7,7 +7,7 @@ use evenkeel_core::ids::ResourceId;
 use super::*;
 use crate::{
     SWEEP,
-    model::{Marks, Object, Told, step::NewTargetGroup},
+    model::{Marks, Told, step::NewTargetGroup},
     names,
 };
 
@@ -145,4 +145,25 @@ fn when_a_look_is_needed() {
     index.state().doubted_at = None;
     index.state().install(Look::empty("uid"), old);
     assert!(index.state().needs_look(SWEEP), "too old");
+}
+
+/// Until it is deleted, or nobody knows.
+#[test]
+fn what_was_just_made_is_remembered_beside_what_looks_show() {
+    let index = Index::default();
+    let object = |name: &str| Object::TargetGroup(name.into());
+    index.learn("uid-shop", &created("ek-a"));
+    index.learn("uid-shop", &created("ek-b"));
+    index
+        .state()
+        .install(Look::empty("uid"), Instant::now() + Duration::from_secs(1));
+    assert!(names_of(&index).is_empty(), "the look is late");
+    let made = index.just_made("uid-shop");
+    assert!(made.has(&object("ek-a")) && made.has(&object("ek-b")));
+    assert!(index.just_made("uid-other").is_empty());
+    assert!(index.is_unproven("uid-shop", &object("ek-a")));
+    index.learn("uid-shop", &deleted("ek-a"));
+    assert!(!index.just_made("uid-shop").has(&object("ek-a")));
+    index.is_not_just_made("uid-shop", &object("ek-b"));
+    assert!(index.just_made("uid-shop").is_empty());
 }

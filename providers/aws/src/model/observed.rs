@@ -14,8 +14,8 @@ use evenkeel_core::{
 use jiff::Timestamp;
 
 use super::{
-    Facts, ListenerProtocol, Marks, Opening, SeenListener, SeenLoadBalancer, SeenSecurityGroup,
-    SeenTargetGroup, TargetState, opening,
+    Facts, FoldedTargets, ListenerProtocol, Marks, Object, Opening, SeenListener, SeenLoadBalancer,
+    SeenSecurityGroup, SeenTargetGroup, TargetState, opening,
 };
 use crate::names::{self, tag};
 
@@ -38,6 +38,8 @@ pub struct Observed {
     pub target_groups: BTreeMap<Arc<str>, SeenTargetGroup>,
     /// Listeners by load balancer and port.
     pub listeners: BTreeMap<ListenerKey, SeenListener>,
+    /// Targets of the target groups of these names, while nobody plans.
+    pub folded: BTreeMap<Arc<str>, FoldedTargets>,
 }
 
 impl Observed {
@@ -52,6 +54,35 @@ impl Observed {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, object: &Object) -> bool {
+        match object {
+            Object::LoadBalancer(name) => self.load_balancers.contains_key(name),
+            Object::SecurityGroup(name) => self.security_groups.contains_key(name),
+            Object::TargetGroup(name) => self.target_groups.contains_key(name),
+            Object::Listener(name, port) => self.listeners.contains_key(&(Arc::clone(name), *port)),
+        }
+    }
+
+    /// Folds the targets, for the time until the next plan.
+    pub fn fold(&mut self) {
+        for (name, group) in &mut self.target_groups {
+            if let Some(targets) = group.targets.take() {
+                let targets = FoldedTargets::of(&targets);
+                self.folded.insert(Arc::clone(name), targets);
+            }
+        }
+    }
+
+    /// The opposite.
+    pub fn unfold(&mut self) {
+        for (name, targets) in std::mem::take(&mut self.folded) {
+            if let Some(group) = self.target_groups.get_mut(&name) {
+                group.targets = Some(targets.unfold());
+            }
+        }
     }
 
     /// Whether pods are targets of any target group.

@@ -256,7 +256,7 @@ pub enum Told {
     /// Of [`Step::CreateBackendGroup`] and the steps that change node groups: the facts as they are now. All groups share one value,
     /// because a copy for each would be large.
     Facts(Arc<Facts>),
-    /// Of a step that is only rehearsed, and whose object takes time: it is ready.
+    /// Of a step that is only rehearsed, and whose object takes time or is shared by all groups: it is ready.
     Ready,
     /// Targets that AWS would not take, each with its reason; the others are registered.
     NotTaken(BTreeMap<Target, Arc<str>>),

@@ -32,7 +32,10 @@ pub(super) fn everything(view: View<'_>) -> Plan<Step> {
     }
     if view.seen.load_balancers.is_empty() {
         unused_target_groups(&mut plan, view, |_, _| true);
-        unused_security_groups(&mut plan, view, |_| true);
+        // A target group that AWS has not let go of says the same of security groups, which takes longer.
+        if view.stands_still(&plan) {
+            unused_security_groups(&mut plan, view, |_| true);
+        }
     }
     if view.seen.load_balancers.is_empty() && view.seen.target_groups.is_empty() {
         openings::close(&mut plan, view, |_, _| None);

@@ -162,7 +162,10 @@ pub(super) fn own(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired) {
             Action::Create,
             "security group",
             id,
-            format!("of the load balancer, with {} rules", rules.len()),
+            match rules.len() {
+                1 => "of the load balancer, with 1 rule".to_owned(),
+                count => format!("of the load balancer, with {count} rules"),
+            },
         );
         plan.step(
             Step::CreateSecurityGroup {

@@ -1,7 +1,8 @@
 //! Which instances are the targets of a target group, and at which port (Decides).
 //!
 //! A target group that has targets is never emptied: with no node left that can be one the last ones stay, because a wrong look at
-//! the nodes must not be an outage. New targets are registered before old ones leave; when the NodePort changes, the old ones leave
+//! the nodes must not be an outage. Nodes that left go from the targets of all groups before new ones come to those of any, where most stay;
+//! else new ones are registered first. When the NodePort changes, the old targets leave
 //! when the new ones were judged. So do those of nodes that are no longer chosen. A node becomes a target when its group admits
 //! the load balancers.
 //!
@@ -142,6 +143,13 @@ pub(super) fn follow(
     }
     if register.is_empty() && leave.is_empty() {
         leave = make_room(going, arrived);
+    } else if !all_there && may_leave_first(view, name, &present, &leave) {
+        register.clear();
+        plan.wait(
+            found.marks.id.clone(),
+            "other groups to let go of the nodes that left",
+            Until::Turn,
+        );
     }
     write(
         plan,
@@ -152,6 +160,31 @@ pub(super) fn follow(
         register,
         leave,
     );
+}
+
+/// Whether what leaves can go before what comes is there: few calls a second change targets, and what is gone in all groups serves nobody,
+/// while what comes is only one more. Most targets stay, and one that gets traffic.
+fn may_leave_first(
+    view: View<'_>,
+    name: &Arc<str>,
+    present: &[(&Target, TargetState)],
+    leave: &BTreeSet<Target>,
+) -> bool {
+    let step = Step::Deregister {
+        target_group: Arc::clone(name),
+        targets: leave.clone(),
+    };
+    let healthy = |(target, state): &&(&Target, TargetState)| {
+        *state == TargetState::Healthy && !leave.contains(*target)
+    };
+    let none_is_healthy = || {
+        let mut states = present.iter().map(|(_, state)| *state);
+        !states.any(|state| state == TargetState::Healthy)
+    };
+    !leave.is_empty()
+        && 2 * leave.len() <= present.len()
+        && (present.iter().any(|one| healthy(&one)) || none_is_healthy())
+        && !view.failed(&step)
 }
 
 /// What leaves first where what comes has no room beside what goes: all of that where something wanted has come, else half of it, so that

@@ -43,7 +43,7 @@ pub async fn look(aws: &Aws) -> Result<AwsCloud, CloudError> {
     .await?;
     let (mut load_balancers, mut target_groups) = (Vec::new(), Vec::new());
     for group in &seen {
-        let mut objects = GroupObjects::of(group);
+        let mut objects = GroupObjects::of(&aws.context, group);
         load_balancers.append(&mut objects.load_balancers);
         target_groups.append(&mut objects.target_groups);
     }

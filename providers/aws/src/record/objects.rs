@@ -15,12 +15,13 @@ use evenkeel_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Texts;
+use super::{
+    Texts,
+    nodes::{self, NodeGroupRecord},
+};
 use crate::{
-    desired::attributes::{
-        LISTENER, LOAD_BALANCER, TARGET_GROUP, listener_default, load_balancer_default,
-        target_group_default,
-    },
+    Context,
+    desired::attributes::{listener_attributes, load_balancer_attributes, target_group_attributes},
     model::{
         AddressType, CloudId, HealthCheck, ListenerProtocol, Marks, Observed, Pairs, Phase,
         ProbePort, ProbeProtocol, Rule, RuleProtocol, SeenListener, SeenLoadBalancer,
@@ -41,6 +42,13 @@ pub struct GroupObjects {
     pub target_groups: Vec<TargetGroupRecord>,
     /// Front-end security groups.
     pub security_groups: Vec<SecurityGroupRecord>,
+    /// The security group that all load balancers of the cluster have and that its nodes admit; missing where this group's load
+    /// balancers do not have it. Made for the first of them, it stays for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_security_group: Option<SecurityGroupRecord>,
+    /// The security groups of the nodes that admit the load balancers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_security_groups: Vec<NodeGroupRecord>,
 }
 
 /// A Network Load Balancer.
@@ -289,7 +297,7 @@ fn all() -> i32 {
     -1
 }
 
-fn texts(pairs: &Pairs) -> Texts {
+pub(super) fn texts(pairs: &Pairs) -> Texts {
     let text = |(key, value): (&Arc<str>, &Arc<str>)| (key.to_string(), value.to_string());
     pairs.iter().map(text).collect()
 }
@@ -307,21 +315,20 @@ fn shared(text: &Option<String>) -> Option<Arc<str>> {
     text.as_deref().map(Arc::from)
 }
 
-/// What is known of attributes, and AWS's defaults for the others.
-fn whole<'a>(
+/// What is known of attributes, and what AWS has for the others.
+fn whole(
     known: &Option<Pairs>,
-    keys: impl Iterator<Item = &'a str>,
-    default: impl Fn(&str) -> Option<&'static str>,
+    others: impl Iterator<Item = (&'static str, &'static str)>,
 ) -> Texts {
-    let defaults = keys.filter_map(|key| Some((key.to_owned(), default(key)?.to_owned())));
-    let mut all: Texts = defaults.collect();
+    let others = others.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut all: Texts = others.collect();
     all.extend(known.iter().flat_map(texts));
     all
 }
 
 impl GroupObjects {
-    /// All that a group has, with the attributes that nobody set too.
-    pub fn of(seen: &Observed) -> Self {
+    /// All that a group has and rests on, with the attributes that nobody set too.
+    pub fn of(context: &Context, seen: &Observed) -> Self {
         let load_balancers = seen.load_balancers.iter();
         let target_groups = seen.target_groups.iter();
         let security_groups = seen.security_groups.iter();
@@ -340,6 +347,8 @@ impl GroupObjects {
                     rules: group.rules.iter().map(RuleRecord::of).collect(),
                 })
                 .collect(),
+            backend_security_group: nodes::backend_group(context, seen),
+            node_security_groups: nodes::node_groups(context, seen),
         }
     }
 }
@@ -353,7 +362,8 @@ impl LoadBalancerRecord {
             ipv6: mapping.ipv6,
             source_nat_prefix: text(&mapping.source_nat_prefix),
         };
-        let keys = LOAD_BALANCER.iter().map(|attribute| attribute.key);
+        let mut subnet_mappings: Vec<_> = lb.subnets.iter().map(mapping).collect();
+        subnet_mappings.sort_by(|one, other| one.subnet.cmp(&other.subnet));
         let listeners = seen.listeners_of(name);
         Self {
             name: name.to_string(),
@@ -369,13 +379,12 @@ impl LoadBalancerRecord {
             },
             state_reason: text(&lb.phase_reason),
             created_time: lb.created_at,
-            subnet_mappings: lb.subnets.iter().map(mapping).collect(),
+            subnet_mappings,
             security_groups: lb.security_groups.iter().map(CloudId::to_string).collect(),
-            private_link_rules: lb.private_link_rules,
+            // AWS's default is on.
+            private_link_rules: (!lb.is_open()).then(|| lb.private_link_rules.unwrap_or(true)),
             ipv6_source_nat: lb.source_nat,
-            attributes: whole(&lb.attributes, keys, |key| {
-                load_balancer_default(key, lb.scheme)
-            }),
+            attributes: whole(&lb.attributes, load_balancer_attributes(lb.scheme)),
             tags: texts(&lb.tags),
             listeners: listeners
                 .map(|(port, listener)| ListenerRecord::of(port, listener))
@@ -431,8 +440,6 @@ impl LoadBalancerRecord {
 
 impl ListenerRecord {
     fn of(port: u16, listener: &SeenListener) -> Self {
-        let keys = LISTENER.iter().map(|attribute| attribute.key);
-        let tcp = listener.protocol == ListenerProtocol::Tcp;
         Self {
             port,
             arn: listener.arn.to_string(),
@@ -444,8 +451,7 @@ impl ListenerRecord {
                 ssl_policy: tls.policy.to_string(),
                 alpn_policy: text(&tls.alpn),
             }),
-            // The idle timeout is one of TCP listeners only.
-            attributes: whole(&listener.attributes, keys.filter(|_| tcp), listener_default),
+            attributes: whole(&listener.attributes, listener_attributes(listener.protocol)),
             tags: texts(&listener.tags),
         }
     }
@@ -476,7 +482,6 @@ impl ListenerRecord {
 
 impl TargetGroupRecord {
     fn of(name: &Arc<str>, group: &SeenTargetGroup) -> Self {
-        let keys = TARGET_GROUP.iter().map(|attribute| attribute.key);
         let target = |target: &Target, state: TargetState| TargetRecord {
             id: target.id.to_string(),
             port: target.port,
@@ -513,9 +518,10 @@ impl TargetGroupRecord {
                 .iter()
                 .map(CloudId::to_string)
                 .collect(),
-            attributes: whole(&group.attributes, keys, |key| {
-                target_group_default(key, group.protocol, group.target_type)
-            }),
+            attributes: whole(
+                &group.attributes,
+                target_group_attributes(group.protocol, group.target_type),
+            ),
             targets: targets.map(|(one, state)| target(one, *state)).collect(),
             tags: texts(&group.tags),
         }

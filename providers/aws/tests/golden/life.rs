@@ -167,10 +167,7 @@ fn row_153_cut_anywhere_and_started_again_it_ends_the_same() {
 fn row_147_a_load_balancer_that_somebody_deleted_is_made_again() {
     let mut stage = Stage::made(&one());
     let name = stage.seen.load_balancers.keys().next().cloned();
-    let effect = predict::predict(
-        &Step::Delete(Object::LoadBalancer(name.expect("made"))),
-        &stage.seen,
-    );
+    let effect = predict::predict(&Step::Delete(Object::LoadBalancer(name.expect("made"))));
     predict::absorb(&mut stage.seen, effect);
     assert_eq!(
         stage.settle().words(),
@@ -214,7 +211,7 @@ fn row_149_what_waits_for_a_quota_is_kept() {
                 .all(|planned| planned.change.action != Action::Destroy)
         );
         for planned in plan.steps {
-            let effect = predict::predict(&planned.step, &stage.seen);
+            let effect = predict::predict(&planned.step);
             predict::absorb(&mut stage.seen, effect);
         }
     }

@@ -8,6 +8,7 @@ use evenkeel_aws::{
     predict,
 };
 use evenkeel_core::{
+    error::ErrorClass,
     ids::NodeName,
     nodes::{Node, NodeFacts, NodeReason, NodeSet, Placement, node_set},
     plan::Until,
@@ -274,6 +275,55 @@ fn row_132_a_target_that_aws_does_not_take_keeps_no_other_out() {
     // The look of a minute later knows nothing of it, and it is asked again.
     stage.target_group(80).not_taken.clear();
     assert_eq!(stage.settle().words(), [["Register i-0007:30080"]]);
+}
+
+#[test]
+fn nodes_that_left_go_from_all_groups_before_others_come_where_most_stay() {
+    let (gone, come) = ("Deregister i-0001:30080", "Register i-0004:30080");
+    let replaced = || {
+        let mut stage = Stage::made(&one());
+        stage.nodes = NodeSet::new([2, 3, 4].map(node).into());
+        stage
+    };
+    let turns = |stage: &Stage| {
+        let waits = stage.plan().waits.into_iter();
+        waits.filter(|wait| wait.until == Until::Turn).count()
+    };
+    let mut stage = replaced();
+    assert_eq!(turns(&stage), 1);
+    assert_eq!(stage.settle().words(), [[gone], [come]]);
+    assert_eq!(turns(&stage), 0);
+
+    // Too few would be left.
+    let mut stage = Stage::made(&one());
+    stage.nodes = NodeSet::new([3, 4].map(node).into());
+    assert_eq!(turns(&stage), 0);
+    let both = "Deregister i-0001:30080 i-0002:30080";
+    assert_eq!(stage.settle().words(), [[both, come]]);
+
+    // The only one that gets traffic goes.
+    let mut stage = replaced();
+    for (target, state) in stage.targets(80) {
+        if target.id != instance(1) {
+            *state = TargetState::Unhealthy;
+        }
+    }
+    assert_eq!(turns(&stage), 0);
+    assert_eq!(stage.settle().words(), [[gone, come]]);
+
+    // AWS does not let it go.
+    let mut stage = replaced();
+    stage.fails(gone, ErrorClass::Denied);
+    assert_eq!(turns(&stage), 0);
+    assert_eq!(stage.plan().steps.len(), 2);
+
+    // Somebody waits for something else.
+    let mut stage = replaced();
+    stage.ask(&one().aws("healthcheck-interval", "20"));
+    assert_eq!(turns(&stage), 0);
+    let words = stage.settle().words();
+    assert_eq!(words.len(), 2, "{words:?}");
+    assert_eq!(words[1], [come]);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn one_that_goes_closes_last() {
     let waves = stage.settle().words();
     assert_eq!(
         waves.last().expect("waves"),
-        &["CloseNodes tcp 8081 from sg-back"],
+        &["CloseNodes tcp 8081 from sg-back", "Delete security group"],
         "{waves:#?}"
     );
     let others: BTreeSet<Opening> = [admin()].into();

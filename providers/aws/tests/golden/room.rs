@@ -10,7 +10,7 @@ use evenkeel_aws::{
 use evenkeel_core::{nodes::NodeSet, plan::Until, problem::reason};
 
 use super::{
-    rig::{Asking, service},
+    rig::{Asking, OnAws as _, Parts as _, service},
     stage::{Stage, instance, node, nodes},
 };
 
@@ -414,7 +414,7 @@ fn what_cannot_leave_keeps_out_what_has_no_room_beside_it() {
                 return;
             }
             for planned in steps {
-                let effect = predict::predict(&planned.step, &stage.seen);
+                let effect = predict::predict(&planned.step);
                 predict::absorb(&mut stage.seen, effect);
             }
         }

@@ -170,7 +170,7 @@ impl Stage {
         let steps = self.plan().steps;
         let effects: Vec<_> = steps
             .iter()
-            .map(|planned| predict::predict(&planned.step, &self.seen))
+            .map(|planned| predict::predict(&planned.step))
             .collect();
         for effect in effects {
             predict::absorb(&mut self.seen, effect);
@@ -202,7 +202,7 @@ impl Stage {
             }
             for Planned { step, .. } in steps.into_iter().take(count) {
                 count -= 1;
-                let effect = predict::predict(&step, &self.seen);
+                let effect = predict::predict(&step);
                 predict::absorb(&mut self.seen, effect);
             }
         }

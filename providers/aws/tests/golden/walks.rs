@@ -220,7 +220,7 @@ impl Walk {
     fn do_step(&mut self, step: &Step) -> Result<(), TestCaseError> {
         lawful(step, &self.cloud)?;
         for seen in [&mut self.cloud, &mut self.stage.seen] {
-            let effect = predict::predict(step, seen);
+            let effect = predict::predict(step);
             predict::absorb(seen, effect);
         }
         Ok(())

@@ -26,7 +26,10 @@ use evenkeel_core::{
     intent::{Intent, Scheme},
     nodes::Node,
 };
-use evenkeel_harness::aws::{Aws, World as Place, WorldOptions};
+use evenkeel_harness::{
+    aws::{Aws, World as Place, WorldOptions},
+    fake_aws::{Settings, Settle},
+};
 use evenkeel_laws::{
     rig::{Object, Picture, Rig, World},
     samples,
@@ -61,9 +64,19 @@ pub(crate) struct AwsRig {
     breaks_in_turn: bool,
     /// Whether every process begins with all nodes admitted.
     nodes_admitted: bool,
+    /// Whether AWS is our fake, and does not find what was made a moment ago.
+    late: bool,
 }
 
 impl AwsRig {
+    /// One in whose worlds the first write to each new object does not find it.
+    pub(crate) fn whose_writes_are_late() -> Self {
+        Self {
+            late: true,
+            ..Self::that_breaks_in_turn()
+        }
+    }
+
     /// One that breaks each call in one way, and the next one in another.
     pub(crate) fn that_breaks_in_turn() -> Self {
         Self {
@@ -87,7 +100,7 @@ impl Rig for AwsRig {
     type World = AwsWorld;
 
     async fn world(&self) -> AwsWorld {
-        AwsWorld::start(self.nodes_admitted).await
+        AwsWorld::start(self.nodes_admitted, self.late).await
     }
 
     fn normalise(&self, seen: Observed) -> Observed {
@@ -168,7 +181,7 @@ pub(crate) struct AwsWorld {
 }
 
 impl AwsWorld {
-    async fn start(nodes_admitted: bool) -> Self {
+    async fn start(nodes_admitted: bool, late: bool) -> Self {
         let options = WorldOptions {
             // As the nodes' tags name it.
             cluster: samples::cluster().name.to_string(),
@@ -176,9 +189,11 @@ impl AwsWorld {
             nodes: NODES,
             dual_stack: false,
         };
-        let (aws, place) = Aws::moto_in_world(&options)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"));
+        let world = match late {
+            true => late_world(&options).await,
+            false => Aws::moto_in_world(&options).await,
+        };
+        let (aws, place) = world.unwrap_or_else(|error| panic!("{error:#}"));
         let (aws, place) = (Arc::new(aws), Arc::new(place));
         let line = Arc::new(Line::new(&aws, &place));
         let watching = aws.watch(Arc::<Line>::clone(&line));
@@ -280,6 +295,16 @@ impl World for AwsWorld {
         self.plant("elbv2", "CreateLoadBalancer", theirs).await;
         true
     }
+}
+
+async fn late_world(options: &WorldOptions) -> anyhow::Result<(Aws, Place)> {
+    let aws = Aws::fake(Settings {
+        write_lag: Settle::calls(1),
+        ..Settings::default()
+    })
+    .await?;
+    let place = Place::build(aws.client(), options).await?;
+    Ok((aws, place))
 }
 
 fn twin_tags(uid: &str, service: &str) -> serde_json::Value {

@@ -96,16 +96,9 @@ impl Provider for Clustered {
         let nodes = self.here(input.nodes);
         let followed = input.followed.map(|nodes| self.here(nodes));
         self.inner.plan(PlanInput {
-            key: input.key,
-            want: input.want,
-            seen: input.seen,
-            fresh: input.fresh,
             nodes: &nodes,
             followed: followed.as_ref(),
-            endpoints: input.endpoints,
-            failures: input.failures,
-            approval: input.approval,
-            now: input.now,
+            ..input.passed_on()
         })
     }
 

@@ -238,6 +238,10 @@ impl Names {
         }
         // Those are objects of their own.
         body["Listeners"] = Value::Null;
+        // The fake tells it by the clock on the wall.
+        if body.get("CreatedTime").is_some() {
+            body["CreatedTime"] = Value::Null;
+        }
         self.rename(&mut body);
         // The members of a shared group have objects of their own, and share others.
         let member = member.filter(|uid| group.as_ref() != Some(uid) || !uid.contains('/'));

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use evenkeel_aws::{Aws, Context as Decides, client::Client};
 use evenkeel_core::{
-    engine::{AnyProvider as _, Ask, Engine, Report},
+    engine::{Ask, Report},
     error::{CloudError, ErrorClass, ProviderFault},
     group::Group,
     holder::{Ledger, Record},
@@ -21,7 +21,7 @@ use evenkeel_core::{
 };
 use evenkeel_harness::aws::{At, Fault};
 
-use super::stage::{CLUSTER, Stage, config, service, settled};
+use super::stage::{CLUSTER, Controller, Stage, as_it_is, config, service, settled};
 
 /// What a cluster remembers. A clone of the record is a backup.
 #[derive(Debug, Default)]
@@ -83,24 +83,20 @@ impl Ledger for Memory {
 }
 
 /// A process of a cluster that has this memory. With it every look looks at the whole region.
-fn process(stage: &Stage, memory: &Arc<Memory>) -> Engine<Aws> {
+fn process(stage: &Stage, memory: &Arc<Memory>) -> Controller {
     let cluster = Cluster::new(CLUSTER, &*stage.world.cluster);
     let context = Decides {
         sweep: std::time::Duration::ZERO,
         ..Decides::new(cluster)
     };
     let client = Client::new(config(&stage.aws, &stage.world));
-    let engine = Engine::new(Aws::new(context, client));
+    let engine = as_it_is(Aws::new(context, client));
     engine.hold(Arc::clone(memory) as Arc<dyn Ledger>, Ticket::unlimited());
     engine
 }
 
 /// Has a process look at a Service, and tells how many writes that made.
-async fn look(
-    stage: &mut Stage,
-    engine: Engine<Aws>,
-    shop: &Intent,
-) -> (Engine<Aws>, Report, usize) {
+async fn look(stage: &mut Stage, engine: Controller, shop: &Intent) -> (Controller, Report, usize) {
     let before = std::mem::replace(&mut stage.engine, engine);
     let cluster = Cluster::new(CLUSTER, &*stage.world.cluster);
     let key = GroupKey::Service(shop.service.clone());

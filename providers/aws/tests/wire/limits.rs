@@ -9,7 +9,7 @@ use evenkeel_aws::{
     quotas::{Quota, Quotas},
 };
 use evenkeel_core::{
-    engine::{Engine, Report},
+    engine::Report,
     ids::Cluster,
     intent::{Intent, SourceRanges},
     nodes::NodeSet,
@@ -18,7 +18,7 @@ use evenkeel_core::{
 use evenkeel_harness::fake_aws::{FakeAws, Moment, Quotas as Theirs};
 use serde_json::json;
 
-use super::stage::{CLUSTER, Stage, config, service, settled};
+use super::stage::{CLUSTER, Controller, Stage, as_it_is, config, service, settled};
 
 fn fake(stage: &Stage) -> &FakeAws {
     stage.aws.as_fake().expect("these tests run on our fake")
@@ -62,7 +62,8 @@ impl Allowed {
             Quota::SecurityGroups => &mut self.theirs.security_groups,
             Quota::Rules => &mut self.theirs.rules,
             Quota::GroupsPerInterface => &mut self.theirs.security_groups_per_interface,
-            Quota::Interfaces | Quota::Certificates => panic!("{quota} is not asked for here"),
+            Quota::Interfaces => &mut self.theirs.interfaces,
+            Quota::Certificates => &mut self.theirs.certificates,
         };
         *theirs = most;
         self.ours = self.ours.with(quota, most);
@@ -78,12 +79,12 @@ impl Allowed {
     }
 
     /// A controller that remembers nothing.
-    fn engine(&self, stage: &Stage) -> Engine<Aws> {
+    fn engine(&self, stage: &Stage) -> Controller {
         let context = Context {
             quotas: self.ours,
             ..Context::new(Cluster::new(CLUSTER, &*stage.world.cluster))
         };
-        Engine::new(Aws::new(
+        as_it_is(Aws::new(
             context,
             Client::new(config(&stage.aws, &stage.world)),
         ))
@@ -170,6 +171,29 @@ async fn as_many_load_balancers_as_the_region_may_have() -> Result<()> {
     none_failed(&stage)
 }
 
+/// Each load balancer has an interface in each of its three zones, and keeps it for a while when it is gone.
+#[tokio::test]
+async fn as_many_interfaces_as_the_vpc_may_have() -> Result<()> {
+    let allowed = Allowed::default().most(Quota::Interfaces, 5);
+    let stage = allowed.stage(2).await?;
+    let (first, second) = (service("first", &[80]), service("second", &[80]));
+    settled(&stage.serve(&first).await.0);
+    let told = [
+        "Network Load Balancer ENIs per VPC (L-23568085)",
+        "\"3\" are there, 3 more would be needed, and the quota is 5",
+        "aws-quota interfaces",
+    ];
+    refused(&stage.serve(&second).await.0, &told);
+    // One that needs fewer fits.
+    let zones = stage.world.private_subnets[..2].join(",");
+    let small = annotate(service("small", &[80]), "subnets", &zones);
+    settled(&stage.serve(&annotate(small, "scheme", "internal")).await.0);
+    assert_eq!(fake(&stage).state().interfaces.len(), 5);
+    assert!(stage.release(&first).await.0.gone);
+    settled(&stage.serve(&second).await.0);
+    none_failed(&stage)
+}
+
 /// Who starts anew counts what is there.
 #[tokio::test]
 async fn a_restart_knows_what_the_region_has() -> Result<()> {
@@ -180,7 +204,7 @@ async fn a_restart_knows_what_the_region_has() -> Result<()> {
     for inventory in [false, true] {
         stage.engine = allowed.engine(&stage);
         if inventory {
-            evenkeel_core::engine::AnyProvider::inventory(&stage.engine).await?;
+            stage.engine.inventory().await?;
         }
         refused(&stage.serve(&second).await.0, &["the quota is 1"]);
         settled(&stage.serve(&first).await.0);
@@ -219,8 +243,23 @@ async fn as_many_target_groups_as_the_region_may_have() -> Result<()> {
 async fn what_one_object_may_have_is_refused_before_any_write() -> Result<()> {
     let allowed = Allowed::default()
         .most(Quota::Rules, 3)
+        .most(Quota::Certificates, 1)
         .most(Quota::GroupsPerInterface, 2);
     let stage = allowed.stage(2).await?;
+    let mut certificates = vec![stage.world.certificate_arn.clone()];
+    for name in ["shop.example", "till.example"] {
+        let asked = json!({"DomainName": name});
+        let made = stage.aws.client().call("acm", "RequestCertificate", asked);
+        let arn = made.await?["CertificateArn"].as_str().map(str::to_owned);
+        certificates.push(arn.context("an ARN")?);
+    }
+    let with_tls = |count: usize| {
+        annotate(
+            service("tls", &[443]),
+            "ssl-cert",
+            &certificates[..count].join(","),
+        )
+    };
     let nodes = stage.world.node_security_group.clone();
     let ranges = ["10.1.0.0/16", "10.2.0.0/16"].map(|range| range.parse().expect("a range"));
     let ranged = |ports: &[u16]| {
@@ -240,6 +279,10 @@ async fn what_one_object_may_have_is_refused_before_any_write() -> Result<()> {
             "Inbound or outbound rules per security group (L-0EA8095F)",
         ),
         (groups, "Security groups per network interface (L-2AFB9258)"),
+        (
+            with_tls(3),
+            "Certificates per Network Load Balancer (L-52964454)",
+        ),
         (service("many", &many), "AWS allows 50 on a load balancer"),
     ] {
         let (report, asked) = stage.serve(&intent).await;
@@ -249,6 +292,7 @@ async fn what_one_object_may_have_is_refused_before_any_write() -> Result<()> {
     }
     // As many as there may be are made.
     settled(&stage.serve(&ranged(&[80])).await.0);
+    settled(&stage.serve(&with_tls(2)).await.0);
     settled(
         &stage
             .serve(&annotate(
@@ -376,7 +420,7 @@ async fn as_many_targets_as_a_load_balancer_may_have() -> Result<()> {
         }
         // Who starts anew has nothing to mend, and knows how many there may be.
         stage.engine = allowed.engine(&stage);
-        evenkeel_core::engine::AnyProvider::inventory(&stage.engine).await?;
+        stage.engine.inventory().await?;
         stage.serve(&shop).await;
         stage.nodes = some_nodes(&stage, |number| number != 3);
         settled(&until_settled(&stage, &shop).await);

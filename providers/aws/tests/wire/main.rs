@@ -48,6 +48,7 @@ mod on_fake {
     mod changes;
     mod drift;
     mod failing;
+    mod foretold;
     mod holder;
     mod kinds;
     mod limits;

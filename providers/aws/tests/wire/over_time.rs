@@ -116,6 +116,85 @@ async fn a_life_at_the_pace_of_aws() -> Result<()> {
     stage.aws.check()
 }
 
+/// A load balancer that AWS cannot set up: nobody is told that it serves, and all are told why it does not. Another one beside it serves.
+#[tokio::test]
+async fn a_load_balancer_that_cannot_be_set_up() -> Result<()> {
+    const WHY: &str = "The subnet has run out of addresses";
+    let stage = typical(2).await?;
+    fake(&stage).set(|settings| {
+        settings.fails.insert("doomed".to_owned(), WHY.to_owned());
+    });
+    let mut shop = service("shop", &[80]);
+    let name = "service.beta.kubernetes.io/aws-load-balancer-name";
+    shop.annotations.insert(name.into(), "doomed".into());
+    let other = service("other", &[80]);
+    let (report, _) = stage.serve(&shop).await;
+    assert_eq!(report.refusals, [], "it is provisioning");
+    stage.serve(&other).await;
+    let report = until(&stage, &shop, |report| !report.refusals.is_empty()).await?;
+    let told = report.refusals[0].problem.to_string();
+    assert!(
+        told.contains("doomed") && told.contains(WHY) && told.contains("delete the load balancer"),
+        "{told}"
+    );
+    until(&stage, &other, |report| {
+        report.settled() && healthy(report) == Some(2)
+    })
+    .await?;
+    let doomed = |moment: &Moment<'_>| {
+        let mut balancers = moment.state.load_balancers.values();
+        balancers.find(|one| one.name == "doomed").cloned()
+    };
+    fake(&stage)
+        .history()
+        .never("its targets are healthy", |moment| {
+            let doomed = doomed(moment);
+            doomed.is_some_and(|doomed| {
+                let groups = moment.state.target_groups.values();
+                let mut own = groups.filter(|group| group.load_balancers.contains(&doomed.arn));
+                own.any(|group| moment.healthy(group) > 0)
+            })
+        })?;
+
+    // As it is told: the cause is mended, and the load balancer deleted by hand.
+    fake(&stage).set(|settings| settings.fails.clear());
+    let state = fake(&stage).state();
+    let arn = state.load_balancers.find(|one| one.name == "doomed");
+    let gone = serde_json::json!({"LoadBalancerArn": arn.context("it is there")?.arn});
+    let client = stage.aws.client();
+    client.call("elbv2", "DeleteLoadBalancer", gone).await?;
+    until(&stage, &shop, |report| {
+        report.settled() && report.refusals.is_empty() && healthy(report) == Some(2)
+    })
+    .await?;
+    stage.aws.check()
+}
+
+/// AWS lets go of what a load balancer used when it is gone for a while. Calls that are refused meanwhile count against the account like others.
+#[tokio::test]
+async fn a_deletion_is_hardly_ever_refused() -> Result<()> {
+    let stage = typical(2).await?;
+    let shop = service("shop", &[80]);
+    stage.serve(&shop).await;
+    until(&stage, &shop, Report::settled).await?;
+    let mark = stage.aws.calls().mark();
+    until_gone(&stage, &shop).await?;
+    let calls = stage.aws.calls().since(mark);
+    let mut writes: Vec<_> = calls.iter().filter(|call| !call.is_read()).collect();
+    writes.sort_by_key(|call| call.name());
+    let names: Vec<_> = writes.iter().map(|call| call.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "ec2:DeleteSecurityGroup",
+            "elbv2:DeleteLoadBalancer",
+            "elbv2:DeleteTargetGroup",
+            "elbv2:DeleteTargetGroup",
+        ]
+    );
+    stage.aws.check()
+}
+
 /// Reads that miss the last writes make nothing twice, and take nothing away that is needed.
 #[tokio::test]
 async fn reads_that_are_late() -> Result<()> {
@@ -167,6 +246,98 @@ async fn reads_that_are_late() -> Result<()> {
         stage.aws.check()?;
     }
     Ok(())
+}
+
+/// Writes that do not find what was made a moment ago make nothing twice, leave nothing behind, and are made again. With reads that are
+/// late too.
+#[tokio::test]
+async fn writes_that_are_late() -> Result<()> {
+    let seconds = |seconds| Settle::after(Duration::from_secs(seconds));
+    for (write_lag, lag) in [
+        (seconds(25), Settle::AT_ONCE),
+        (Settle::calls(2), Settle::AT_ONCE),
+        (seconds(25), seconds(15)),
+        (seconds(15), seconds(25)),
+        (Settle::calls(1), Settle::calls(2)),
+    ] {
+        let mut stage = Stage::with_nodes(2).await?;
+        fake(&stage).set(|settings| (settings.write_lag, settings.lag) = (write_lag, lag));
+        let all = late_services(&stage).await?;
+        for one in &all {
+            stage.serve(one).await;
+        }
+        for one in &all {
+            until(&stage, one, Report::settled).await?;
+        }
+        stage.restart().await?;
+        for one in &all {
+            until(&stage, one, Report::settled).await?;
+        }
+        let state = fake(&stage).state();
+        let counts = (
+            state.load_balancers.len(),
+            state.target_groups.len(),
+            state.listeners.len(),
+        );
+        assert_eq!(counts, (3, 4, 4), "{write_lag:?} {lag:?}");
+        for listener in state.listeners.values() {
+            let expected = if listener.port == 443 { 2 } else { 0 };
+            assert_eq!(listener.certificates.len(), expected, "{listener:?}");
+        }
+        // One that is given up before all of it could be made.
+        let brief = service("brief", &[80]);
+        stage.serve(&brief).await;
+        for one in all.iter().chain([&brief]) {
+            until_gone(&stage, one).await?;
+        }
+        let left = fake(&stage).state();
+        assert!(
+            left.load_balancers.is_empty() && left.target_groups.is_empty(),
+            "{write_lag:?} {lag:?}: {left:#?} {}",
+            stage.aws.calls()
+        );
+        let groups = left.security_groups.values();
+        let ours: Vec<_> = groups.filter(|one| one.name.starts_with("ek-")).collect();
+        assert_eq!(ours.len(), 1, "that of all: {ours:#?}");
+        stage.aws.check()?;
+    }
+    Ok(())
+}
+
+/// Plain, with attributes, and with a second certificate: with writes right after creates.
+async fn late_services(stage: &Stage) -> Result<[Intent; 3]> {
+    let asked = serde_json::json!({"DomainName": "till.example"});
+    let made = stage.aws.client().call("acm", "RequestCertificate", asked);
+    let second = made.await?["CertificateArn"].as_str().map(str::to_owned);
+    let certificates = [
+        stage.world.certificate_arn.clone(),
+        second.context("an ARN")?,
+    ];
+    let annotated = |mut intent: Intent, pairs: &[(&str, &str)]| {
+        for (suffix, value) in pairs {
+            let key = format!("service.beta.kubernetes.io/aws-load-balancer-{suffix}");
+            intent.annotations.insert(key.into(), (*value).into());
+        }
+        intent
+    };
+    Ok([
+        service("plain", &[80]),
+        annotated(
+            service("attributes", &[80, 81]),
+            &[
+                ("attributes", "load_balancing.cross_zone.enabled=true"),
+                (
+                    "target-group-attributes",
+                    "deregistration_delay.timeout_seconds=60",
+                ),
+                ("listener-attributes.TCP-80", "tcp.idle_timeout.seconds=600"),
+            ],
+        ),
+        annotated(
+            service("certificates", &[443]),
+            &[("ssl-cert", &certificates.join(","))],
+        ),
+    ])
 }
 
 /// More calls than AWS allows: those that are refused are made later, and in the end all is there once.

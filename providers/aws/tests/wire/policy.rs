@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_aws::client::{Config, Keys};
 use evenkeel_core::{
-    engine::Engine,
     error::{CloudError, ErrorClass, ProviderFault},
     intent::{Intent, SourceRanges},
     nodes::NodeSet,
@@ -14,7 +13,7 @@ use evenkeel_core::{
 use evenkeel_harness::aws::{AccessKey, Aws, Kind, World, WorldOptions};
 use serde_json::{Value, json};
 
-use super::stage::{CLUSTER, Stage, config, provider, service, settled};
+use super::stage::{CLUSTER, Stage, as_it_is, config, provider, service, settled};
 
 const POLICY: &str = include_str!("../../../../deploy/aws/iam-policy.json");
 
@@ -91,7 +90,7 @@ fn with_key(stage: &Stage, key: AccessKey) -> Config {
 /// From now on a user of this policy works here, who remembers nothing.
 async fn as_user(stage: &mut Stage, name: &str, policy: &Value) -> Result<()> {
     let key = stage.aws.create_user_with_policy(name, policy).await?;
-    stage.engine = Engine::new(provider(&stage.world, with_key(stage, key)));
+    stage.engine = as_it_is(provider(&stage.world, with_key(stage, key)));
     Ok(())
 }
 

@@ -203,7 +203,7 @@ async fn still_used(at: At, code: &str) -> Result<()> {
     let shop = service("shop", &[80]);
     settled(&stage.serve(&shop).await.0);
     let injected = stage.aws.inject(&at, Fault::answer(code, "still used"));
-    let name = format!("{}:{}", at.service, at.operation);
+    let name = at.operation.to_string();
     let (report, asked) = stage.release(&shop).await;
     injected.check(1).await?;
     assert!(!report.gone, "{report:#?}");

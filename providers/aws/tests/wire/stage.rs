@@ -22,6 +22,7 @@ use evenkeel_core::{
     intent::{Affinity, Intent, Options, PortIntent, SourceRanges, TargetPort, TrafficPolicy},
     net::IpFamily,
     nodes::{Labels, Node, NodeLabels, NodeSet, Placement},
+    plan::Until,
     ports::{PortKey, Protocol},
     ticket::Ticket,
 };
@@ -30,11 +31,23 @@ use evenkeel_harness::aws::{self, Counts, State, World, WorldOptions};
 /// The cluster's identity.
 pub(crate) const CLUSTER: &str = "2d9f6c1e-0000-4000-8000-00000000a001";
 
-/// A cluster with its controller's engine.
+/// A controller, whatever its provider.
+pub(crate) type Controller = Box<dyn AnyProvider>;
+
+/// Makes a controller of the provider.
+pub(crate) type Wrap = fn(Aws) -> Controller;
+
+/// The provider as it is.
+pub(crate) fn as_it_is(aws: Aws) -> Controller {
+    Box::new(Engine::new(aws))
+}
+
+/// A cluster with its controller.
 pub(crate) struct Stage {
     pub(crate) aws: aws::Aws,
     pub(crate) world: World,
-    pub(crate) engine: Engine<Aws>,
+    pub(crate) engine: Controller,
+    pub(crate) wrap: Wrap,
     pub(crate) nodes: Arc<NodeSet>,
     pub(crate) endpoints: Arc<EndpointSet>,
 }
@@ -58,7 +71,8 @@ impl Stage {
     pub(crate) async fn in_aws(aws: aws::Aws, options: WorldOptions) -> Result<Self> {
         let world = World::build(aws.client(), &options).await?;
         Ok(Self {
-            engine: engine(&aws, &world),
+            engine: as_it_is(provider(&world, config(&aws, &world))),
+            wrap: as_it_is,
             nodes: Arc::new(node_set(&world)),
             endpoints: Arc::new(EndpointSet::unknown()),
             aws,
@@ -68,7 +82,7 @@ impl Stage {
 
     /// As after a restart: nothing is remembered.
     pub(crate) async fn restart(&mut self) -> Result<()> {
-        self.engine = engine(&self.aws, &self.world);
+        self.restart_cold();
         self.engine.inventory().await?;
         Ok(())
     }
@@ -80,12 +94,12 @@ impl Stage {
             ..Context::new(cluster(&self.world))
         };
         let client = Client::new(config(&self.aws, &self.world));
-        self.engine = Engine::new(Aws::new(context, client));
+        self.engine = (self.wrap)(Aws::new(context, client));
     }
 
     /// As after a restart whose first look is yet to come.
     pub(crate) fn restart_cold(&mut self) {
-        self.engine = engine(&self.aws, &self.world);
+        self.engine = (self.wrap)(provider(&self.world, config(&self.aws, &self.world)));
     }
 
     /// Nodes that join.
@@ -129,7 +143,7 @@ impl Stage {
             .await
     }
 
-    /// One run, with what it asked.
+    /// One run, with what it asked. Where it lets others go first, the next one ends it.
     pub(crate) async fn run(&self, key: &GroupKey, ask: Ask, look: bool) -> (Report, Counts) {
         self.run_with(key, ask, look, Ticket::unlimited()).await
     }
@@ -147,7 +161,18 @@ impl Stage {
             ticket,
             ..self.request(key, ask)
         };
-        let report = self.engine.run(request, &NoJournal).await;
+        let mut report = self.engine.run(request.clone(), &NoJournal).await;
+        if report.waits.iter().any(|wait| wait.until == Until::Turn) {
+            let next = Request {
+                look: false,
+                ..request
+            };
+            let next = self.engine.run(next, &NoJournal).await;
+            report = Report {
+                applied: [report.applied, next.applied].concat(),
+                ..next
+            };
+        }
         (report, self.aws.calls().count_since(mark))
     }
 
@@ -184,10 +209,6 @@ impl Stage {
     pub(crate) async fn state(&self) -> Result<State> {
         self.aws.state().await
     }
-}
-
-fn engine(aws: &aws::Aws, world: &World) -> Engine<Aws> {
-    Engine::new(provider(world, config(aws, world)))
 }
 
 /// A provider for the cluster.

@@ -82,13 +82,13 @@ impl Clients {
 
     fn warn(&self, asked: &mut Asked<'_>, context: &Context, scheme: Scheme) {
         let restricted = self.ranges.is_some();
-        if restricted && (self.off || !context.security_group) {
+        if restricted && (self.off || context.security_group.is_none()) {
             asked.warnings.push(Warning::new(
                 reason::SOURCE_RANGES_NOT_ENFORCED,
                 "nobody writes rules of the network security group for this Service, so that its source ranges are kept by nothing before the \
                  nodes. Keep them there yourself, or let evenkeel write the rules.",
             ));
-        } else if !context.security_group {
+        } else if context.security_group.is_none() {
             asked.warnings.push(Warning::new(
                 reason::PORT_NOT_OPENED,
                 "the network security group is not evenkeel's to write. See that it lets in the ports of this Service.",
@@ -131,7 +131,7 @@ impl Clients {
         listeners: &[Listener],
         scheme: Scheme,
     ) -> Vec<Opening> {
-        if self.off || !context.security_group {
+        if self.off || context.security_group.is_none() {
             return Vec::new();
         }
         let mut served: BTreeMap<(IpFamily, Transport, bool), Vec<u16>> = BTreeMap::new();

@@ -68,7 +68,7 @@ pub(super) fn tags(context: &Context, group: &Group, asked: &mut Asked<'_>) -> P
 }
 
 /// What is wrong with a tag, by the rules of Azure and by ours.
-fn wrong_tag(name: &str, value: &str) -> Option<String> {
+pub fn wrong_tag(name: &str, value: &str) -> Option<String> {
     if name.starts_with(tag::PREFIX) || name.starts_with("k8s-azure-") {
         return Some(
             "must not begin with evenkeel- or k8s-azure-, by which owners are told apart"

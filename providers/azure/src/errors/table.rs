@@ -80,6 +80,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             "CanceledAndSupersededDueToAnotherOperation",
             "OperationPreempted",
+            "Canceled",
         ],
         Conflict,
         "another hand writes the same object; it is looked at anew",
@@ -204,7 +205,11 @@ pub(super) const ROWS: &[Row] = &[
     row(&["OperationNotAllowed"], QuotaUnlessTold, QUOTA),
     // Who may.
     row(
-        &["AuthorizationFailed", "LinkedAuthorizationFailed"],
+        &[
+            "AuthorizationFailed",
+            "LinkedAuthorizationFailed",
+            "DenyAssignmentAuthorizationFailed",
+        ],
         Denied,
         "",
     ),

@@ -100,17 +100,48 @@ fn throttled_for_as_long_as_azure_says() {
 
 #[test]
 fn a_denial_names_action_and_scope() {
-    let body = r#"{"error":{"code":"AuthorizationFailed","message":"The client 'x' with object id 'y' does not have authorization to perform action 'Microsoft.Network/loadBalancers/write' over scope '/subscriptions/s/resourceGroups/rg1' or the scope is invalid."}}"#;
-    let error = answered(Access::Write, 403, body);
-    assert!(
-        error.message.contains(
-            "Microsoft.Network/loadBalancers/write on /subscriptions/s/resourceGroups/rg1"
-        ),
-        "{error}"
+    let text = |code: &str, message: &str| {
+        let body = serde_json::json!({ "error": { "code": code, "message": message } });
+        answered(Access::Write, 403, &body.to_string()).message
+    };
+    let plain = "The client 'x' with object id 'y' does not have authorization to perform action 'Microsoft.Network/loadBalancers/write' over scope '/subscriptions/s/resourceGroups/rg1' or the scope is invalid.";
+    let found = text("AuthorizationFailed", plain);
+    assert_eq!(
+        found,
+        "not allowed: Microsoft.Network/loadBalancers/write on /subscriptions/s/resourceGroups/rg1; give the controller's identity a role with that action there"
     );
-    assert!(error.message.contains("locked"), "{error}");
-    assert_eq!(error.of_provider, None);
-    let read = answered(Access::Read, 403, body);
+    let found = text(
+        "AuthorizationFailed",
+        &plain.replace("rg1", "MC_rg1_prod_westeurope"),
+    );
+    assert!(found.contains("locked cluster"), "{found}");
+    let has = "The client 'x' with object id 'y' has permission to perform action 'Microsoft.Network/loadBalancers/write' on scope '/subscriptions/s/resourceGroups/rg1'; however, ";
+    let found = text(
+        "LinkedAuthorizationFailed",
+        &format!(
+            "{has}it does not have permission to perform action(s) 'Microsoft.Network/virtualNetworks/subnets/join/action' on the linked scope(s) '/subscriptions/s/subnets/a' (respectively) or the linked scope(s) are invalid."
+        ),
+    );
+    assert!(
+        found.starts_with("not allowed: Microsoft.Network/virtualNetworks/subnets/join/action on /subscriptions/s/subnets/a; give"),
+        "{found}"
+    );
+    let found = text(
+        "DenyAssignmentAuthorizationFailed",
+        &format!(
+            "{has}the access is denied because of the deny assignment with name 'AKS lock' and Id 'y' at scope '/subscriptions/s/resourceGroups/rg1'."
+        ),
+    );
+    assert!(
+        found.starts_with("not allowed: Microsoft.Network/loadBalancers/write on /subscriptions/s/resourceGroups/rg1: the deny assignment AKS lock forbids it"),
+        "{found}"
+    );
+    assert!(found.contains("AKS Automatic"), "{found}");
+    let body = serde_json::json!({ "error": { "code": "AuthorizationFailed", "message": plain } })
+        .to_string();
+    let write = answered(Access::Write, 403, &body);
+    assert_eq!(write.of_provider, None);
+    let read = answered(Access::Read, 403, &body);
     assert_eq!(read.of_provider, Some(ProviderFault::PermissionDenied));
 }
 

@@ -60,12 +60,18 @@ impl fmt::Display for SecurityRule {
         } else {
             ports.join(",")
         };
+        // Addresses that are known after apply are unspecified ones until then.
+        let known = |destination: &Arc<str>| match &**destination {
+            "0.0.0.0" | "::" => "(known after apply)".to_owned(),
+            known => known.to_owned(),
+        };
+        let destinations: Vec<_> = self.destinations.iter().map(known).collect();
         write!(
             f,
             "{} {what} {} -> {}:{ports}",
             if self.allow { "allow" } else { "deny" },
             self.sources.join(","),
-            self.destinations.join(","),
+            destinations.join(","),
         )
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    ids::{Cluster, GroupKey},
+    ids::{Cluster, GroupKey, ServiceRef},
     intent::Scheme,
     net::{Cidr, IpFamily},
     published::{Ingress, IpMode, Published, PublishedPort},
@@ -35,6 +35,17 @@ pub struct Observed {
 pub struct Facts {
     /// The subnets of the virtual network, by name.
     pub subnets: BTreeMap<Arc<str>, Subnet>,
+    /// The load balancers of the resource group that are not ours to write, as far as they concern the nodes.
+    pub others: Vec<OtherBalancer>,
+}
+
+/// A load balancer that is not ours to write, with machines behind it by their network interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherBalancer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its frontends are.
+    pub scheme: Scheme,
 }
 
 /// A subnet.
@@ -44,6 +55,8 @@ pub struct Subnet {
     pub id: Arc<str>,
     /// Its prefixes.
     pub prefixes: Vec<Cidr>,
+    /// It has a way out of its own: a NAT gateway, or routes.
+    pub way_out: bool,
 }
 
 /// A group's part of one load balancer.
@@ -61,6 +74,8 @@ pub struct SeenBalancer {
     pub rules: usize,
     /// Outbound rules give the nodes their way out.
     pub outbound: bool,
+    /// It is of the SKU Basic, whose pools are of network interfaces.
+    pub basic: bool,
     /// The load balancer is not ours and would be left without a frontend: the group's last one stays.
     pub keeps_last: bool,
 }
@@ -126,8 +141,14 @@ impl Observed {
         }
     }
 
-    /// What can be told to the world: every address that listens. While one load balancer takes over from the other both serve.
-    pub fn published(&self, cluster: &Cluster, key: &GroupKey) -> Published {
+    /// What can be told to the world: every address that listens, and for which of these members a port is open. While one load balancer
+    /// takes over from the other both serve.
+    pub fn published(
+        &self,
+        cluster: &Cluster,
+        key: &GroupKey,
+        members: &[ServiceRef],
+    ) -> Published {
         let mut ingress: Vec<(IpFamily, Ingress)> = Vec::new();
         let mut ports = BTreeSet::new();
         let mut further = Vec::new();
@@ -156,14 +177,13 @@ impl Observed {
                     );
                 }
             }
-            // Of a shared group only the members themselves know which rules are theirs.
-            if let GroupKey::Service(service) = key {
-                let base = names::group(cluster, key);
+            for service in members {
+                let member = names::member(cluster, key, &service.uid);
                 let served = seen
                     .part
                     .rules
                     .keys()
-                    .filter_map(|name| names::port_of(name, &base));
+                    .filter_map(|name| names::port_of(name, &member));
                 ports.extend(served.map(|port| PublishedPort {
                     service: service.clone(),
                     port,

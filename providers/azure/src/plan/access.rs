@@ -18,10 +18,17 @@ use crate::{
 /// What all addresses of the virtual network are, where nobody said which are the nodes'.
 const NETWORK: &str = "VirtualNetwork";
 
-/// Claims what the group lets in, once it is known to where.
-pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, placed: &Placed) {
+/// Claims what the group lets in, once it is known to where; what it let in too while its part of the load balancer `moves`. Whether clients
+/// are let in to all that is wanted, or cannot be.
+pub(super) fn plan(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    placed: &Placed,
+    moves: bool,
+) -> bool {
     let Some(openings) = &desired.openings else {
-        return;
+        return true;
     };
     let id = ResourceId::from(names::ACCESS);
     let Some(seen) = &view.seen.security else {
@@ -32,13 +39,13 @@ pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, pla
                  Service.",
             ));
         }
-        return;
+        return true;
     };
     let mut access = Access::default();
     for opening in openings {
         let Some(destinations) = destinations(view, placed, opening) else {
             plan.wait(id, "the address that the security group opens", Until::Told);
-            return;
+            return true;
         };
         let rule = SecurityRule {
             destinations,
@@ -57,16 +64,37 @@ pub(super) fn plan(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, pla
             .rules
             .extend(theirs.map(|(name, rule)| (Arc::clone(name), rule.clone())));
     }
-    keep_of_other(view, placed, &seen.access, &mut access);
+    let lets_in = covers(&seen.access, &access);
+    if moves || other_serves(view, placed) {
+        keep(&seen.access, &mut access);
+    }
+    let claim = Claim::Want(access.clone());
+    let failed = view.failures.holds(&Step::ClaimAccess(claim)).is_some();
     hand_in_access(plan, view, access);
+    lets_in || failed
 }
 
-/// While the other load balancer still serves, what is let in for it is let in.
-fn keep_of_other(view: View<'_>, placed: &Placed, live: &Access, access: &mut Access) {
+/// Whether the other load balancer still serves.
+fn other_serves(view: View<'_>, placed: &Placed) -> bool {
     let mut others = view.seen.balancers.iter();
-    if !others.any(|(scheme, seen)| *scheme != placed.scheme && !seen.part.is_empty()) {
-        return;
-    }
+    others.any(|(scheme, seen)| *scheme != placed.scheme && !seen.part.is_empty())
+}
+
+/// Whether all that is wanted to be let in is.
+fn covers(live: &Access, wanted: &Access) -> bool {
+    let mut wanted = wanted.rules.iter().filter(|(_, rule)| rule.allow);
+    wanted.all(|(name, want)| {
+        live.rules.get(name).is_some_and(|there| {
+            let ports = want.ports.iter().all(|port| there.ports.contains(port));
+            let mut to = want.destinations.iter();
+            (there.ports.is_empty() || ports && !want.ports.is_empty())
+                && to.all(|prefix| there.destinations.contains(prefix))
+        })
+    })
+}
+
+/// Lets in what is let in.
+fn keep(live: &Access, access: &mut Access) {
     for (name, rule) in &live.rules {
         let both = access
             .rules
@@ -75,6 +103,14 @@ fn keep_of_other(view: View<'_>, placed: &Placed, live: &Access, access: &mut Ac
         both.destinations.extend(rule.destinations.iter().cloned());
         both.destinations.sort();
         both.destinations.dedup();
+        // None are all.
+        if both.ports.is_empty() || rule.ports.is_empty() {
+            both.ports.clear();
+            continue;
+        }
+        both.ports.extend(&rule.ports);
+        both.ports.sort_unstable();
+        both.ports.dedup();
     }
 }
 

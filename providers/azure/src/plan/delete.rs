@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(5);
 pub(super) fn everything(plan: &mut Plan<Step>, view: View<'_>) {
     let mut listens = false;
     for (scheme, seen) in &view.seen.balancers {
-        listens |= !leave(plan, *scheme, seen);
+        listens |= !leave(plan, *scheme, seen, None);
     }
     if listens {
         return;
@@ -35,8 +35,13 @@ pub(super) fn everything(plan: &mut Plan<Step>, view: View<'_>) {
     }
 }
 
-/// Takes the group's part out of a load balancer. Whether nothing is left of it.
-fn leave(plan: &mut Plan<Step>, scheme: Scheme, seen: &SeenBalancer) -> bool {
+/// Takes the group's part out of a load balancer, and with it what was given up. Whether nothing is left of it.
+fn leave(
+    plan: &mut Plan<Step>,
+    scheme: Scheme,
+    seen: &SeenBalancer,
+    lost: Option<&Change>,
+) -> bool {
     if seen.is_free() {
         return true;
     }
@@ -63,8 +68,14 @@ fn leave(plan: &mut Plan<Step>, scheme: Scheme, seen: &SeenBalancer) -> bool {
         true => "what is claimed and not there yet".to_owned(),
         false => seen.part.to_string(),
     };
-    let change = Change::new(Action::Destroy, "load balancer", id, detail)
-        .disturbing(Disturbance::Interrupts);
+    let change = match lost {
+        Some(lost) => Change {
+            action: Action::Destroy,
+            ..lost.clone()
+        },
+        None => Change::new(Action::Destroy, "load balancer", id, detail)
+            .disturbing(Disturbance::Interrupts),
+    };
     let claim: Claim<Fragment> = Claim::Gone;
     let step = Step::Claim {
         of: scheme,
@@ -109,11 +120,19 @@ fn delete_address(plan: &mut Plan<Step>, view: View<'_>, id: &Arc<str>) {
 }
 
 /// What is not wanted any more, once everything that is wanted is there.
-pub(super) fn surplus(plan: &mut Plan<Step>, view: View<'_>, desired: &Desired, placed: &Placed) {
+pub(super) fn surplus(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    desired: &Desired,
+    placed: &Placed,
+    lost: &[Change],
+) {
     let mut listens = false;
     for (scheme, seen) in &view.seen.balancers {
         if *scheme != placed.scheme {
-            listens |= !leave(plan, *scheme, seen);
+            let id = names::part_id(*scheme);
+            let lost = lost.iter().find(|change| change.id == id);
+            listens |= !leave(plan, *scheme, seen, lost);
         }
     }
     if listens {

@@ -15,20 +15,46 @@ use crate::{
     names,
 };
 
-/// Claims it. Whether there is room for it.
-pub(super) fn plan(
+/// What shall be of the group.
+pub(super) struct Next {
+    part: Part,
+    /// It serves.
+    pub(super) is_live: bool,
+    /// Another one serves.
+    pub(super) moves: bool,
+}
+
+/// What shall be of it; None where there is no room for that.
+pub(super) fn next(
     plan: &mut Plan<Step>,
     view: View<'_>,
     desired: &Desired,
     placed: &Placed,
-    replaced: Option<Change>,
-) -> bool {
+) -> Option<Next> {
     let none = SeenBalancer::default();
     let seen = view.seen.balancers.get(&placed.scheme).unwrap_or(&none);
-    let mut part = wanted(plan, view, desired, placed, seen);
-    if !has_room(plan, view, placed, seen, &part) {
-        return false;
-    }
+    let part = wanted(plan, view, desired, placed, seen);
+    let is_live = seen.part.is(&part);
+    let moves = !seen.part.rules.is_empty() && !is_live;
+    has_room(plan, view, placed, seen, &part).then_some(Next {
+        part,
+        is_live,
+        moves,
+    })
+}
+
+/// Claims it.
+pub(super) fn plan(
+    plan: &mut Plan<Step>,
+    view: View<'_>,
+    placed: &Placed,
+    Next {
+        mut part, is_live, ..
+    }: Next,
+    replaced: Option<Change>,
+) {
+    let none = SeenBalancer::default();
+    let seen = view.seen.balancers.get(&placed.scheme).unwrap_or(&none);
     part.seed = members::next(view, &seen.members);
     let id = names::part_id(placed.scheme);
     let detail = part.to_string();
@@ -38,14 +64,12 @@ pub(super) fn plan(
         _ => Change::new(Action::Change, "load balancer", id, detail)
             .because(vec![Reason::new("part", &seen.part, &part)]),
     };
-    let is_live = seen.part.is(&part);
     let claim = Claim::Want(Fragment::Part(part));
     let step = Step::Claim {
         of: placed.scheme,
         claim: claim.clone(),
     };
     hand_in(plan, (&claim, is_live), seen.claim.as_ref(), step, change);
-    true
 }
 
 fn wanted(

@@ -50,6 +50,7 @@ const PROPERTIES_OF_AZURE: &[&str] = &[
     "networkInterfaces",
     "subnets",
     "flowLogs",
+    "ipConfiguration",
 ];
 /// Fields of a child that are Azure's alone.
 const CHILD_OF_AZURE: &[&str] = &["etag", "type"];
@@ -96,7 +97,7 @@ impl Document {
     }
 
     /// A resource that is not there yet, with these fields.
-    pub(super) fn new(fields: &[(&str, Value)]) -> Self {
+    pub(crate) fn new(fields: &[(&str, Value)]) -> Self {
         Self {
             fields: fields
                 .iter()
@@ -115,6 +116,16 @@ impl Document {
     /// A property as it came.
     pub fn property(&self, name: &str) -> Option<&str> {
         find(&self.properties, name)
+    }
+
+    /// Sets a field of the resource.
+    pub(crate) fn set_field(&mut self, name: &str, value: &Value) {
+        set(&mut self.fields, name, value);
+    }
+
+    /// Sets a property; null takes it away.
+    pub(crate) fn set_property(&mut self, name: &str, value: &Value) {
+        set(&mut self.properties, name, value);
     }
 
     /// The entity tag: the `If-Match` of the write that was made from this; None for what is not there yet.
@@ -148,6 +159,18 @@ impl Document {
         if let Some(children) = self.lists.get_mut(list) {
             children.retain(stays);
         }
+    }
+
+    /// The whole, as it came.
+    pub fn whole(&self) -> Value {
+        let mut properties = self.properties.clone();
+        for (name, list) in &self.lists {
+            let children: Vec<&str> = list.iter().map(Child::raw).collect();
+            properties.push(((*name).into(), format!("[{}]", children.join(",")).into()));
+        }
+        let mut fields = self.fields.clone();
+        fields.push(("properties".into(), write(&properties).into()));
+        serde_json::from_str(&write(&fields)).unwrap_or_default()
     }
 
     /// The body of a write.
@@ -254,6 +277,13 @@ fn find<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields
         .find(|(field, _)| **field == *name)
         .map(|(_, raw)| &**raw)
+}
+
+fn set(fields: &mut Fields, name: &str, value: &Value) {
+    fields.retain(|(field, _)| **field != *name);
+    if !value.is_null() {
+        fields.push((name.into(), value.to_string().into()));
+    }
 }
 
 fn without(fields: &Fields, names: &[&str]) -> Fields {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Context,
     errors::named,
-    model::{Fragment, Members, Part},
+    model::{Fragment, Members, Part, Place},
     names::{self, tag},
 };
 
@@ -101,6 +101,72 @@ impl Balancer {
             Some((*family, words::read_pool(live.child(list::POOLS, name)?)))
         };
         Members(self.pools.iter().filter_map(pool).collect())
+    }
+
+    /// A part in Azure's words, by list.
+    pub(crate) fn words_of(&self, part: &Part) -> BTreeMap<String, Vec<Value>> {
+        let word = |child: Child| serde_json::from_str(child.raw()).unwrap_or_default();
+        let frontends = part.frontends.iter().map(|(name, frontend)| {
+            let mut frontend = frontend.clone();
+            if let Place::Subnet { address, .. } = &mut frontend.place {
+                let given = frontend.given.filter(|ip| !ip.is_unspecified());
+                *address = address.or(given);
+            }
+            word(words::frontend(name, &frontend, &Value::Null))
+        });
+        let rules = part.rules.iter();
+        let rules = rules
+            .map(|(name, rule)| word(words::rule(&self.id, name, rule, &self.pools[&rule.family])));
+        let probes = part.probes.iter();
+        let probes = probes.map(|(name, probe)| word(words::probe(name, probe)));
+        [
+            (list::FRONTENDS.to_owned(), frontends.collect()),
+            (list::RULES.to_owned(), rules.collect()),
+            (list::PROBES.to_owned(), probes.collect()),
+        ]
+        .into()
+    }
+
+    /// The names of all that may be a group's.
+    pub(crate) fn names(live: &Document) -> impl Iterator<Item = String> {
+        let lists = [list::FRONTENDS, list::RULES].into_iter();
+        let children = lists.flat_map(|list| live.list(list));
+        children.map(|child| child.name.to_string())
+    }
+
+    /// The ids of the public IP addresses that frontends have, with the names of these.
+    pub(crate) fn public_frontends(live: &Document) -> impl Iterator<Item = (String, String)> {
+        let frontends = live.list(list::FRONTENDS).iter();
+        frontends.filter_map(|child| {
+            let id = child.get("publicIPAddress")["id"].as_str()?;
+            Some((id.to_owned(), child.name.to_string()))
+        })
+    }
+
+    /// Whether machines are behind it by their network interfaces.
+    pub(crate) fn has_interfaces(live: &Document) -> bool {
+        let mut pools = live.list(list::POOLS).iter();
+        pools.any(|pool| {
+            let members = pool.get("backendIPConfigurations").as_array();
+            let by_address = !pool.get("virtualNetwork").is_null();
+            !by_address && members.is_some_and(|members| !members.is_empty())
+        })
+    }
+
+    /// Where its frontends are.
+    pub(crate) fn scheme_of(live: &Document) -> Scheme {
+        let mut frontends = live.list(list::FRONTENDS).iter();
+        match frontends.any(|frontend| frontend.get("subnet").is_object()) {
+            true => Scheme::Internal,
+            false => Scheme::InternetFacing,
+        }
+    }
+
+    /// Whether it is of the SKU Basic.
+    pub fn is_basic(live: &Document) -> bool {
+        let sku = live.field("sku").unwrap_or_default();
+        let name = sku["name"].as_str().unwrap_or_default();
+        name.eq_ignore_ascii_case("Basic")
     }
 
     /// All rules, of whomever.

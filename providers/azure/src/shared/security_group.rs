@@ -13,6 +13,8 @@ use evenkeel_core::{
     shared::{Claim, SharedObject},
 };
 
+use serde_json::Value;
+
 use super::{
     json::{Child, Document},
     words::{self, list::SECURITY_RULES},
@@ -47,6 +49,25 @@ impl SecurityGroup {
         Access {
             rules: rules.collect(),
         }
+    }
+
+    /// Rules in Azure's words. Their priorities are not known before they are merged.
+    pub(crate) fn words_of(access: &Access) -> Vec<Value> {
+        let rules = access.rules.iter();
+        rules
+            .filter_map(|(name, rule)| {
+                let child = words::security_rule(name, rule, 0);
+                let mut word: Value = serde_json::from_str(child.raw()).ok()?;
+                word["properties"].as_object_mut()?.remove("priority");
+                Some(word)
+            })
+            .collect()
+    }
+
+    /// The names of all that may be a group's.
+    pub(crate) fn names(live: &Document) -> impl Iterator<Item = String> {
+        let children = live.list(SECURITY_RULES).iter();
+        children.map(|child| child.name.to_string())
     }
 
     fn of_group<'a>(&self, live: &'a Document, key: &GroupKey) -> impl Iterator<Item = &'a Child> {

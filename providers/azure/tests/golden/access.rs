@@ -185,7 +185,7 @@ fn row_098_no_rules_at_all() {
 #[test]
 fn row_099_a_security_group_that_is_not_ours_to_write() {
     let context = Context {
-        security_group: false,
+        security_group: None,
         ..context()
     };
     web()

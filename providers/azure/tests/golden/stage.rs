@@ -25,7 +25,7 @@ use evenkeel_core::{
     error::CloudError,
     failure::{Failure, Failures},
     group::Group,
-    ids::{GroupKey, NodeName},
+    ids::{GroupKey, NodeName, ServiceRef},
     intent::Scheme,
     net::IpFamily,
     nodes::{Node, NodeReason, NodeSet, Placement},
@@ -37,7 +37,7 @@ use evenkeel_core::{
 };
 use serde_json::{Value, json};
 
-use super::rig::{Asking, context, got, network};
+use super::rig::{Asking, OnAzure as _, context, got, network};
 
 /// The two load balancers.
 pub(crate) const SCHEMES: [Scheme; 2] = [Scheme::InternetFacing, Scheme::Internal];
@@ -70,7 +70,7 @@ impl Provider for Pure {
         predict::absorb(seen, effect);
     }
     fn published(&self, key: &GroupKey, seen: &Observed) -> Published {
-        seen.published(&context().cluster, key)
+        seen.published(&context().cluster, key, &members(key))
     }
     async fn observe(&self, _: &GroupKey, _: &Want<Desired>) -> Result<Observed, CloudError> {
         unreachable!("nobody reads by it")
@@ -95,6 +95,14 @@ pub(crate) struct Ordered {
     pub(crate) failures: Failures,
     pub(crate) approval: Option<String>,
     pub(crate) plan: Plan<Step>,
+}
+
+/// The one member of a group of its own.
+fn members(key: &GroupKey) -> Vec<ServiceRef> {
+    match key {
+        GroupKey::Service(service) => vec![service.clone()],
+        GroupKey::Shared { .. } => Vec::new(),
+    }
 }
 
 /// What a call ends with that does not end well.
@@ -177,7 +185,15 @@ impl World {
                 .iter()
                 .map(|prefix| prefix.parse().expect("a prefix"))
                 .collect();
-            (Arc::from(name), Subnet { id, prefixes })
+            let way_out = true;
+            (
+                Arc::from(name),
+                Subnet {
+                    id,
+                    prefixes,
+                    way_out,
+                },
+            )
         };
         let mut world = Self {
             groups: BTreeMap::new(),
@@ -188,6 +204,7 @@ impl World {
                     subnet("ilb-apps", &["10.20.32.0/24"]),
                 ]
                 .into(),
+                others: Vec::new(),
             },
             ips: BTreeMap::new(),
             balancers: SCHEMES.map(|scheme| (scheme, None)).into(),
@@ -324,6 +341,7 @@ impl World {
                 members: balancer.members(live),
                 rules: Balancer::rules(live),
                 outbound: Balancer::has_outbound_rules(live),
+                basic: Balancer::is_basic(live),
                 keeps_last: balancer.keeps_last(live, key),
                 ..SeenBalancer::default()
             });
@@ -336,7 +354,7 @@ impl World {
                 },
             );
         }
-        let security = self.context.security_group.then(|| {
+        let security = self.context.security_group.is_some().then(|| {
             let object = SecurityGroup::new(Arc::clone(&self.context));
             let claim = self.security_desk.view(key);
             let access = self
@@ -741,7 +759,7 @@ impl World {
     pub(crate) fn status(&mut self, asking: &Asking) -> Vec<String> {
         let key = asking.group().key;
         let seen = self.observe(&key);
-        seen.published(&self.context.cluster, &key)
+        seen.published(&self.context.cluster, &key, &members(&key))
             .ingress
             .iter()
             .map(Ingress::address)

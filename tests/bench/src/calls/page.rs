@@ -139,7 +139,7 @@ group of their own. `--aws-rate` is set so high that nothing waits: by default 2
 - an annotation that changes nothing: one that is not about load balancers
 - periodic look: where all is as it was left; by default each Service has one every ten minutes, of which the first after a start also reads the tags
   of its listeners. Beside them the pages that a restart reads serve all
-  Services together, every twenty minutes, and tags, 20 objects to a read, every hour
+  Services together, every ten minutes, and tags, 20 objects to a read, every hour
 - a node added: its targets are registered, one call per target group
 - restart: the program ends and starts again, and finds everything as it should be; the pages of its first look serve all Services
 - memory: the greatest resident set that the process ever had, in any of the rows about {services} Services

@@ -61,29 +61,30 @@ fn table(all: &[Measured]) -> String {
 /// In which order targets followed the nodes.
 fn order(all: &[Measured]) -> String {
     let mut text = "\
-| target groups × nodes | nodes replaced | probes had failed | removals | additions | removals after the first addition |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| target groups × nodes | event | probes had failed | removals | additions | removals after the first addition |
+| --- | --- | ---: | ---: | ---: | ---: |
 "
     .to_owned();
+    let span = |(from, to): (std::time::Duration, std::time::Duration)| {
+        format!(
+            "{} to {} s",
+            thousands(&from.as_secs().to_string()),
+            thousands(&to.as_secs().to_string())
+        )
+    };
     for measured in all {
-        let order = &measured.order;
-        let span = |(from, to): (std::time::Duration, std::time::Duration)| {
-            format!(
-                "{} to {} s",
-                from.as_secs(),
-                thousands(&to.as_secs().to_string())
-            )
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} s | {} | {} | {} |",
-            name(measured.size),
-            measured.size.replaced(),
-            order.probes.as_secs(),
-            span(order.removals),
-            span(order.additions),
-            thousands(&order.late.to_string()),
-        );
+        for (event, order) in &measured.orders {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} s | {} | {} | {} |",
+                name(measured.size),
+                event.title(measured.size),
+                order.probes.as_secs(),
+                span(order.removals),
+                span(order.additions),
+                thousands(&order.late.to_string()),
+            );
+        }
     }
     text
 }
@@ -178,7 +179,8 @@ time and 265 MiB to create, and 1,253 s until every target was registered; 20,11
 {shortfalls}
 ## In which order targets follow the nodes
 One node of twenty stops, all at once, and as many join. Until a load balancer is told, its own probes keep traffic away from those that stopped: 3 that fail,
-10 s apart. What leaves is told first.
+10 s apart. What leaves is told first, to all load balancers, and what comes after it. A controller that was just started has to read first what the targets are,
+where some leave.
 
 {order}
 ## Which calls
@@ -196,7 +198,8 @@ its own time {pace} times as long.
 
 - writes, reads: calls to AWS that came within the event; each Service is looked at every ten minutes besides, which is in the reads
 - time on AWS's clock: until all is as asked, Services are served, and nothing is left to do
-- memory: the greatest resident set of the process until then; a restart begins anew
+- memory: the greatest resident set of the process until then; a restart begins anew. glibc is told to keep one heap and great pieces apart, as
+  the C library of the image does, which cannot be told that time passes faster
 - most of a bucket: the greatest part that we took, within any span of time, of what a bucket holds when full and gets in that time
 - the other tenant: asks once a second each `DescribeLoadBalancers`, `DescribeSecurityGroups` and `DescribeInstances`, with the same account's tokens
 ",
@@ -230,15 +233,16 @@ pub fn broken(measured: &Measured) -> String {
             Event::Create => (5 + nodes.div_ceil(200)) * services + 2,
             Event::Restart => 0,
             // The first write of a process has another before it: the mark by which it is told from that of a restored backup.
-            Event::Replace => 2 * services + 1,
+            Event::ReplaceUnread => 2 * services + 1,
+            Event::Replace => 2 * services,
             Event::Annotate => services,
-            // Some are refused until what uses them is gone, and asked for again.
+            // A target group is in use for some seconds more: it is tried twice, or three times where chance has the second come early.
             Event::Delete => 3 * services,
         };
         match event {
             Event::Delete => expect(
-                "a few writes more than 3 a Service",
-                (writes..=3 * writes).contains(&cost.counts.writes),
+                "3 to 5 writes a Service",
+                (writes..=5 * services).contains(&cost.counts.writes),
             ),
             _ => expect(&format!("{writes} writes"), cost.counts.writes == writes),
         }

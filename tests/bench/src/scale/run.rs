@@ -20,10 +20,12 @@ const AFTER_RESTART: Duration = Duration::from_secs(60);
 pub enum Event {
     /// All are created.
     Create,
-    /// The controller starts again.
-    Restart,
     /// One of twenty nodes is replaced, all at once.
     Replace,
+    /// The controller starts again.
+    Restart,
+    /// As many nodes are replaced before it has read what the targets are.
+    ReplaceUnread,
     /// All get an annotation that changes their health checks.
     Annotate,
     /// All are deleted.
@@ -32,10 +34,11 @@ pub enum Event {
 
 impl Event {
     /// All, in their order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Create,
-        Self::Restart,
         Self::Replace,
+        Self::Restart,
+        Self::ReplaceUnread,
         Self::Annotate,
         Self::Delete,
     ];
@@ -45,8 +48,9 @@ impl Event {
     pub fn title(self, size: Size) -> String {
         match self {
             Self::Create => "create all".to_owned(),
-            Self::Restart => "restart, and a minute".to_owned(),
             Self::Replace => format!("{} nodes replaced", size.replaced()),
+            Self::Restart => "restart, and a minute".to_owned(),
+            Self::ReplaceUnread => format!("{} nodes replaced then", size.replaced()),
             Self::Annotate => "an annotation changed on all".to_owned(),
             Self::Delete => "delete all".to_owned(),
         }
@@ -123,8 +127,8 @@ pub struct Measured {
     pub size: Size,
     /// By event.
     pub costs: BTreeMap<Event, Cost>,
-    /// Of the nodes that were replaced.
-    pub order: Order,
+    /// Where nodes were replaced.
+    pub orders: BTreeMap<Event, Order>,
 }
 
 /// Runs all events.
@@ -136,7 +140,7 @@ pub async fn run(program: &Path, size: Size, pace: u32, progress: &Progress) -> 
     let mut measured = Measured {
         size,
         costs: BTreeMap::new(),
-        order: Order::default(),
+        orders: BTreeMap::new(),
     };
     for event in Event::ALL {
         let title = format!(
@@ -145,7 +149,8 @@ pub async fn run(program: &Path, size: Size, pace: u32, progress: &Progress) -> 
             size.nodes,
             event.title(size)
         );
-        if event == Event::Replace {
+        let replaces = matches!(event, Event::Replace | Event::ReplaceUnread);
+        if replaces {
             stage.healthy().await.with_context(|| title.clone())?;
         }
         let before = Before::now(&mut stage, event)?;
@@ -156,7 +161,7 @@ pub async fn run(program: &Path, size: Size, pace: u32, progress: &Progress) -> 
                 stage = stage.restart(AFTER_RESTART).await?;
                 Ok(())
             }
-            Event::Replace => {
+            Event::Replace | Event::ReplaceUnread => {
                 stage.replace_nodes().await?;
                 stage.probes_have_seen().await?;
                 probes = stage.now();
@@ -177,9 +182,10 @@ pub async fn run(program: &Path, size: Size, pace: u32, progress: &Progress) -> 
             cost.shares,
             cost.tenant,
         ));
-        if event == Event::Replace {
-            measured.order = order(before.at, probes, &ours);
-            progress.note(&format!("{title}: {}", measured.order));
+        if replaces {
+            let order = order(before.at, probes, &ours);
+            progress.note(&format!("{title}: {order}"));
+            measured.orders.insert(event, order);
         }
         measured.costs.insert(event, cost);
     }

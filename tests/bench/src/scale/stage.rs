@@ -40,6 +40,9 @@ use crate::{
 /// How long anything may take, on the wall, before it counts as failed.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// How long between two looks, on the wall: who looks at a million targets keeps AWS from answering meanwhile.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// More of everything that AWS counts than there will be: what is counted is raised, what is limited in time is not.
 const ENOUGH: usize = 100_000;
 
@@ -216,9 +219,11 @@ impl Stage {
 
     /// Waits until so many targets of the target group that comes last are healthy.
     async fn probed(&mut self, what: &str, so: impl Fn(usize) -> bool) -> Result<()> {
-        let state = self.fake.state();
-        let last = state.target_groups.iter().last();
-        let (group, _) = last.context("a target group")?;
+        let last = |state: &State| {
+            let last = state.target_groups.iter().last();
+            last.map(|(arn, _)| arn.to_owned())
+        };
+        let group = &self.fake.look(last).context("a target group")?;
         self.eventually(what, async |stage| {
             let health = stage.fake.health(group);
             let healthy = health.get("healthy").copied().unwrap_or_default();
@@ -237,12 +242,11 @@ impl Stage {
         let nodes: BTreeSet<String> = nodes.map(|node| node.instance_id.clone()).collect();
         self.groups("targets", |state| {
             let groups = state.target_groups.values();
-            let followed = |targets: BTreeSet<&String>| targets.into_iter().eq(&nodes);
             groups
                 .filter(|group| {
                     let targets = group.targets.iter();
                     let there = targets.filter(|(_, target)| target.deregistered_at.is_none());
-                    followed(there.map(|(key, _)| &key.id).collect())
+                    there.map(|(key, _)| &key.id).eq(&nodes)
                 })
                 .count()
         })
@@ -290,8 +294,9 @@ impl Stage {
             // The API server's own stays.
             let there = there.items.len().saturating_sub(1);
             ensure!(there == 0, "{there} are there");
-            let state = stage.fake.state();
-            let left = state.load_balancers.len() + state.target_groups.len();
+            let left = stage
+                .fake
+                .look(|state| state.load_balancers.len() + state.target_groups.len());
             ensure!(left == 0, "{left} are left");
             Ok(())
         })
@@ -301,7 +306,7 @@ impl Stage {
     /// Waits until all target groups are so.
     async fn groups(&mut self, what: &str, so: impl Fn(&State) -> usize) -> Result<()> {
         self.eventually(what, async |stage| {
-            let count = so(&stage.fake.state());
+            let count = stage.fake.look(&so);
             ensure!(count == stage.size.services, "{count} are so");
             Ok(())
         })
@@ -313,7 +318,14 @@ impl Stage {
         what: &str,
         condition: impl AsyncFn(&Self) -> Result<()>,
     ) -> Result<()> {
-        let done = eventually(what, LIMIT, || condition(self)).await;
+        let done = eventually(what, LIMIT, async || {
+            let found = condition(self).await;
+            if found.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            found
+        })
+        .await;
         self.controller.check()?;
         done.with_context(|| format!("the end of the log:\n{}", self.controller.log()))
     }
@@ -325,6 +337,14 @@ pub fn is_other(taken: &Taken) -> bool {
     taken.by == KEY
 }
 
+/// How the C library keeps memory: in one heap, and great pieces apart, as that of the image does. What makes time pass faster cannot
+/// be put in front of that one.
+const MEMORY: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
+
 async fn start(program: &Path, world: &AwsWorld, pace: &Pace) -> Result<Controller> {
     // There is no other replica, and the API server is slow for one whose time passes fast.
     let mut args = vec!["--leader-election".to_owned(), "off".to_owned()];
@@ -332,5 +352,7 @@ async fn start(program: &Path, world: &AwsWorld, pace: &Pace) -> Result<Controll
         args.extend(["--aws-quota".to_owned(), format!("{quota}={ENOUGH}")]);
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Controller::start(program, &world.world, &args, &pace.environment()).await
+    let memory = MEMORY.map(|(name, value)| (name, value.to_owned()));
+    let environment = [pace.environment().to_vec(), memory.to_vec()].concat();
+    Controller::start(program, &world.world, &args, &environment).await
 }

@@ -97,7 +97,7 @@ async fn to_cluster(stage: &mut Stage) -> Result<()> {
 async fn to_local(stage: &mut Stage) -> Result<()> {
     let nodes = stage.nodes()?;
     let home = nodes.first().context("a node")?.clone();
-    // Beside moto nobody probes.
+    // Neither moto nor our fake probes a node.
     let is_probed = stage.aws().is_none();
     if is_probed {
         pod_on(stage, "pod", "web", &home).await?;

@@ -1,10 +1,37 @@
-//! What went over the wire: every call with its parameters and outcome, and how many reads and writes that makes. Decides.
+//! What went over the wire: every call with its parameters and outcome. Decides.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+
+use crate::cloud::calls::{Recorded, Sort, write_end};
+
+/// All calls in the order in which they arrived.
+pub type CallLog = crate::cloud::calls::CallLog<Call>;
+
+/// What a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operation {
+    /// The service as botocore names it: `elbv2`, `ec2`.
+    pub service: String,
+    /// The operation: `CreateLoadBalancer`.
+    pub name: String,
+}
+
+impl Operation {
+    pub(super) fn new(service: &str, name: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.service, self.name)
+    }
+}
 
 /// One request to AWS. A request that is tried again is another call: AWS counts it, so do we.
 #[derive(Clone, Debug)]
@@ -48,123 +75,22 @@ impl Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name(), self.parameters)?;
-        match (self.status, &self.error) {
-            (Some(status), Some(error)) => write!(f, " -> {status} {error}")?,
-            (Some(status), None) => write!(f, " -> {status}")?,
-            (None, _) => write!(f, " -> no reply")?,
+        write_end(f, self.status, self.error.as_deref(), self.fault.as_deref())
+    }
+}
+
+impl Recorded for Call {
+    type Operation = Operation;
+
+    fn operation(&self) -> Operation {
+        Operation::new(&self.service, &self.operation)
+    }
+
+    fn sort(&self) -> Sort {
+        match self.is_read() {
+            true => Sort::Read,
+            false => Sort::Write,
         }
-        match &self.fault {
-            Some(fault) => write!(f, " ({fault})"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A moment in the log, to count one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(usize);
-
-/// All calls in the order in which they arrived.
-#[derive(Clone, Debug, Default)]
-pub struct CallLog {
-    calls: Arc<Mutex<Vec<Call>>>,
-}
-
-impl CallLog {
-    /// All calls so far.
-    #[must_use]
-    pub fn all(&self) -> Vec<Call> {
-        self.lock().clone()
-    }
-
-    /// Now.
-    #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark(self.lock().len())
-    }
-
-    /// The calls that arrived after `mark`.
-    #[must_use]
-    pub fn since(&self, mark: Mark) -> Vec<Call> {
-        self.lock()[mark.0..].to_vec()
-    }
-
-    /// How many of each arrived after `mark`.
-    #[must_use]
-    pub fn count_since(&self, mark: Mark) -> Counts {
-        Counts::of(&self.lock()[mark.0..])
-    }
-
-    /// Adds a call that arrived; returns its place.
-    pub(super) fn arrived(&self, call: Call) -> usize {
-        let mut calls = self.lock();
-        calls.push(call);
-        calls.len() - 1
-    }
-
-    pub(super) fn get(&self, place: usize) -> Call {
-        self.lock()[place].clone()
-    }
-
-    /// Says more of a call.
-    pub(super) fn change(&self, place: usize, change: impl FnOnce(&mut Call)) {
-        change(&mut self.lock()[place]);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for CallLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lock()
-            .iter()
-            .try_for_each(|call| writeln!(f, "{call}"))
-    }
-}
-
-/// How many calls, of which kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Calls that change nothing.
-    pub reads: usize,
-    /// Calls that change something.
-    pub writes: usize,
-    /// By name: `elbv2:CreateLoadBalancer`.
-    pub by_operation: BTreeMap<String, usize>,
-}
-
-impl Counts {
-    /// Counts calls.
-    #[must_use]
-    pub fn of(calls: &[Call]) -> Self {
-        let mut counts = Self::default();
-        for call in calls {
-            match call.is_read() {
-                true => counts.reads += 1,
-                false => counts.writes += 1,
-            }
-            *counts.by_operation.entry(call.name()).or_default() += 1;
-        }
-        counts
-    }
-
-    /// How often an operation was called: `count.of_operation("elbv2:RegisterTargets")`.
-    #[must_use]
-    pub fn of_operation(&self, name: &str) -> usize {
-        self.by_operation.get(name).copied().unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} reads, {} writes", self.reads, self.writes)?;
-        for (index, (name, count)) in self.by_operation.iter().enumerate() {
-            let separator = if index == 0 { ": " } else { ", " };
-            write!(f, "{separator}{count} {name}")?;
-        }
-        Ok(())
     }
 }
 
@@ -173,6 +99,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cloud::calls::Counts;
 
     pub(in crate::aws) fn call(service: &str, operation: &str) -> Call {
         Call {

@@ -11,8 +11,6 @@ use super::iam::AccessKey;
 use super::lease::Lease;
 use super::state::State;
 use crate::service::Service;
-use crate::supervise::Supervised;
-use crate::wire;
 
 const CLIENT: &str = include_str!("../../aws/client.py");
 
@@ -30,19 +28,7 @@ impl Boto3 {
     }
 
     async fn start() -> Result<Self> {
-        let service = Service::start(
-            &super::PROGRAMS,
-            "aws-client",
-            "/",
-            |venv, port, directory| {
-                let script = directory.join("client.py");
-                std::fs::write(&script, CLIENT)?;
-                Ok(Supervised::builder(venv.python())
-                    .arg(script)
-                    .arg(port.to_string()))
-            },
-        )
-        .await?;
+        let service = Service::client(&super::PROGRAMS, "aws-client", CLIENT).await?;
         Ok(Self { service })
     }
 }
@@ -149,24 +135,15 @@ impl Client {
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let address = self.boto3.service.address;
-        let mut answer = match wire::json(address, "POST", path, Some(body)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // If it has ended, its log says more.
-                self.boto3.service.check()?;
-                return Err(error);
-            }
-        };
-        if let Some(error) = answer.get("error") {
+        let answer = self.boto3.service.ask(path, body).await?;
+        answer.map_err(|error| {
             let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-            return Err(AwsError {
+            let refused = AwsError {
                 code: text("code"),
                 message: text("message"),
-            }
-            .into());
-        }
-        Ok(answer["ok"].take())
+            };
+            refused.into()
+        })
     }
 
     fn place(&self) -> Value {

@@ -38,8 +38,15 @@ impl Door {
     /// # Errors
     /// When Python cannot be installed or the process does not start: with the end of its log.
     pub async fn start(aws: &Aws) -> Result<Self> {
-        let upstream = aws.endpoint();
-        let upstream = upstream.rsplit(':').next().context("a port")?;
+        Self::before(&aws.endpoint()).await
+    }
+
+    /// In front of anybody on 127.0.0.1: `http://127.0.0.1:PORT`.
+    ///
+    /// # Errors
+    /// As [`Door::start`].
+    pub async fn before(endpoint: &str) -> Result<Self> {
+        let upstream = endpoint.rsplit(':').next().context("a port")?;
         let place = Mutex::new(PathBuf::new());
         let service = Service::start(
             &super::PROGRAMS,

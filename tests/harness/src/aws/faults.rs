@@ -1,83 +1,24 @@
 //! What can go wrong with a call, and with which one it shall. Decides; the proxy does it.
 //!
-//! A scenario runs once without faults; each of its calls is then an operation and an occurrence ([`At::all_of`]), which says the same in
-//! the next run even where calls run side by side and their order differs. Occurrences are counted from [`super::Aws::inject`] on.
+//! Occurrences are counted from [`super::Aws::inject`] on; see [`faults`].
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::sync::watch;
+use anyhow::Result;
 
-use super::calls::Call;
+use super::calls::Operation;
 use super::microburst::Microburst;
+use crate::cloud::faults;
 
 /// Which calls are meant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At {
-    /// The service as botocore names it: `elbv2`, `ec2`.
-    pub service: String,
-    /// The operation: `CreateLoadBalancer`.
-    pub operation: String,
-    /// The how-manieth call of the operation, from 1.
-    pub occurrence: usize,
-    /// How many calls of the operation in a row, from there. An SDK tries some failures again by itself: these are calls too.
-    pub times: usize,
-}
+pub type At = faults::At<Operation>;
 
 impl At {
     /// The first call of an operation.
     #[must_use]
     pub fn first(service: &str, operation: &str) -> Self {
-        Self {
-            service: service.to_owned(),
-            operation: operation.to_owned(),
-            occurrence: 1,
-            times: 1,
-        }
-    }
-
-    /// Another occurrence.
-    #[must_use]
-    pub fn occurrence(mut self, occurrence: usize) -> Self {
-        self.occurrence = occurrence;
-        self
-    }
-
-    /// So many calls in a row.
-    #[must_use]
-    pub fn times(mut self, times: usize) -> Self {
-        self.times = times;
-        self
-    }
-
-    /// Each call of a run without faults: the k-th is the k-th of these.
-    #[must_use]
-    pub fn all_of(calls: &[Call]) -> Vec<Self> {
-        let nth = |index: usize, call: &Call| {
-            calls[..=index]
-                .iter()
-                .filter(|other| other.name() == call.name())
-                .count()
-        };
-        calls
-            .iter()
-            .enumerate()
-            .map(|(index, call)| {
-                Self::first(&call.service, &call.operation).occurrence(nth(index, call))
-            })
-            .collect()
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "call {} of {}:{}",
-            self.occurrence, self.service, self.operation
-        )
+        Self::first_of(Operation::new(service, operation))
     }
 }
 
@@ -165,113 +106,24 @@ impl fmt::Display for Action {
     }
 }
 
-/// A fault on its way. It stays when this is dropped.
-#[derive(Debug)]
-pub struct Injected {
-    what: String,
-    fired: watch::Receiver<usize>,
-    microburst: Option<(&'static Microburst, String)>,
-}
+/// All faults of a proxy.
+pub(super) type Faults = faults::Faults<Operation, Action>;
+
+/// A fault on its way. It stays when this is dropped. With microburst and its label, where microburst does it.
+pub type Injected = faults::Injected<Option<(&'static Microburst, String)>>;
 
 impl Injected {
-    /// How many calls it has broken so far.
-    #[must_use]
-    pub fn fired(&self) -> usize {
-        *self.fired.borrow()
-    }
-
-    /// Waits until it has broken a call.
-    ///
-    /// # Errors
-    /// When it has not by the deadline.
-    pub async fn wait(&self, deadline: Duration) -> Result<()> {
-        let mut fired = self.fired.clone();
-        tokio::time::timeout(deadline, fired.wait_for(|count| *count > 0))
-            .await
-            .with_context(|| format!("{} did not happen within {deadline:?}", self.what))?
-            .with_context(|| format!("{}: the proxy is gone", self.what))?;
-        Ok(())
-    }
-
     /// Fails unless it has broken as many calls as it should: a test of a fault that never fired shows nothing. Asks microburst's own
     /// log when microburst does it.
     ///
     /// # Errors
     /// As said.
     pub async fn check(&self, times: usize) -> Result<()> {
-        let fired = match &self.microburst {
+        let fired = match &self.handle {
             Some((microburst, label)) => microburst.fired(label).await?.len(),
             None => self.fired(),
         };
-        anyhow::ensure!(
-            fired == times,
-            "{}: it fired {fired} times, not {times}",
-            self.what
-        );
-        Ok(())
-    }
-}
-
-/// All faults of a proxy.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    planned: Mutex<Vec<Planned>>,
-}
-
-#[derive(Debug)]
-struct Planned {
-    at: At,
-    action: Action,
-    seen: usize,
-    fired: watch::Sender<usize>,
-}
-
-impl Faults {
-    pub(super) fn add(
-        &self,
-        at: &At,
-        action: Action,
-        microburst: Option<&'static Microburst>,
-    ) -> Injected {
-        let (fired, receiver) = watch::channel(0);
-        let microburst = match (&action, microburst) {
-            (Action::Label(label), Some(microburst)) => Some((microburst, label.clone())),
-            _ => None,
-        };
-        let injected = Injected {
-            what: format!("{action} at {at}"),
-            fired: receiver,
-            microburst,
-        };
-        self.lock().push(Planned {
-            at: at.clone(),
-            action,
-            seen: 0,
-            fired,
-        });
-        injected
-    }
-
-    /// What to do with a call that has arrived.
-    pub(super) fn on(&self, service: &str, operation: &str) -> Option<Action> {
-        let mut result = None;
-        for planned in self.lock().iter_mut() {
-            if planned.at.service != service || planned.at.operation != operation {
-                continue;
-            }
-            planned.seen += 1;
-            let first = planned.at.occurrence;
-            // One fault a call; the others count the call all the same.
-            if result.is_none() && (first..first + planned.at.times).contains(&planned.seen) {
-                planned.fired.send_modify(|count| *count += 1);
-                result = Some(planned.action.clone());
-            }
-        }
-        result
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Planned>> {
-        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hold_to(fired, times)
     }
 }
 
@@ -297,23 +149,5 @@ mod tests {
                 "call 2 of elbv2:CreateTargetGroup"
             ]
         );
-    }
-
-    #[test]
-    fn a_fault_meets_its_occurrences_only() {
-        let faults = Faults::default();
-        let at = At::first("elbv2", "CreateListener").occurrence(2).times(2);
-        let injected = faults.add(&at, Action::Fault(Fault::Reset), None);
-        let other = faults.add(
-            &At::first("ec2", "CreateListener"),
-            Action::Fault(Fault::Reset),
-            None,
-        );
-        let met: Vec<_> = (0..5)
-            .map(|_| faults.on("elbv2", "CreateListener").is_some())
-            .collect();
-        assert_eq!(met, [false, true, true, false, false]);
-        assert!(faults.on("elbv2", "DeleteListener").is_none());
-        assert_eq!((injected.fired(), other.fired()), (2, 0));
     }
 }

@@ -94,7 +94,7 @@ impl Microburst {
 
 /// microburst's name for a fault; the service is botocore's, the name in a signature matches nothing.
 fn rule(at: &At, fault: &Fault, label: &str) -> Result<Value> {
-    let throttled = match at.service.as_str() {
+    let throttled = match at.operation.service.as_str() {
         "ec2" => "RequestLimitExceeded",
         _ => "Throttling",
     };
@@ -114,8 +114,8 @@ fn rule(at: &At, fault: &Fault, label: &str) -> Result<Value> {
         }
     };
     let mut rule = json!({
-        "service": at.service,
-        "operation": at.operation,
+        "service": at.operation.service,
+        "operation": at.operation.name,
         "headers": {LABEL_HEADER: label},
         "times": at.times,
     });

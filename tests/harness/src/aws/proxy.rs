@@ -6,23 +6,20 @@
 mod connection;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::calls::{Call, CallLog};
 use super::faults::{Action, At, Fault, Faults, Injected};
 use super::microburst::Microburst;
 use super::model::Models;
-use crate::fake_aws::{FakeAws, Way};
-use crate::ports::HeldPort;
+use crate::cloud::listener::Listener;
+use crate::fake_aws::{FakeAws, UnderWay, Way};
 
 /// Looks at every call on its way, and may break it: for tests that decide call by call.
 #[async_trait]
@@ -49,12 +46,21 @@ pub(super) enum Upstream {
     Fake(Arc<FakeAws>, Way),
 }
 
+impl Upstream {
+    /// A request has come through. A test's own is not under way: it may be part of how another one's end is waited for.
+    async fn begin(&self) -> Option<UnderWay> {
+        match self {
+            Self::Fake(fake, Way::Front) => Some(fake.begin().await),
+            Self::Fake(_, Way::Back) | Self::Emulator { .. } => None,
+        }
+    }
+}
+
 /// The wire. Dropping it cuts all connections.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    address: SocketAddr,
+    listener: Listener,
     wire: Arc<Wire>,
-    _task: AbortOnDropHandle<()>,
 }
 
 /// What all connections share.
@@ -72,9 +78,6 @@ struct Wire {
 
 impl Proxy {
     pub(super) async fn start(models: &'static Models, upstream: Upstream) -> Result<Self> {
-        // The port stays ours while nobody listens on it.
-        let port = HeldPort::new().context("no free port on 127.0.0.1")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
         let (refuse, refusals) = mpsc::unbounded_channel();
         let wire = Arc::new(Wire {
             models,
@@ -85,23 +88,25 @@ impl Proxy {
             violations: Mutex::default(),
             refuse,
         });
-        let listener = listen(address, port).await?;
-        let task = tokio::spawn(serve(listener, wire.clone(), refusals));
+        let shared = Arc::clone(&wire);
+        let listener = Listener::open(refusals, move |socket, request| {
+            let wire = Arc::clone(&shared);
+            async move { connection::pass(&wire, &socket, request).await }
+        });
         Ok(Self {
-            address,
+            listener: listener.await?,
             wire,
-            _task: AbortOnDropHandle::new(task),
         })
     }
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// `http://127.0.0.1:PORT`
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
     /// What passed, in order.
@@ -120,7 +125,8 @@ impl Proxy {
 
     pub(super) fn label(&self, at: &At, label: &str, microburst: &'static Microburst) -> Injected {
         let action = Action::Label(label.to_owned());
-        self.wire.faults.add(at, action, Some(microburst))
+        let handle = Some((microburst, label.to_owned()));
+        self.wire.faults.add(at, action, handle)
     }
 
     pub(super) fn take_violations(&self) -> Vec<String> {
@@ -133,54 +139,5 @@ impl Wire {
         self.violations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A listener, with the socket that keeps its port.
-struct Listener {
-    listener: TcpListener,
-    address: SocketAddr,
-    port: HeldPort,
-}
-
-async fn listen(address: SocketAddr, mut port: HeldPort) -> Result<Listener> {
-    port.hand_over();
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
-    Ok(Listener {
-        listener,
-        address,
-        port,
-    })
-}
-
-async fn serve(
-    mut door: Listener,
-    wire: Arc<Wire>,
-    mut refusals: mpsc::UnboundedReceiver<Duration>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = door.listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection::serve(stream, wire.clone()));
-                }
-            }
-            Some(duration) = refusals.recv() => {
-                let Listener { listener, address, mut port } = door;
-                drop(listener);
-                connections.shutdown().await;
-                let held = port.hold_again();
-                tokio::time::sleep(duration).await;
-                match (held, listen(address, port).await) {
-                    (Ok(()), Ok(listener)) => door = listener,
-                    // Whoever connects is refused: the test fails there.
-                    _ => return,
-                }
-            }
-            Some(_) = connections.join_next() => {}
-        }
     }
 }

@@ -56,6 +56,23 @@ impl Buckets {
         }
     }
 
+    /// Those that get their tokens so many times as slowly.
+    #[must_use]
+    pub fn slowed(self, factor: u32) -> Self {
+        let slowed = |bucket: Bucket| Bucket {
+            per_second: bucket.per_second / f64::from(factor),
+            ..bucket
+        };
+        Self {
+            elb: slowed(self.elb),
+            registrations: slowed(self.registrations),
+            modifications: slowed(self.modifications),
+            ec2_reads: slowed(self.ec2_reads),
+            ec2_unfiltered_reads: slowed(self.ec2_unfiltered_reads),
+            ec2_writes: slowed(self.ec2_writes),
+        }
+    }
+
     /// The buckets out of which a call takes.
     fn of(&self, service: &str, operation: &str, asked: &Value) -> Vec<(String, Bucket)> {
         let own = |bucket| vec![(format!("{service}:{operation}"), bucket)];

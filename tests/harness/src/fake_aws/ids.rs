@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cloud::drawn::Drawn;
+
 /// Whose AWS, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -18,28 +20,19 @@ impl Place {
     }
 }
 
-/// Numbers that look drawn.
+/// Ids that look drawn.
 #[derive(Debug, Default)]
-pub(super) struct Ids(u64);
+pub(super) struct Ids(Drawn);
 
 impl Ids {
-    fn next(&mut self) -> u64 {
-        self.0 += 1;
-        // Splitmix64: no two of the same, and none like its neighbour.
-        let mut mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     /// EC2 user guide, "Resource IDs": a prefix and 17 hexadecimal digits: `sg-0123456789abcdef0`.
     pub(super) fn ec2(&mut self, prefix: &str) -> String {
-        format!("{prefix}-0{:016x}", self.next())
+        format!("{prefix}-0{:016x}", self.0.next())
     }
 
     /// The last part of an ARN of ELB's: 16 hexadecimal digits.
     pub(super) fn elb(&mut self) -> String {
-        format!("{:016x}", self.next())
+        format!("{:016x}", self.0.next())
     }
 }
 

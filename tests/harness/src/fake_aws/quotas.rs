@@ -8,6 +8,8 @@
 pub struct Quotas {
     /// "Network Load Balancers per Region".
     pub load_balancers: usize,
+    /// "Network Load Balancer ENIs per VPC": each has one in each of its zones.
+    pub interfaces: usize,
     /// "Target groups per Region".
     pub target_groups: usize,
     /// "Listeners per Network Load Balancer".
@@ -36,6 +38,7 @@ impl Default for Quotas {
     fn default() -> Self {
         Self {
             load_balancers: 50,
+            interfaces: 1200,
             target_groups: 3000,
             listeners: 50,
             targets_per_load_balancer: 3000,
@@ -63,11 +66,22 @@ impl Quotas {
         }
     }
 
-    /// So many of everything that a whole region counts, as after a request to AWS; what one object may have stays.
+    /// Panics where they are what AWS grants nobody. VPC guide, "Amazon VPC quotas", "Inbound or outbound rules per security group": "This
+    /// quota multiplied by the quota for security groups per network interface cannot exceed 1,000."
+    pub(super) fn check(&self) {
+        let (rules, groups) = (self.rules, self.security_groups_per_interface);
+        assert!(
+            rules * groups <= 1000,
+            "AWS grants nobody {rules} rules in each of {groups} security groups of an interface"
+        );
+    }
+
+    /// So many of everything that a whole region or VPC counts, as after a request to AWS; what one object may have stays.
     #[must_use]
     pub fn raised(self, count: usize) -> Self {
         Self {
             load_balancers: count,
+            interfaces: count,
             target_groups: count,
             security_groups: count,
             ..self

@@ -11,15 +11,18 @@ pub(super) struct Running {
     at: Timestamp,
     wall: Timestamp,
     factor: u32,
+    /// How fast it passes for those who ask.
+    theirs: u32,
 }
 
 impl Running {
-    pub(super) fn from(at: Timestamp, wall: Timestamp, factor: u32) -> Self {
+    pub(super) fn from(at: Timestamp, wall: Timestamp, factor: u32, theirs: u32) -> Self {
         Self {
             began: Instant::now(),
             at,
             wall,
             factor,
+            theirs,
         }
     }
 
@@ -27,8 +30,8 @@ impl Running {
         self.at + self.began.elapsed() * self.factor
     }
 
-    /// What the clock on the wall shows to whoever's time passes as fast.
+    /// What the clock on the wall shows to those who ask.
     pub(super) fn wall(&self) -> Timestamp {
-        self.wall + self.began.elapsed() * self.factor
+        self.wall + self.began.elapsed() * self.theirs
     }
 }

@@ -1,17 +1,23 @@
 //! How AWS behaves in a test: what takes how long, how many there may be, how often may be asked. Decides.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::buckets::Buckets;
 use super::quotas::Quotas;
+use crate::cloud::Settle;
 
 /// How AWS behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What takes how long.
     pub times: Times,
+    /// Why load balancers cannot be set up, by the names that these are made with; the others can.
+    pub fails: BTreeMap<String, String>,
     /// How late reads may be.
     pub lag: Settle,
+    /// For how long a write may not find what was made a moment ago; calls are those that are refused for one object.
+    pub write_lag: Settle,
     /// How many there may be.
     pub quotas: Quotas,
     /// How often may be asked; none: as often as one likes.
@@ -25,7 +31,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             times: Times::none(),
+            fails: BTreeMap::new(),
             lag: Settle::AT_ONCE,
+            write_lag: Settle::AT_ONCE,
             quotas: Quotas::default(),
             buckets: None,
             history: true,
@@ -43,36 +51,23 @@ impl Settings {
             ..Self::default()
         }
     }
-}
 
-/// When something is so that takes time: the time has passed, and so many calls have met the old state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settle {
-    /// On the fake's clock.
-    pub after: Duration,
-    /// Calls that meet the old state, however much time has passed.
-    pub calls: u32,
-}
-
-impl Settle {
-    /// No time at all.
-    pub const AT_ONCE: Self = Self {
-        after: Duration::ZERO,
-        calls: 0,
-    };
-
-    /// After so much time.
+    /// AWS at its own pace for those whose time passes so many times as slowly as its: reads are late by ten seconds of its time, and its limits
+    /// of calls are the documented ones by theirs.
+    ///
+    /// What was released is free at once, and writes are not late: who is refused for that waits for seconds by its own clock, every time,
+    /// and no haste of AWS's shortens that.
     #[must_use]
-    pub const fn after(after: Duration) -> Self {
-        Self { after, calls: 0 }
-    }
-
-    /// After so many calls.
-    #[must_use]
-    pub const fn calls(calls: u32) -> Self {
+    pub fn hastened(factor: u32) -> Self {
         Self {
-            after: Duration::ZERO,
-            calls,
+            times: Times {
+                target_group_release: Settle::AT_ONCE,
+                interface_release: Settle::AT_ONCE,
+                ..Times::typical()
+            },
+            lag: Settle::after(Duration::from_secs(10)),
+            buckets: Some(Buckets::documented().slowed(factor)),
+            ..Self::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use super::ec2::security_groups::SecurityGroup;
 use super::elb::listeners::Listener;
 use super::elb::load_balancers::LoadBalancer;
 use super::elb::target_groups::TargetGroup;
+use crate::cloud::history::Replay;
 use crate::table::{Change, Table};
 
 macro_rules! tables {
@@ -20,7 +21,7 @@ macro_rules! tables {
 
         /// What one call, or the passing of time, changed.
         #[derive(Clone, Debug, Default)]
-        pub(super) struct Changes {
+        pub struct Changes {
             $($name: Vec<Change<$kind>>,)*
         }
 
@@ -29,11 +30,22 @@ macro_rules! tables {
                 $(self.$name.undo();)*
             }
 
+            /// The ids of what was not there before the last changes.
+            pub(super) fn made(&self) -> impl Iterator<Item = String> {
+                let mut all = Vec::new();
+                $(all.extend(self.$name.made().map(str::to_owned));)*
+                all.into_iter()
+            }
+
             pub(super) fn take_changes(&mut self) -> Changes {
                 Changes { $($name: self.$name.take_changes(),)* }
             }
+        }
 
-            pub(super) fn apply(&mut self, changes: &Changes) {
+        impl Replay for State {
+            type Changes = Changes;
+
+            fn apply(&mut self, changes: &Changes) {
                 $(self.$name.apply(&changes.$name);)*
             }
         }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::ids::{Ids, Place};
-use super::settings::{Settings, Settle};
+use super::settings::Settings;
 use super::state::State;
+use crate::cloud::Settle;
 
 /// A call that changes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,8 @@ impl Turn<'_> {
 pub(super) struct Patience(BTreeMap<String, u32>);
 
 impl Patience {
-    /// Whether what began at `since` is over: both the time has passed and enough calls were refused. Counts this one if not.
+    /// Whether what began at `since` is over: both the time has passed and enough calls were refused. Counts this one if not. What begins
+    /// again needs another name in `what`.
     pub(super) fn is_over(
         &mut self,
         what: &str,

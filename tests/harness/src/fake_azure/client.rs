@@ -8,27 +8,13 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::service::Service;
-use crate::supervise::Supervised;
-use crate::wire;
 
 const CLIENT: &str = include_str!("../../azure/client.py");
 
 static SHARED: OnceCell<Service> = OnceCell::const_new();
 
 async fn start() -> Result<Service> {
-    Service::start(
-        &super::PROGRAMS,
-        "azure-client",
-        "/",
-        |venv, port, directory| {
-            let script = directory.join("client.py");
-            std::fs::write(&script, CLIENT)?;
-            Ok(Supervised::builder(venv.python())
-                .arg(script)
-                .arg(port.to_string()))
-        },
-    )
-    .await
+    Service::client(&super::PROGRAMS, "azure-client", CLIENT).await
 }
 
 /// azure-mgmt-network at one endpoint.
@@ -90,24 +76,15 @@ impl Client {
             "arguments": arguments,
             "headers": headers,
         });
-        let answer = wire::json(self.service.address, "POST", "/call", Some(&body)).await;
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                // If it has ended, its log says more.
-                self.service.check()?;
-                return Err(error);
-            }
-        };
-        if let Some(error) = answer.get("error") {
+        let answer = self.service.ask("/call", &body).await?;
+        let answer = answer.map_err(|error| {
             let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-            let refused = AzureError {
+            AzureError {
                 status: error["status"].as_u64().unwrap_or_default(),
                 code: text("code"),
                 message: text("message"),
-            };
-            return Err(refused).with_context(|| format!("{group}.{method}"));
-        }
-        Ok(answer["ok"].take())
+            }
+        });
+        answer.with_context(|| format!("{group}.{method}"))
     }
 }

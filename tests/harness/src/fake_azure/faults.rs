@@ -1,69 +1,23 @@
 //! What can go wrong with a call, and with which one it shall. Decides; the server does it.
 //!
-//! A scenario runs once without faults; each of its calls is then a kind and an occurrence ([`At::all_of`]), which says the same in the next
-//! run even where calls run side by side and their order differs. Occurrences are counted from [`super::FakeAzure::inject`] on.
+//! Occurrences are counted from [`super::FakeAzure::inject`] on; see [`faults`].
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::watch;
 
-use super::calls::Call;
+use crate::cloud::faults;
 
-/// Which calls are meant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At {
-    /// The kind, as in [`Call::kind`].
-    pub kind: String,
-    /// The how-manieth call of the kind, from 1.
-    pub occurrence: usize,
-    /// How many calls of the kind in a row, from there.
-    pub times: usize,
-}
+/// Which calls are meant, by [`Call::kind`](super::Call::kind).
+pub type At = faults::At<String>;
 
 impl At {
     /// The first call of a kind: `PUT loadBalancers`.
     #[must_use]
     pub fn first(kind: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            occurrence: 1,
-            times: 1,
-        }
-    }
-
-    /// Another occurrence.
-    #[must_use]
-    pub fn occurrence(mut self, occurrence: usize) -> Self {
-        self.occurrence = occurrence;
-        self
-    }
-
-    /// So many calls in a row.
-    #[must_use]
-    pub fn times(mut self, times: usize) -> Self {
-        self.times = times;
-        self
-    }
-
-    /// Each call of a run without faults: the k-th is the k-th of these.
-    #[must_use]
-    pub fn all_of(calls: &[Call]) -> Vec<Self> {
-        let nth = |index: usize, call: &Call| {
-            let earlier = calls[..=index].iter();
-            earlier.filter(|other| other.kind == call.kind).count()
-        };
-        let all = calls.iter().enumerate();
-        all.map(|(index, call)| Self::first(&call.kind).occurrence(nth(index, call)))
-            .collect()
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call {} of {}", self.occurrence, self.kind)
+        Self::first_of(kind.to_owned())
     }
 }
 
@@ -116,6 +70,20 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the call is carried out all the same.
+    #[must_use]
+    pub fn takes_effect(&self) -> bool {
+        !matches!(
+            self,
+            Self::Refused(_)
+                | Self::Reset
+                | Self::ErrorBefore
+                | Self::Throttled { .. }
+                | Self::Answer { .. }
+                | Self::HoldBefore
+        )
+    }
+
     /// One of each kind that passes by itself: what a scenario must survive at each of its calls.
     #[must_use]
     pub fn passing() -> Vec<Self> {
@@ -155,37 +123,13 @@ impl Fault {
     }
 }
 
-/// A fault on its way. It stays when this is dropped.
-#[derive(Debug)]
-pub struct Injected {
-    what: String,
-    fired: watch::Receiver<usize>,
-    release: watch::Sender<bool>,
-}
+/// A fault on its way. It stays when this is dropped. With what lets go of the calls that it holds.
+pub type Injected = faults::Injected<watch::Sender<bool>>;
 
 impl Injected {
-    /// How many calls it has broken so far.
-    #[must_use]
-    pub fn fired(&self) -> usize {
-        *self.fired.borrow()
-    }
-
-    /// Waits until it has broken a call.
-    ///
-    /// # Errors
-    /// When it has not by the deadline.
-    pub async fn wait(&self, deadline: Duration) -> Result<()> {
-        let mut fired = self.fired.clone();
-        tokio::time::timeout(deadline, fired.wait_for(|count| *count > 0))
-            .await
-            .with_context(|| format!("{} did not happen within {deadline:?}", self.what))?
-            .with_context(|| format!("{}: the fake is gone", self.what))?;
-        Ok(())
-    }
-
     /// Lets calls that are held go on.
     pub fn release(&self) {
-        self.release.send_replace(true);
+        self.handle.send_replace(true);
     }
 
     /// Fails unless it has broken as many calls as it should: a test of a fault that never fired shows nothing.
@@ -193,13 +137,7 @@ impl Injected {
     /// # Errors
     /// As said.
     pub fn check(&self, times: usize) -> Result<()> {
-        let fired = self.fired();
-        anyhow::ensure!(
-            fired == times,
-            "{}: it fired {fired} times, not {times}",
-            self.what
-        );
-        Ok(())
+        self.hold_to(self.fired(), times)
     }
 }
 
@@ -210,57 +148,19 @@ pub(super) struct Met {
     pub(super) released: watch::Receiver<bool>,
 }
 
+impl Met {
+    /// One that nobody releases.
+    pub(super) fn for_good(fault: Fault) -> Self {
+        let (_, released) = watch::channel(false);
+        Self { fault, released }
+    }
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.fault)
+    }
+}
+
 /// All faults.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    planned: Mutex<Vec<Planned>>,
-}
-
-#[derive(Debug)]
-struct Planned {
-    at: At,
-    met: Met,
-    seen: usize,
-    fired: watch::Sender<usize>,
-}
-
-impl Faults {
-    pub(super) fn add(&self, at: &At, fault: Fault) -> Injected {
-        let (fired, receiver) = watch::channel(0);
-        let (release, released) = watch::channel(false);
-        let injected = Injected {
-            what: format!("{fault:?} at {at}"),
-            fired: receiver,
-            release,
-        };
-        self.lock().push(Planned {
-            at: at.clone(),
-            met: Met { fault, released },
-            seen: 0,
-            fired,
-        });
-        injected
-    }
-
-    /// What to do with a call that has arrived.
-    pub(super) fn on(&self, kind: &str) -> Option<Met> {
-        let mut result = None;
-        for planned in self.lock().iter_mut() {
-            if planned.at.kind != kind {
-                continue;
-            }
-            planned.seen += 1;
-            let first = planned.at.occurrence;
-            // One fault a call; the others count the call all the same.
-            if result.is_none() && (first..first + planned.at.times).contains(&planned.seen) {
-                planned.fired.send_modify(|count| *count += 1);
-                result = Some(planned.met.clone());
-            }
-        }
-        result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Planned>> {
-        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type Faults = faults::Faults<String, Met>;

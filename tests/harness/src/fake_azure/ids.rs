@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::settings::Casing;
+use crate::cloud::drawn::Drawn;
 
 /// The types that are known, as Azure writes them.
 const TYPES: &[&str] = &[
@@ -177,23 +178,14 @@ pub(super) fn write_ids(value: &mut Value, casing: Casing) {
     }
 }
 
-/// Numbers that look drawn, the same in every run.
+/// Ids that look drawn, the same in every run.
 #[derive(Debug, Default)]
-pub(super) struct Ids(u64);
+pub(super) struct Ids(Drawn);
 
 impl Ids {
-    fn next(&mut self) -> u64 {
-        self.0 += 1;
-        // Splitmix64: no two of the same, and none like its neighbour.
-        let mut mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     /// A GUID.
     pub(super) fn guid(&mut self) -> String {
-        let text = format!("{:016x}{:016x}", self.next(), self.next());
+        let text = format!("{:016x}{:016x}", self.0.next(), self.0.next());
         let (a, b, c, d, e) = (
             &text[..8],
             &text[8..12],

@@ -34,6 +34,8 @@ pub struct Identities {
     pub system_assigned: bool,
     /// How long tokens hold, in seconds, as told to whoever gets one. They hold until [`super::FakeAzure::expire_tokens`].
     pub lifetime: u64,
+    /// After how many seconds a machine shall ask for the next one; none: it is not told.
+    pub refresh: Option<u64>,
 }
 
 impl Default for Identities {
@@ -45,6 +47,7 @@ impl Default for Identities {
             assertions: vec!["a token of a service account".to_owned()],
             system_assigned: true,
             lifetime: 3599,
+            refresh: None,
         }
     }
 }
@@ -123,6 +126,9 @@ impl Login {
                     let ends = now + i64::try_from(lifetime).unwrap_or(0);
                     body["expires_on"] = json!(ends.to_string());
                     body["not_before"] = json!(now.to_string());
+                    if let Some(refresh) = self.identities.refresh {
+                        body["refresh_in"] = json!(refresh.to_string());
+                    }
                 }
                 Reply::ok(body)
             }

@@ -166,7 +166,7 @@ impl Inner {
             write_ids(body, self.settings.casing);
         }
         reply.headers.push(("x-ms-request-id", self.ids.guid()));
-        self.commit(crate::fake_aws::Cause::Call(request.kind()));
+        self.commit(crate::cloud::history::Cause::Call(request.kind()));
         reply
     }
 
@@ -228,7 +228,7 @@ impl Inner {
                 self.look(&operation);
             }
         }
-        let late = way == Way::Front && self.settings.lag != crate::fake_aws::Settle::AT_ONCE;
+        let late = way == Way::Front && self.settings.lag != crate::cloud::Settle::AT_ONCE;
         let state = match late {
             true => self.replica.read(self.settings.lag, self.now),
             false => &self.state,

@@ -3,23 +3,16 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::calls::Call;
 use super::faults::{Fault, Met};
@@ -28,124 +21,31 @@ use super::refusal::{Refusal, refuse, refuse_with};
 use super::requests::{Asked, Reply, Request};
 use super::turn::End;
 use super::{Core, Way};
-use crate::ports::HeldPort;
+use crate::cloud::listener::{Answer, Cut, Listener, Socket};
 
 /// The longest request that is read, in bytes. Azure Resource Manager takes 4 MB.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
-/// One door. Dropping it cuts all connections.
-#[derive(Debug)]
-pub(super) struct Server {
-    address: SocketAddr,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Server {
-    pub(super) async fn start(
-        core: Arc<Core>,
-        way: Way,
-        refusals: mpsc::UnboundedReceiver<Duration>,
-    ) -> Result<Self> {
-        // The port stays ours while nobody listens on it.
-        let port = HeldPort::new().context("no free port on 127.0.0.1")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port()));
-        let door = listen(address, port).await?;
-        let task = tokio::spawn(serve(door, core, way, refusals));
-        Ok(Self {
-            address,
-            _task: AbortOnDropHandle::new(task),
-        })
-    }
-
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-/// A listener, with the socket that keeps its port.
-struct Door {
-    listener: TcpListener,
-    address: SocketAddr,
-    port: HeldPort,
-}
-
-async fn listen(address: SocketAddr, mut port: HeldPort) -> Result<Door> {
-    port.hand_over();
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
-    Ok(Door {
-        listener,
-        address,
-        port,
-    })
-}
-
-async fn serve(
-    mut door: Door,
-    core: Arc<Core>,
+/// Opens a door.
+pub(super) async fn open(
+    core: &Arc<Core>,
     way: Way,
-    mut refusals: mpsc::UnboundedReceiver<Duration>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = door.listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection(stream, Arc::clone(&core), way));
-                }
-            }
-            Some(duration) = refusals.recv() => {
-                let Door { listener, address, mut port } = door;
-                drop(listener);
-                connections.shutdown().await;
-                let held = port.hold_again();
-                tokio::time::sleep(duration).await;
-                match (held, listen(address, port).await) {
-                    (Ok(()), Ok(opened)) => door = opened,
-                    // Whoever connects is refused: the test fails there.
-                    _ => return,
-                }
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-/// The connection shall end without a reply.
-#[derive(Debug)]
-struct Cut;
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection is cut on purpose")
-    }
-}
-
-impl std::error::Error for Cut {}
-
-async fn connection(stream: TcpStream, core: Arc<Core>, way: Way) {
-    // A second handle of the socket: how it ends is decided while hyper has the first.
-    let Ok(socket) = stream.as_fd().try_clone_to_owned() else {
-        return;
-    };
-    let socket = Arc::new(socket);
-    let service = service_fn(move |request| {
-        let (core, socket) = (Arc::clone(&core), Arc::clone(&socket));
+    refusals: mpsc::UnboundedReceiver<Duration>,
+) -> Result<Listener> {
+    let core = Arc::clone(core);
+    Listener::open(refusals, move |socket, request| {
+        let core = Arc::clone(&core);
         async move { pass(&core, way, &socket, request).await }
-    });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // It ends when the client wants, or when a fault does.
-    let _ = connection.await;
+    })
+    .await
 }
 
 async fn pass(
     core: &Arc<Core>,
     way: Way,
-    socket: &OwnedFd,
+    socket: &Socket,
     request: http::Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Cut> {
+) -> Answer {
     let Some(request) = read(request).await? else {
         // "Azure Resource Manager limits": 4 MB. Its status; the code is unverified.
         let refusal = refuse_with(413, "RequestEntityTooLarge", "The request is too large.");
@@ -237,12 +137,12 @@ impl Drop for Flight<'_> {
     }
 }
 
-async fn front(core: &Arc<Core>, socket: &OwnedFd, request: &Request) -> Result<Reply, Cut> {
+async fn front(core: &Arc<Core>, socket: &Socket, request: &Request) -> Result<Reply, Cut> {
     let kind = request.kind();
     let (_flight, beside) = Flight::begin(core, request);
     let text = |name: &str| request.header(name).map(str::to_owned);
     let is_write = request.method != Method::GET && kind != "TOKEN";
-    let place = core.calls.arrived(Call {
+    let call = Call {
         kind: kind.clone(),
         path: request.path.clone(),
         if_match: text("if-match"),
@@ -255,13 +155,24 @@ async fn front(core: &Arc<Core>, socket: &OwnedFd, request: &Request) -> Result<
         error: None,
         fault: None,
         beside,
-    });
-    let met = core.faults.on(&kind);
+    };
+    let place = core.calls.arrived(call.clone());
+    let mut met = core.faults.on(&kind);
+    let watcher = core.watcher.get().filter(|_| met.is_none());
+    if let Some(watcher) = watcher {
+        let fault = watcher.arrived(&call).await;
+        met = fault.map(Met::for_good);
+    }
     if let Some(met) = &met {
         core.calls
-            .change(place, |call| call.fault = Some(format!("{:?}", met.fault)));
+            .change(place, |call| call.fault = Some(met.to_string()));
     }
-    let reply = broken(core, socket, request, met).await?;
+    let carried_out = async {
+        if let Some(watcher) = watcher {
+            watcher.carried_out(&call).await;
+        }
+    };
+    let reply = broken(core, socket, request, met, carried_out).await?;
     core.calls.change(place, |call| {
         call.status = Some(reply.status);
         call.error = reply.body.as_ref().and_then(code);
@@ -278,16 +189,19 @@ fn code(body: &Value) -> Option<String> {
 
 async fn broken(
     core: &Arc<Core>,
-    socket: &OwnedFd,
+    socket: &Socket,
     request: &Request,
     met: Option<Met>,
+    carried_out: impl Future<Output = ()>,
 ) -> Result<Reply, Cut> {
     let Some(Met {
         fault,
         mut released,
     }) = met
     else {
-        return Ok(core.answer(Way::Front, request, End::default()).await);
+        let reply = core.answer(Way::Front, request, End::default()).await;
+        carried_out.await;
+        return Ok(reply);
     };
     let mut hold = async || {
         if released.wait_for(|released| *released).await.is_err() {
@@ -302,7 +216,7 @@ async fn broken(
             let _ = core.refuse.send(*duration);
             pending::<Infallible>().await;
         }
-        Fault::Reset => return Err(reset(socket)),
+        Fault::Reset => return Err(socket.reset()),
         Fault::ErrorBefore => return Ok(refused(request, &internal_error())),
         Fault::Throttled { after } => {
             let refusal = Refusal {
@@ -336,9 +250,10 @@ async fn broken(
         Fault::ErrorAfter | Fault::ReplyLost | Fault::Slow(_) | Fault::HoldAfter => {}
     }
     let reply = core.answer(Way::Front, request, end).await;
+    carried_out.await;
     match fault {
         Fault::ErrorAfter => return Ok(refused(request, &internal_error())),
-        Fault::ReplyLost => return Err(reset(socket)),
+        Fault::ReplyLost => return Err(socket.reset()),
         Fault::Slow(duration) => tokio::time::sleep(duration).await,
         Fault::HoldAfter => hold().await,
         _ => {}
@@ -355,10 +270,4 @@ fn refused(request: &Request, refusal: &Refusal) -> Reply {
         Asked::Token => super::login::refusal(refusal),
         _ => Reply::refusal(refusal),
     }
-}
-
-/// Has the connection end with a reset in place of an orderly end.
-fn reset(socket: &OwnedFd) -> Cut {
-    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
-    Cut
 }

@@ -3,7 +3,7 @@
 use super::buckets::Buckets;
 use super::quotas::Quotas;
 use super::roles::Role;
-use crate::fake_aws::Settle;
+use crate::cloud::Settle;
 
 /// How Azure behaves.
 #[derive(Clone, Debug)]

@@ -5,8 +5,15 @@ use serde_json::Value;
 
 use super::json::{self, Parts as _};
 use super::refusal::Refusal;
-use crate::fake_aws::Settle;
+use crate::cloud::Settle;
+use crate::cloud::history::{self, Replay};
 use crate::table::{Change, Table};
+
+/// All moments so far. A moment begins with each call that changed something, and whenever an operation came to its end.
+pub type History = history::History<State>;
+
+/// Everything at one time.
+pub type Moment<'a> = history::Moment<'a, State>;
 
 /// A subscription at one moment.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +26,7 @@ pub struct State {
 
 /// What one call, or the passing of time, changed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Changes {
+pub struct Changes {
     resources: Vec<Change<Resource>>,
     operations: Vec<Change<Operation>>,
 }
@@ -213,8 +220,12 @@ impl State {
             operations: self.operations.take_changes(),
         }
     }
+}
 
-    pub(super) fn apply(&mut self, changes: &Changes) {
+impl Replay for State {
+    type Changes = Changes;
+
+    fn apply(&mut self, changes: &Changes) {
         self.resources.apply(&changes.resources);
         self.operations.apply(&changes.operations);
     }

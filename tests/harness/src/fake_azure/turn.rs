@@ -13,7 +13,7 @@ use super::refusal::{Answer, Refusal, forbidden, refuse, refuse_with};
 use super::settings::{Overlap, Pace, Settings};
 use super::state::{Kind, Operation, Phase, Resource, State, Status};
 use super::{public_ips, show};
-use crate::fake_aws::Settle;
+use crate::cloud::Settle;
 
 /// A write under way.
 #[derive(Debug)]

@@ -11,6 +11,9 @@ pub struct WorldOptions {
     pub nodes: usize,
     /// Whether subnets and nodes have IPv6 too.
     pub dual_stack: bool,
+    /// What of IPv4 the virtual network and its subnet of nodes have, where it is not 10.20.0.0/16: nodes whose addresses answer on this
+    /// machine have those of its loopback.
+    pub range: Option<&'static str>,
 }
 
 impl Default for WorldOptions {
@@ -18,6 +21,7 @@ impl Default for WorldOptions {
         Self {
             nodes: 2,
             dual_stack: false,
+            range: None,
         }
     }
 }
@@ -67,9 +71,13 @@ impl World {
             true => json!([v4, v6]),
             false => json!([v4]),
         };
+        let mut spaces = range("10.20.0.0/16", "fd00:20::/48");
+        if let (Some(more), Some(spaces)) = (options.range, spaces.as_array_mut()) {
+            spaces.push(json!(more));
+        }
         azure.seed(
             &network,
-            json!({"location": LOCATION, "properties": {"addressSpace": {"addressPrefixes": range("10.20.0.0/16", "fd00:20::/48")}}}),
+            json!({"location": LOCATION, "properties": {"addressSpace": {"addressPrefixes": spaces}}}),
         );
         let security_group = of(group, "Microsoft.Network/networkSecurityGroups/nsg1");
         azure.seed(
@@ -86,7 +94,11 @@ impl World {
             azure.seed(&id, json!({"properties": properties}));
             id
         };
-        let nodes_subnet = subnet("nodes", "10.20.0.0/20", "fd00:20:0:1::/64");
+        let nodes_subnet = subnet(
+            "nodes",
+            options.range.unwrap_or("10.20.0.0/20"),
+            "fd00:20:0:1::/64",
+        );
         let other_subnet = subnet("ilb-apps", "10.20.32.0/24", "fd00:20:0:2::/64");
         let prefix = of(group, "Microsoft.Network/publicIPPrefixes/edge-prefix");
         azure.seed(
@@ -140,15 +152,21 @@ impl World {
     pub fn add_node(&mut self, azure: &FakeAzure) -> String {
         let number = self.nodes.len();
         let address = format!("10.20.{}.{}", (number + 4) / 256, (number + 4) % 256);
+        self.add_node_at(azure, &address);
+        address
+    }
+
+    /// One more node, which has this address; returns its name.
+    pub fn add_node_at(&mut self, azure: &FakeAzure, address: &str) -> String {
+        let name = format!("n{}", self.nodes.len() + 1);
         let id = format!(
-            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Network/networkInterfaces/n{}",
+            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Network/networkInterfaces/{name}",
             azure.subscription(),
             self.group,
-            number + 1
         );
-        azure.seed(&id, interface(&self.subnet, &address));
-        self.nodes.push(address.clone());
-        address
+        azure.seed(&id, interface(&self.subnet, address));
+        self.nodes.push(address.to_owned());
+        name
     }
 }
 

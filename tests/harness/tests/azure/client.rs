@@ -146,7 +146,7 @@ async fn it_waits_for_operations() -> Result<()> {
     scene.azure.set(|settings| {
         settings.times = Times {
             public_ip: evenkeel_harness::fake_azure::Pace::Operation(
-                evenkeel_harness::fake_aws::Settle::calls(2),
+                evenkeel_harness::fake_azure::Settle::calls(2),
             ),
             ..Times::recorded()
         };
@@ -161,8 +161,8 @@ async fn it_waits_for_operations() -> Result<()> {
     let counts = scene.azure.calls().count_since(mark);
     assert_eq!(
         (
-            counts.of_kind("POLL"),
-            counts.of_kind("GET publicIPAddresses")
+            counts.of_operation("POLL"),
+            counts.of_operation("GET publicIPAddresses")
         ),
         (3, 1),
         "{counts}"

@@ -290,9 +290,9 @@ async fn a_large_load_balancer() -> Result<()> {
         azure,
     };
     scene.azure.set(|settings| {
-        settings.times.load_balancer = Pace::Operation(evenkeel_harness::fake_aws::Settle::after(
-            Duration::from_secs(60),
-        ));
+        settings.times.load_balancer = Pace::Operation(
+            evenkeel_harness::fake_azure::Settle::after(Duration::from_secs(60)),
+        );
     });
     let clock = scene.azure.keep_time(1000);
     for number in 0..count {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use evenkeel_harness::fake_aws::{Cause, Settle};
-use evenkeel_harness::fake_azure::{Buckets, Casing, Overlap, Pace, Phase, Settings, Times};
+use evenkeel_harness::fake_azure::{
+    Buckets, Casing, Cause, Overlap, Pace, Phase, Settings, Settle, Times,
+};
 use http::Method;
 use serde_json::{Value, json};
 

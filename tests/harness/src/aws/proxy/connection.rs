@@ -2,25 +2,21 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::{Upstream, Wire};
-use crate::aws::calls::Call;
+use crate::aws::calls::{Call, Operation};
 use crate::aws::envelope;
 use crate::aws::faults::{Action, Fault};
 use crate::aws::identify::{Identified, identify};
 use crate::aws::microburst::LABEL_HEADER;
 use crate::aws::model::Protocol;
+use crate::cloud::listener::{Answer, Cut, Socket};
 use crate::wire::send;
 
 /// moto's own: whose account is asked.
@@ -29,39 +25,7 @@ const ACCOUNT_HEADER: &str = "x-moto-account-id";
 /// The longest request that is read, in bytes.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// The connection shall end without a reply.
-#[derive(Debug)]
-struct Cut;
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection is cut on purpose")
-    }
-}
-
-impl std::error::Error for Cut {}
-
-pub(super) async fn serve(stream: TcpStream, wire: Arc<Wire>) {
-    // A second handle of the socket: how it ends is decided while hyper has the first.
-    let Ok(socket) = stream.as_fd().try_clone_to_owned() else {
-        return;
-    };
-    let socket = Arc::new(socket);
-    let service = service_fn(move |request| {
-        let (wire, socket) = (wire.clone(), socket.clone());
-        async move { pass(&wire, &socket, request).await }
-    });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // It ends when the client wants, or when a fault does.
-    let _ = connection.await;
-}
-
-async fn pass(
-    wire: &Arc<Wire>,
-    socket: &OwnedFd,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Cut> {
+pub(super) async fn pass(wire: &Arc<Wire>, socket: &Socket, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT)
         .collect()
@@ -103,14 +67,14 @@ async fn pass(
 /// The emulator's reply, or what a fault makes of it.
 async fn answer(
     wire: &Arc<Wire>,
-    socket: &OwnedFd,
+    socket: &Socket,
     place: usize,
     found: &Identified<'static>,
     mut request: Request<Bytes>,
 ) -> Result<Response<Bytes>, Cut> {
     let action = wire
         .faults
-        .on(&found.model.service, &found.operation)
+        .on(&Operation::new(&found.model.service, &found.operation))
         .or(watched(wire, place).await);
     if let Some(action) = &action {
         wire.calls
@@ -129,12 +93,17 @@ async fn answer(
     if let Some(reply) = before(wire, socket, found, fault.as_ref()).await? {
         return Ok(reply);
     }
+    let under_way = wire.upstream.begin().await;
     // A task of its own: what has reached AWS takes effect, and whoever watches hears of it, also when the caller goes away.
-    let exchange = tokio::spawn(exchange(wire.clone(), place, found.clone(), request));
-    let mut reply = match exchange.await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(_)) | Err(_) => return Err(reset(socket)),
+    let exchange = exchange(wire.clone(), place, found.clone(), request);
+    let exchange = tokio::spawn(async move { (exchange.await, under_way) });
+    let (mut reply, under_way) = match exchange.await {
+        Ok((Ok(reply), under_way)) => (reply, under_way),
+        Ok((Err(_), _)) | Err(_) => return Err(socket.reset()),
     };
+    // The clock does not wait for what is held on its way back.
+    let _under_way =
+        under_way.filter(|_| !matches!(fault, Some(Fault::HoldAfter | Fault::Slow(_))));
     for header in [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH] {
         reply.headers_mut().remove(header);
     }
@@ -164,7 +133,7 @@ async fn exchange(
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
             send(*address, request.map(Full::from)).await
         }
-        Upstream::Fake(fake, way) => Ok(fake.answer(*way, &found).await),
+        Upstream::Fake(fake, way) => Ok(fake.answer(*way, &found)),
     };
     if let Some(watcher) = wire.watcher.get() {
         let mut call = wire.calls.get(place);
@@ -190,7 +159,7 @@ fn forbid(wire: &Wire, found: &Identified<'_>) -> Response<Bytes> {
 /// A fault in place of the effect.
 async fn before(
     wire: &Wire,
-    socket: &OwnedFd,
+    socket: &Socket,
     found: &Identified<'_>,
     fault: Option<&Fault>,
 ) -> Result<Option<Response<Bytes>>, Cut> {
@@ -202,7 +171,7 @@ async fn before(
             pending::<Infallible>().await;
             return Err(Cut);
         }
-        Some(Fault::Reset) => return Err(reset(socket)),
+        Some(Fault::Reset) => return Err(socket.reset()),
         Some(Fault::HoldBefore) => {
             pending::<Infallible>().await;
             return Err(Cut);
@@ -230,14 +199,14 @@ async fn before(
 
 /// A fault after the effect.
 async fn after(
-    socket: &OwnedFd,
+    socket: &Socket,
     found: &Identified<'_>,
     fault: Option<&Fault>,
     reply: Response<Bytes>,
 ) -> Result<Response<Bytes>, Cut> {
     match fault {
         Some(Fault::ErrorAfter) => return Ok(internal_error(found)),
-        Some(Fault::ReplyLost) => return Err(reset(socket)),
+        Some(Fault::ReplyLost) => return Err(socket.reset()),
         Some(Fault::Slow(duration)) => tokio::time::sleep(*duration).await,
         Some(Fault::HoldAfter) => {
             pending::<Infallible>().await;
@@ -253,10 +222,4 @@ fn internal_error(found: &Identified<'_>) -> Response<Bytes> {
         _ => "InternalFailure",
     };
     envelope::error(found.model, 500, code, "An internal error has occurred")
-}
-
-/// Has the connection end with a reset in place of an orderly end.
-fn reset(socket: &OwnedFd) -> Cut {
-    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
-    Cut
 }

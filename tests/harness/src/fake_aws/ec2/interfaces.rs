@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::super::paging;
 use super::super::refusal::Answer;
-use super::super::settings::{Settings, Settle};
+use super::super::settings::Settings;
 use super::super::state::State;
 use super::super::turn::{Ask, Turn};
 use super::filters::{Filters, Wanted};
+use crate::cloud::Settle;
 
 /// A load balancer's interface in one subnet.
 #[derive(Clone, Debug)]

@@ -126,15 +126,20 @@ fn is_reached(
     })
 }
 
-/// When checks of a target begin: it is registered, the group in use and the load balancer there.
+/// When checks of a target begin: it is registered, the group in use and the load balancer there. Network Load Balancer guide, "Health
+/// checks": "Each load balancer node checks the health of each target"; one that is `provisioning` has no nodes yet.
 fn begun(
+    state: &State,
     settings: &Settings,
     group: &TargetGroup,
     balancers: &[&LoadBalancer],
     target: &Target,
 ) -> Option<Timestamp> {
-    let active = balancers.iter().map(|balancer| balancer.active_at).min()?;
-    let ready = target.registered_at.max(group.in_use_since?).max(active);
+    let routes = balancers
+        .iter()
+        .filter_map(|one| one.routes_at(state))
+        .min()?;
+    let ready = target.registered_at.max(group.in_use_since?).max(routes);
     Some(ready + settings.times.registration)
 }
 
@@ -156,13 +161,13 @@ pub(super) fn turns(
 ) -> Vec<Timestamp> {
     let mut turns = Vec::new();
     turns.extend(target.deregistered_at.map(|since| since + delay(group)));
-    if let Some(begun) =
-        begun(settings, group, balancers, target).filter(|_| settings.times.health_checks)
-    {
+    let begun = begun(state, settings, group, balancers, target);
+    turns.extend(begun);
+    if let Some(begun) = begun.filter(|_| settings.times.health_checks) {
         let instance = state.instances.get(&key.id);
         let turned = instance.map_or(begun, |instance| instance.answers.1.max(begun));
         let (good, bad) = thresholds(group);
-        turns.extend([begun, turned + good, turned + bad]);
+        turns.extend([turned + good, turned + bad]);
     }
     turns
 }
@@ -202,13 +207,13 @@ pub(in super::super) fn of(
     }
     let (answers, since) =
         instance.map_or((true, target.registered_at), |instance| instance.answers);
+    let begun = begun(state, settings, group, balancers, target);
+    let Some(begun) = begun.filter(|begun| now >= *begun) else {
+        return REGISTERING;
+    };
     if !settings.times.health_checks {
         return if answers { HEALTHY } else { FAILING };
     }
-    let Some(begun) = begun(settings, group, balancers, target).filter(|begun| now >= *begun)
-    else {
-        return REGISTERING;
-    };
     let (good, bad) = thresholds(group);
     // Since when it has been as it is, as far as checks could tell; and how it was before.
     let turned = since.max(begun);

@@ -39,6 +39,8 @@ pub struct LoadBalancer {
     pub active_at: Timestamp,
     /// but not before so many reads.
     pub reads_left: u32,
+    /// Why it is `failed` then, if it is.
+    pub fails: Option<String>,
     /// Where it stands.
     pub zones: Vec<Zone>,
     /// Its security groups.
@@ -61,18 +63,33 @@ impl LoadBalancer {
     /// scale, its state is active_impaired. If the load balancer could not be set up, its state is failed."
     #[must_use]
     pub fn phase<'a>(&self, state: &'a State, now: Timestamp) -> &'a str {
-        let told = state.vpcs.get(&self.vpc).and_then(|vpc| vpc.tags.get(TOLD));
-        if let Some(told) = told {
+        if let Some(told) = self.told(state) {
             return told;
         }
         match now < self.active_at || self.reads_left > 0 {
             true => "provisioning",
+            false if self.fails.is_some() => "failed",
             false => "active",
         }
     }
 
+    /// When it began, or begins, to route traffic; none where that is not to be told.
+    pub(super) fn routes_at(&self, state: &State) -> Option<Timestamp> {
+        let never = match self.told(state) {
+            Some(told) => matches!(told, "provisioning" | "failed"),
+            None => self.fails.is_some() || self.reads_left > 0,
+        };
+        (!never).then_some(self.active_at)
+    }
+
+    fn told<'a>(&self, state: &'a State) -> Option<&'a str> {
+        let vpc = state.vpcs.get(&self.vpc)?;
+        vpc.tags.get(TOLD).map(String::as_str)
+    }
+
     fn show(&self, phase: &str) -> Value {
         let zones = self.zones.iter().map(Zone::show);
+        let reason = self.fails.as_ref().filter(|_| phase == "failed");
         json!({
             "LoadBalancerArn": self.arn,
             "LoadBalancerName": self.name,
@@ -84,7 +101,7 @@ impl LoadBalancer {
             "Scheme": self.scheme,
             "IpAddressType": self.address_type,
             "VpcId": self.vpc,
-            "State": {"Code": phase},
+            "State": {"Code": phase, "Reason": reason},
             "AvailabilityZones": zones.collect::<Value>(),
             "SecurityGroups": self.security_groups,
             "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic": self.private_link_rules,
@@ -213,6 +230,7 @@ pub(in super::super) fn create(turn: &mut Turn<'_>) -> Answer {
         created_at: turn.wall,
         active_at: turn.now + times.after,
         reads_left: times.calls,
+        fails: turn.settings.fails.get(name).cloned(),
         zones,
         may_have_groups: !security_groups.is_empty(),
         private_link_rules: (!security_groups.is_empty()).then(|| "on".to_owned()),
@@ -336,7 +354,7 @@ pub(in super::super) fn describe(ask: &Ask<'_>) -> Answer {
 }
 
 /// Counts a read of load balancers that become active by being looked at.
-pub(in super::super) fn were_read(state: &mut State, answer: &Value) {
+pub(in super::super) fn were_read(state: &mut State, answer: &Value, now: Timestamp) {
     for shown in answer.list("LoadBalancers") {
         let arn = shown.required("LoadBalancerArn");
         if state
@@ -346,6 +364,7 @@ pub(in super::super) fn were_read(state: &mut State, answer: &Value) {
             && let Some(one) = state.load_balancers.get_mut(arn)
         {
             one.reads_left -= 1;
+            one.active_at = one.active_at.max(now);
         }
     }
 }

@@ -247,8 +247,20 @@ pub(super) fn take(
     zone: &mut Zone,
     balancer: &LoadBalancer,
 ) -> Result<(), Refusal> {
-    if let Some(id) = &zone.allocation {
-        interfaces::let_go(turn, |one| one.allocation.as_ref() == Some(id));
+    let subnet = turn.state.subnets.get(&zone.subnet);
+    let crowded = subnet.is_some_and(|subnet| subnet.free() < needed(balancer));
+    let full = is_full(turn, &balancer.vpc);
+    interfaces::let_go(turn, |one| {
+        let here = one.subnet == zone.subnet;
+        (zone.allocation.is_some() && one.allocation == zone.allocation)
+            || (here && (crowded || Some(one.address) == zone.private))
+            || (full && one.vpc == balancer.vpc)
+    });
+    if is_full(turn, &balancer.vpc) {
+        return Err(misconfigured(format!(
+            "You've reached the limit on the number of network interfaces of load balancers in VPC '{}'",
+            balancer.vpc
+        )));
     }
     let id = turn.ids.ec2("eni");
     let out = |subnet: &Subnet| {
@@ -263,7 +275,7 @@ pub(super) fn take(
     let Some(subnet) = turn.state.subnets.get_mut(&zone.subnet) else {
         return Ok(());
     };
-    if balancer.scheme == "internet-facing" && subnet.free() < 8 {
+    if subnet.free() < needed(balancer) {
         return Err(out(subnet));
     }
     let address = match zone.private {
@@ -302,6 +314,21 @@ pub(super) fn take(
     turn.state.interfaces.insert(id.clone(), interface);
     zone.interface = id;
     Ok(())
+}
+
+/// How many free addresses a subnet needs.
+fn needed(balancer: &LoadBalancer) -> u32 {
+    match &*balancer.scheme {
+        "internet-facing" => 8,
+        _ => 1,
+    }
+}
+
+/// Network Load Balancer guide, "Quotas for your Network Load Balancers": "Network Load Balancer ENIs per VPC"; each has one in each of its
+/// zones. AWS does not say with which error it refuses: the one here is both CreateLoadBalancer's and SetSubnets'.
+fn is_full(turn: &Turn<'_>, vpc: &str) -> bool {
+    let there = turn.state.interfaces.values();
+    there.filter(|one| one.vpc == vpc).count() >= turn.settings.quotas.interfaces
 }
 
 /// Gives an interface back.

@@ -45,8 +45,10 @@ pub struct TargetGroup {
     pub load_balancers: BTreeSet<String>,
     /// Since when there are some.
     pub in_use_since: Option<Timestamp>,
-    /// When the last of them let go of it.
+    /// When the last of them let go of it,
     pub released_at: Option<Timestamp>,
+    /// and how often that happened.
+    pub releases: u32,
 }
 
 /// A health check.
@@ -207,6 +209,7 @@ pub(in super::super) fn create(turn: &mut Turn<'_>) -> Answer {
         load_balancers: BTreeSet::new(),
         in_use_since: None,
         released_at: None,
+        releases: 0,
     };
     if let Some(there) = turn
         .state
@@ -355,7 +358,9 @@ pub(in super::super) fn delete(turn: &mut Turn<'_>) -> Answer {
     };
     let settle = turn.settings.times.target_group_release;
     let (used, released) = (!group.load_balancers.is_empty(), group.released_at);
-    let released = released.is_none_or(|since| turn.patience.is_over(arn, since, settle, turn.now));
+    let release = format!("{arn}, release {}", group.releases);
+    let is_over = |since| turn.patience.is_over(&release, since, settle, turn.now);
+    let released = released.is_none_or(is_over);
     if used || !released {
         return Err(refuse(
             "ResourceInUse",
@@ -384,7 +389,10 @@ pub(super) fn refresh_use(turn: &mut Turn<'_>, groups: &BTreeSet<String>) {
         if let Some(group) = turn.state.target_groups.get_mut(arn) {
             match (group.load_balancers.is_empty(), users.is_empty()) {
                 (true, false) => (group.in_use_since, group.released_at) = (Some(now), None),
-                (false, true) => (group.in_use_since, group.released_at) = (None, Some(now)),
+                (false, true) => {
+                    (group.in_use_since, group.released_at) = (None, Some(now));
+                    group.releases += 1;
+                }
                 _ => {}
             }
             group.load_balancers = users;

@@ -7,6 +7,7 @@ use evenkeel_harness::fake_aws::{Settings, Settle};
 use serde_json::json;
 
 use super::Stage;
+use crate::scene::with;
 
 #[tokio::test]
 async fn a_read_may_not_show_the_last_write() -> Result<()> {
@@ -42,6 +43,61 @@ async fn a_read_may_not_show_the_last_write() -> Result<()> {
             .refusal("elbv2", "DescribeTargetGroups", named)
             .await?;
         assert_eq!(found, "", "{lag:?}");
+    }
+    Ok(())
+}
+
+/// A write does not find what was made a moment ago, and neither makes a second one of it nor takes it for gone.
+#[tokio::test]
+async fn a_write_may_not_find_what_was_just_made() -> Result<()> {
+    for (late, refused) in [
+        (Settle::after(Duration::from_secs(5)), 1),
+        (Settle::calls(2), 2),
+    ] {
+        let stage = Stage::new(Settings {
+            write_lag: late,
+            ..Settings::default()
+        })
+        .await?;
+        let scene = &stage.scene;
+        // What somebody else made is there.
+        let listener = with(scene.create_listener(), "Port", json!(81));
+        let made = stage.call("CreateListener", listener.clone()).await?;
+        let arn = &made["Listeners"][0]["ListenerArn"];
+        let group =
+            json!({"GroupName": "late", "Description": "late", "VpcId": scene.world.vpc_id});
+        let group = stage.sdk.call("ec2", "CreateSecurityGroup", group).await?;
+        let group = &group["GroupId"];
+        let again = stage.call("CreateListener", listener).await?;
+        assert_eq!(again["Listeners"][0]["ListenerArn"], *arn);
+        let opening = json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]});
+        let writes = [
+            (
+                "elbv2",
+                "ModifyListener",
+                json!({"ListenerArn": arn}),
+                "ListenerNotFound",
+            ),
+            (
+                "ec2",
+                "AuthorizeSecurityGroupIngress",
+                json!({"GroupId": group, "IpPermissions": [opening]}),
+                "InvalidGroup.NotFound",
+            ),
+        ];
+        for (service, operation, asked, code) in &writes {
+            for _ in 0..refused {
+                let found = stage.refusal(service, operation, asked.clone()).await?;
+                assert_eq!(found, *code, "{late:?}");
+            }
+        }
+        if refused == 1 {
+            stage.fake().advance(Duration::from_secs(5)).await;
+        }
+        for (service, operation, asked, _) in writes {
+            let found = stage.refusal(service, operation, asked).await?;
+            assert_eq!(found, "", "{operation}, {late:?}");
+        }
     }
     Ok(())
 }

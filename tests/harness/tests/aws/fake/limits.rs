@@ -27,6 +27,7 @@ async fn there_may_be_so_many() -> Result<()> {
             load_balancers: 1,
             target_groups: 2,
             listeners: 1,
+            interfaces: 3,
             certificates: 0,
             security_groups: 4,
             rules: 2,

@@ -1,5 +1,6 @@
 //! Our own fake: what it has beyond the emulators. What both have is in `alike`.
 
+mod held;
 mod late;
 mod limits;
 mod strict;

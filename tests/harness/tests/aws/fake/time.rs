@@ -1,10 +1,16 @@
 //! What takes time, and what was when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use evenkeel_harness::aws::{Call, Fault, Watcher};
 use evenkeel_harness::fake_aws::{Cause, Settings, Settle, Times};
+use futures::FutureExt as _;
 use serde_json::json;
+
+use tokio::sync::Semaphore;
 
 use super::Stage;
 
@@ -266,5 +272,56 @@ async fn every_moment_that_was_is_known() -> Result<()> {
     assert!(broken.to_string().contains("by time"), "{broken}");
     let by_call = Cause::Call("elbv2:RegisterTargets".to_owned());
     assert!(history.ever(|moment| *moment.cause == by_call));
+    Ok(())
+}
+
+/// Holds each call once it has taken effect, before its caller hears of it.
+#[derive(Debug)]
+struct Gate {
+    /// Has one more for each call that has come.
+    come: Semaphore,
+    /// Each call takes one to go on.
+    open: Semaphore,
+}
+
+#[async_trait]
+impl Watcher for Gate {
+    async fn arrived(&self, _: &Call) -> Option<Fault> {
+        None
+    }
+
+    async fn took_effect(&self, _: &Call) {
+        self.come.add_permits(1);
+        self.open.acquire().await.expect("the gate").forget();
+    }
+}
+
+/// The clock waits for the reply, not only for the effect; the test itself may look meanwhile.
+#[tokio::test]
+async fn time_does_not_move_while_a_request_is_under_way() -> Result<()> {
+    let stage = Stage::new(Settings::default()).await?;
+    let gate = Arc::new(Gate {
+        come: Semaphore::new(0),
+        open: Semaphore::new(0),
+    });
+    let watcher: Arc<dyn Watcher> = gate.clone();
+    stage.aws.watch(watcher)?;
+    let before = stage.fake().now();
+    let mut move_on = std::pin::pin!(stage.fake().advance(seconds(10)));
+    let asked = stage.register(0, 1);
+    let meanwhile = async {
+        gate.come.acquire().await?.forget();
+        assert!(move_on.as_mut().now_or_never().is_none(), "it waits");
+        let state = stage.aws.state().await?;
+        assert_eq!(state.target_groups().len(), 2);
+        assert_eq!(stage.fake().now(), before);
+        gate.open.add_permits(1);
+        anyhow::Ok(())
+    };
+    let (found, looked) = futures::join!(asked, meanwhile);
+    looked.context("while the request is under way")?;
+    assert_eq!(found?, "");
+    move_on.await;
+    assert_eq!(stage.fake().now(), before + seconds(10));
     Ok(())
 }

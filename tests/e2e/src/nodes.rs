@@ -1,6 +1,6 @@
-//! The Node objects of instances, and kube-proxy's health on them. Writes: Node objects, sockets.
+//! The Node objects of a cloud's machines, and kube-proxy's health on them. Writes: Node objects, sockets.
 //!
-//! An instance's own address is nobody's on this machine. So a node has one of 127.0.0.0/8, at which port 10256 answers, or does not.
+//! A machine's own address is nobody's on this machine. So a node has one of 127.0.0.0/8, at which port 10256 answers, or does not.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -23,17 +23,38 @@ const PORT: u16 = 10256;
 /// What a healthy kube-proxy says there.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// The nodes of a cluster on AWS.
-pub struct AwsNodes {
+/// A machine that is a node.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The node's name.
+    pub name: String,
+    /// `topology.kubernetes.io/zone`.
+    pub zone: String,
+    /// `spec.providerID`.
+    pub provider_id: String,
+}
+
+impl From<&aws::Node> for Machine {
+    fn from(node: &aws::Node) -> Self {
+        Self {
+            name: node.private_dns_name.clone(),
+            zone: node.zone.clone(),
+            provider_id: node.provider_id(),
+        }
+    }
+}
+
+/// The nodes of a cluster on a cloud.
+pub struct CloudNodes {
     client: Client,
     /// By the node's name.
     health: BTreeMap<String, Health>,
     answers: bool,
 }
 
-impl AwsNodes {
+impl CloudNodes {
     /// None yet. Whether kube-proxy's health will answer on them.
-    pub(super) fn new(client: Client, answers: bool) -> Self {
+    pub(crate) fn new(client: Client, answers: bool) -> Self {
         Self {
             client,
             health: BTreeMap::new(),
@@ -41,23 +62,25 @@ impl AwsNodes {
         }
     }
 
-    /// Makes the Node object as an instance's kubelet and AWS's node controller make it, Ready from the start.
+    /// Makes the Node object as a machine's kubelet and the cloud's node controller make it, Ready from the start. Returns its address.
     ///
     /// # Errors
     /// When the API server refuses, or this machine has no address left.
-    pub async fn join(&mut self, node: &aws::Node) -> Result<()> {
+    pub async fn join(&mut self, machine: impl Into<Machine>) -> Result<IpAddr> {
+        let machine = machine.into();
         let health = Health::start(self.answers).await?;
+        let address = health.address;
         let nodes = Api::<Node>::all(self.client.clone());
-        let name = &node.private_dns_name;
+        let name = &machine.name;
         let object = json!({
             "metadata": {"name": name, "labels": {
                 "kubernetes.io/hostname": name,
-                "topology.kubernetes.io/zone": node.zone,
+                "topology.kubernetes.io/zone": machine.zone,
             }},
-            "spec": {"providerID": node.provider_id()},
+            "spec": {"providerID": machine.provider_id},
             "status": {
                 "addresses": [
-                    {"type": "InternalIP", "address": health.address},
+                    {"type": "InternalIP", "address": address},
                     {"type": "Hostname", "address": name},
                 ],
                 "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "set by the test",
@@ -71,7 +94,7 @@ impl AwsNodes {
         let untaint = Patch::Merge(json!({"spec": {"taints": null}}));
         let untainted = nodes.patch(name, &PatchParams::default(), &untaint).await;
         untainted.context("untaint the Node object")?;
-        Ok(())
+        Ok(address)
     }
 
     /// Deletes the Node object.
